@@ -1,0 +1,104 @@
+//! Time, as the rest of the crate sees it: milliseconds since the Unix epoch from a [`Clock`]
+//! that is handed in. Nothing else in the crate asks the operating system for the wall clock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// The point `d` later, saturating at the end of time.
+    pub fn after(self, d: Duration) -> Self {
+        Self(self.0.saturating_add(millis(d)))
+    }
+
+    /// The point `d` earlier, saturating at the epoch.
+    pub fn before(self, d: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(d)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whole seconds since the epoch.
+    pub fn as_secs(self) -> u64 {
+        self.0 / 1000
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, such as `2025-01-15T10:30:00.412Z`.
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+            Some(t) => write!(f, "{t:.3}"),
+            None => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+/// Where the time comes from: the system, or a test's own hand.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The operating system's wall clock.
+    #[default]
+    System,
+    /// A clock that stands still until it is set.
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    pub fn manual(start: UnixMillis) -> Self {
+        Self::Manual(Arc::new(AtomicU64::new(start.0)))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> UnixMillis {
+        match self {
+            Self::System => system_now(),
+            Self::Manual(ms) => UnixMillis(ms.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock on by `d`. A system clock is left as it is.
+    pub fn advance(&self, d: Duration) {
+        if let Self::Manual(ms) = self {
+            ms.fetch_add(millis(d), Ordering::SeqCst);
+        }
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+fn system_now() -> UnixMillis {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(millis(since_epoch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_rfc_3339_with_milliseconds() {
+        assert_eq!(UnixMillis(1_736_937_000_412).to_string(), "2025-01-15T10:30:00.412Z");
+        assert_eq!(UnixMillis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let clock = Clock::manual(UnixMillis(5));
+        assert_eq!(clock.now(), UnixMillis(5));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), UnixMillis(1005));
+    }
+}

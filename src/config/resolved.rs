@@ -1,0 +1,364 @@
+//! The checked, immutable configuration that the rest of the crate works from. Built by
+//! [`super::load`] only; every invariant named here holds once it exists.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use crate::event::{SourceName, UpstreamName};
+use crate::provider::Preset;
+use crate::secret::Secret;
+
+/// Everything `hookward run` needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// `[server]`
+    pub server: Server,
+    /// `[admin]`; absent when the table is: then there is no admin listener.
+    pub admin: Option<Admin>,
+    /// `[store]`
+    pub store: Store,
+    /// `[log]`
+    pub log: Log,
+    /// `[source.NAME]`, at least one, in the order of the file, with unique paths.
+    pub sources: Vec<Arc<Source>>,
+    /// `[upstream.NAME]`, at least one and at most 64, in the order of the file.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// `[[route]]`; empty: every event goes to every upstream.
+    pub routes: Vec<Route>,
+}
+
+/// `[server]`: the public listener.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where the providers' requests arrive.
+    pub listen: SocketAddr,
+    /// From the end of a request's headers to the end of its answer; at most 4.5 s.
+    pub ack_deadline: Duration,
+    /// Longest body, in bytes.
+    pub max_body: u64,
+    /// Connections at once; further ones are closed at once.
+    pub max_connections: usize,
+    /// From the first byte of a request to the end of its headers, and to the first byte itself.
+    pub header_timeout: Duration,
+    /// How long a kept-alive connection may stay silent.
+    pub idle_timeout: Duration,
+    /// How long a stop waits for requests and deliveries in flight.
+    pub drain_timeout: Duration,
+}
+
+/// `[admin]`: health, metrics, API and console.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Never the public listener's address.
+    pub listen: SocketAddr,
+    /// The bearer token of everything but the health endpoints.
+    pub token: Option<Secret>,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The directory of journal, index and audit trail.
+    pub path: PathBuf,
+    /// How long accepted events and their dedupe keys are kept.
+    pub retention: Duration,
+    /// Free bytes on the store's file system below which new events get 503.
+    pub min_free: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// JSON lines or text.
+    pub format: LogFormat,
+    /// The least severe level that is printed.
+    pub level: tracing::level_filters::LevelFilter,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[source.NAME]`: one provider's endpoint.
+#[derive(Debug)]
+pub struct Source {
+    /// `NAME`
+    pub name: SourceName,
+    /// The preset it was filled in from.
+    pub preset: Option<Preset>,
+    /// The request path, matched byte for byte. Starts with `/`.
+    pub path: String,
+    /// How a request proves who sent it.
+    pub auth: Auth,
+    /// Any one of them will do. Empty only with [`Auth::NoneDangerous`].
+    pub keys: Vec<Secret>,
+    /// Who may call, IPv4-mapped addresses as IPv4. `None`: anyone.
+    pub allow_ips: Option<Vec<IpNet>>,
+    /// Older event times are refused as replays. Shorter than the retention.
+    pub max_event_age: Option<Duration>,
+    /// Whether an event without a readable time is refused.
+    pub require_event_time: bool,
+    /// Where in the request the event's parts stand.
+    pub event: EventPaths,
+    /// What identifies an event. `None`: its id, at last its body.
+    pub dedupe: Option<Vec<Selector>>,
+    /// What to do with the same key and other content.
+    pub on_conflict: OnConflict,
+    /// Patterns over the normalized event name; `None`: all are forwarded.
+    pub events: Option<Vec<Pattern>>,
+}
+
+/// Where the parts of an event stand; each a list that is tried in order.
+#[derive(Clone, Debug, Default)]
+pub struct EventPaths {
+    /// `event.type`
+    pub kind: Selector,
+    /// `event.id`
+    pub id: Selector,
+    /// `event.time`
+    pub time: Selector,
+    /// `event.subject`
+    pub subject: Selector,
+    /// `event.tenant`
+    pub tenant: Selector,
+    /// `event.data`
+    pub data: Selector,
+}
+
+/// Places to look, in order; the first that holds something usable is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector(pub Vec<Place>);
+
+/// One place to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A JSON Pointer (RFC 6901) into the body, as unescaped reference tokens.
+    Pointer(Vec<String>),
+    /// A request header.
+    Header(HeaderName),
+}
+
+/// How a request proves who sent it.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// A shared key, verbatim in a header.
+    ApiKey {
+        /// The header that holds it.
+        header: HeaderName,
+    },
+    /// An HMAC over the body, and maybe a timestamp.
+    Hmac(HmacScheme),
+    /// The Standard Webhooks scheme (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
+    StandardWebhooks {
+        /// How far the timestamp may be from now, both ways.
+        tolerance: Duration,
+        /// The keys as the scheme keys its HMAC: base64 after an optional `whsec_`, decoded.
+        /// In the order of [`Source::keys`].
+        decoded: Vec<Secret>,
+    },
+    /// Nothing is proved. Only for trying things out.
+    NoneDangerous,
+}
+
+/// An HMAC scheme, spelled out.
+#[derive(Clone, Debug)]
+pub struct HmacScheme {
+    /// The header with the signature.
+    pub header: HeaderName,
+    /// The hash under the HMAC.
+    pub algorithm: Algorithm,
+    /// How the signature is written.
+    pub encoding: Encoding,
+    /// What stands before each signature, such as `sha256=`. May be empty.
+    pub prefix: String,
+    /// What is signed.
+    pub signed: Vec<SignedPart>,
+    /// Where the timestamp stands. Always there when [`HmacScheme::signed`] names it.
+    pub timestamp: Option<TimestampPlace>,
+    /// In a header of the form `t=..,v1=..`: the key of the signatures. `None`: the header's
+    /// whole value is the signature (several ones separated by commas or spaces).
+    pub signature_key: Option<String>,
+    /// How far the timestamp may be from now, both ways. Always there with a timestamp.
+    pub tolerance: Option<Duration>,
+}
+
+/// The hash under an HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC-SHA1
+    Sha1,
+    /// HMAC-SHA256
+    Sha256,
+    /// HMAC-SHA512
+    Sha512,
+}
+
+/// How a signature is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Hexadecimal, either case.
+    Hex,
+    /// Standard base64 with padding.
+    Base64,
+}
+
+/// A piece of the signed content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignedPart {
+    /// These bytes.
+    Literal(String),
+    /// The timestamp, as it was sent.
+    Timestamp,
+    /// The raw body.
+    Body,
+    /// The value of a header, as it was sent (`{header:NAME}`).
+    Header(HeaderName),
+}
+
+/// Where a signature's timestamp stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimestampPlace {
+    /// Under this key of the signature header's `k=v` list.
+    Item(String),
+    /// In a header of its own.
+    Header(HeaderName),
+}
+
+/// What to do with the same key and other content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Store it and keep it back until an operator decides.
+    Quarantine,
+    /// It is an event of its own.
+    Deliver,
+    /// Answer 200 and forget it.
+    Drop,
+}
+
+/// A pattern over normalized event names: `*` is any run of characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(pub String);
+
+impl Pattern {
+    /// Whether `name` fits. Linear in the name for each `*`.
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(first) = parts.next() else {
+            return false;
+        };
+        let Some(mut rest) = name.strip_prefix(first) else {
+            return false;
+        };
+        let mut parts = parts.peekable();
+        if parts.peek().is_none() {
+            return rest.is_empty();
+        }
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return rest.ends_with(part);
+            }
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// `[upstream.NAME]`: where events go.
+#[derive(Debug)]
+pub struct Upstream {
+    /// `NAME`
+    pub name: UpstreamName,
+    /// `http` or `https`, with a host.
+    pub url: http::Uri,
+    /// Static headers, their values secret.
+    pub headers: BTreeMap<String, (HeaderName, Secret)>,
+    /// The Standard Webhooks key, decoded, if deliveries are signed.
+    pub signing_key: Option<Secret>,
+    /// Roots to trust instead of the platform's, for `https`.
+    pub ca_file: Option<PathBuf>,
+    /// For one attempt, from connecting to the end of the answer's head.
+    pub timeout: Duration,
+    /// Attempts at once.
+    pub concurrency: usize,
+    /// Whether deliveries about one subject wait for each other.
+    pub ordering: Ordering,
+    /// When to try again, and when no more.
+    pub retry: Retry,
+}
+
+/// In which order deliveries go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordering {
+    /// In the order of acceptance for each subject.
+    Subject,
+    /// As they come.
+    None,
+}
+
+/// Exponential backoff with full jitter.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// The bound of the first wait.
+    pub first: Duration,
+    /// The bound that no wait exceeds.
+    pub max: Duration,
+    /// From reception to dead letter; at most the retention.
+    pub give_up: Duration,
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Only events of this source; `None`: of any.
+    pub source: Option<SourceName>,
+    /// Only events whose normalized name fits; `None`: all.
+    pub kind: Option<Pattern>,
+    /// Indexes into [`Config::upstreams`].
+    pub to: Vec<usize>,
+}
+
+/// An address as allowlists and limits judge it: an IPv4-mapped IPv6 address is the IPv4 address.
+pub fn canonical_ip(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_runs_of_anything() {
+        for (pattern, name, fits) in [
+            ("order.*", "order.shipped", true),
+            ("order.*", "order", false),
+            ("order.*", "orders.shipped", false),
+            ("*", "unknown", true),
+            ("*.shipped", "order.shipped", true),
+            ("*.shipped", "order.shipped.late", false),
+            ("a*b*c", "a-x-b-y-c", true),
+            ("a*b*c", "a-x-c", false),
+            ("a*a", "a", false),
+            ("order.shipped", "order.shipped", true),
+            ("order.shipped", "order.shippe", false),
+            ("", "order", false),
+        ] {
+            assert_eq!(Pattern(pattern.into()).matches(name), fits, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Secrets: keys and tokens that must never be seen again once they are read.
+//!
+//! A [`Secret`] has no `Display` and no `Serialize`, prints `[redacted]` under `Debug`, is
+//! compared in constant time and zeroed when dropped.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// The bytes of a key, a token or a password.
+#[derive(Clone)]
+pub struct Secret {
+    bytes: Zeroizing<Vec<u8>>,
+    /// SHA-256 of the bytes: what comparisons run on, so that neither the length nor a common
+    /// prefix of the secret shows in their timing.
+    digest: Zeroizing<[u8; 32]>,
+}
+
+impl Secret {
+    /// Takes the bytes over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let digest = Zeroizing::new(Sha256::digest(&bytes).into());
+        Self { bytes: Zeroizing::new(bytes), digest }
+    }
+
+    /// The bytes themselves, for keying a MAC or filling a header. Do not copy them anywhere
+    /// that outlives the call.
+    pub fn expose(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether `presented` is this secret, in time that depends on the length of `presented` only.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        let presented: [u8; 32] = Sha256::digest(presented).into();
+        self.digest.ct_eq(&presented).into()
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_only_the_same_bytes() {
+        let secret = Secret::new(b"correct horse battery".to_vec());
+        assert!(secret.matches(b"correct horse battery"));
+        assert!(!secret.matches(b"correct horse batterx"));
+        assert!(!secret.matches(b"correct horse batter"));
+        assert!(!secret.matches(b""));
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        let secret = Secret::new(b"hunter2hunter2hunter2".to_vec());
+        assert_eq!(format!("{secret:?}"), "[redacted]");
+    }
+}
