@@ -59,6 +59,11 @@ impl Identified {
         &self.normalized_type
     }
 
+    /// What was read out of it and the raw body, for the store to keep.
+    pub(crate) fn into_parts(self) -> (EventMeta, Bytes) {
+        (self.meta, self.body)
+    }
+
     /// Whether the source's `events` let it through to the upstreams.
     pub fn wanted(&self) -> bool {
         self.wanted

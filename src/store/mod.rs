@@ -1,14 +1,35 @@
 //! The store's seam: accept, claim, settle, query. Behind it stands a journal that is the truth
 //! and a sled index that can be rebuilt from it at any time.
 
+mod accept;
+pub mod backlog;
+mod claim;
+mod core;
+mod dedupe;
+pub mod disk;
+mod index;
+mod indexer;
+pub mod journal;
+mod memory;
+mod open;
+mod recover;
+mod retention;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
-use crate::clock::UnixMillis;
-use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName};
-use crate::identify::Identified;
+pub use self::claim::Claimed;
+pub use self::core::Tuning;
+pub use self::open::OpenError;
+pub use self::recover::Report;
+use crate::clock::{Clock, UnixMillis};
+use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName, UpstreamName};
 
 /// Which upstreams an event goes to: bits by index into `Config::upstreams` (at most 64).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +48,11 @@ impl Targets {
     /// The indexes, ascending.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..64).filter(move |i| self.0 & (1 << i) != 0)
+    }
+
+    /// Whether this upstream is one of them.
+    pub fn contains(self, upstream: usize) -> bool {
+        u32::try_from(upstream).is_ok_and(|i| self.0.checked_shr(i).unwrap_or(0) & 1 == 1)
     }
 
     /// Whether there is none.
@@ -84,6 +110,9 @@ pub enum AcceptError {
     /// A write or a sync has failed; nothing is taken until a restart has verified the journal.
     #[error("the journal has failed and waits for a restart")]
     Failed,
+    /// An event that this one may repeat could not be read.
+    #[error("the journal cannot be read")]
+    Unreadable,
     /// The store is being closed.
     #[error("the store is closing")]
     Closing,
@@ -108,15 +137,6 @@ pub struct StoredEvent {
     pub meta: EventMeta,
     /// The raw body.
     pub body: Bytes,
-}
-
-/// A delivery that is this holder's to attempt. Dropped without [`Store::settle`], it is due again.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The event to deliver.
-    pub event: Arc<StoredEvent>,
-    /// Which attempt this is, counted from 1 over restarts and replays.
-    pub attempt: u32,
 }
 
 /// One attempt at a delivery, for the journal.
@@ -156,33 +176,46 @@ pub enum Verdict {
     Dead,
 }
 
+/// What the operator wants of the store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its directory.
+    pub path: PathBuf,
+    /// How long events and their keys are kept.
+    pub retention: Duration,
+    /// Free bytes below which no event is taken.
+    pub min_free: u64,
+    /// The wall clock.
+    pub clock: Clock,
+    /// The configured upstreams, at most 64, in the configuration's order.
+    pub upstreams: Vec<UpstreamOptions>,
+}
+
+/// What the store needs to know of an upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamOptions {
+    /// Its name, which its deliveries are filed under.
+    pub name: UpstreamName,
+    /// Whether deliveries about one subject wait for each other.
+    pub ordered: bool,
+    /// From reception to dead letter.
+    pub give_up: Duration,
+}
+
 /// The open store.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    core: Arc<core::Core>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    report: Report,
+    /// Held for as long as the store is open: no second process may have it.
+    _lock: std::fs::File,
+}
 
 impl Store {
-    /// Stores the event durably, or finds that it is stored already. Cancelling the returned
-    /// future does not cancel a write that has begun.
-    ///
-    /// # Errors
-    /// [`AcceptError`]; then the event is not acknowledged.
-    pub async fn accept(
-        &self,
-        _event: Identified,
-        _targets: Targets,
-    ) -> Result<Accepted, AcceptError> {
-        unimplemented!()
-    }
-
-    /// The next delivery that is due at this upstream (an index into `Config::upstreams`); waits
-    /// until there is one. Fair between callers; safe to cancel.
-    pub async fn claim(&self, _upstream: usize) -> Claimed {
-        unimplemented!()
-    }
-
-    /// Records an attempt and what follows from it.
-    pub fn settle(&self, _claimed: Claimed, _attempt: Attempt) {
-        unimplemented!()
+    /// What opening it found.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// Whether new events are taken, and if not, why.
@@ -190,16 +223,24 @@ impl Store {
     /// # Errors
     /// The reason why not.
     pub fn writable(&self) -> Result<(), AcceptError> {
-        unimplemented!()
+        self.core.writable()
     }
 
     /// Deliveries that wait for this upstream, those in flight included.
-    pub fn backlog(&self, _upstream: usize) -> u64 {
-        unimplemented!()
+    pub fn backlog(&self, upstream: usize) -> u64 {
+        self.core.backlog.lanes.get(upstream).map_or(0, |slot| slot.lane.lock().backlog())
     }
 
     /// Writes out what is queued, syncs, and lets go of the files. Later accepts are refused.
-    pub async fn close(&self) {
-        unimplemented!()
+    /// Whether everything is on stable storage.
+    pub async fn close(&self) -> bool {
+        self.core.begin_close();
+        self.core.queue.close();
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer {
+            // The writer's own failures are in the state; a panic is one too.
+            drop(tokio::task::spawn_blocking(move || writer.join()).await);
+        }
+        self.core.state() != core::State::Failed
     }
 }

@@ -1,0 +1,135 @@
+//! Accepting an event: is it a repeat, and if not, is it on stable storage. The only place that
+//! makes an [`Accepted`].
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::core::Core;
+use super::journal::files::ReadError;
+use super::journal::record::decode_event;
+use super::journal::segment::Place;
+use super::journal::writer::{Reply, Submission};
+use super::{AcceptError, Accepted, Outcome, Store, StoredEvent, Targets};
+use crate::config::OnConflict;
+use crate::event::{BodyHash, DedupeKey, EventId, Sequence};
+use crate::identify::Identified;
+
+/// A stored event that a key was found to belong to.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    id: EventId,
+    body_hash: BodyHash,
+}
+
+impl Store {
+    /// Stores the event durably, or finds that it is stored already. Cancelling the returned
+    /// future does not cancel a write that has begun.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; then the event is not acknowledged.
+    pub async fn accept(
+        &self,
+        event: Identified,
+        targets: Targets,
+    ) -> Result<Accepted, AcceptError> {
+        let on_conflict = event.source().on_conflict;
+        let mut key = event.key();
+        let mut quarantined = false;
+        let mut event = self.new_event(event);
+        loop {
+            let places = self.core.dedupe.candidates(&key);
+            if let Some(stored) = self.find(&key, &places).await? {
+                if stored.body_hash == event.body_hash || event.conflict {
+                    return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
+                }
+                match on_conflict {
+                    OnConflict::Drop => {
+                        return Ok(Accepted { id: stored.id, outcome: Outcome::ConflictDropped });
+                    }
+                    OnConflict::Quarantine => quarantined = true,
+                    OnConflict::Deliver => {}
+                }
+                key = key.with_content(&event.body_hash);
+                event.conflict = true;
+                continue;
+            }
+            self.core.writable()?;
+            let conflict = event.conflict;
+            let (reply, answer) = oneshot::channel();
+            let submission =
+                Submission { event, key, quarantined, targets, checked: places, reply };
+            self.core.queue.submit(submission)?;
+            match answer.await.unwrap_or(Reply::Refused(AcceptError::Failed)) {
+                Reply::Stored(id) => {
+                    return Ok(Accepted { id, outcome: outcome(conflict, quarantined, targets) });
+                }
+                Reply::Raced(again) => event = *again,
+                Reply::Refused(error) => return Err(error),
+            }
+        }
+    }
+
+    fn new_event(&self, event: Identified) -> StoredEvent {
+        let received_at = event.received_at();
+        let id = EventId::new(received_at, std::array::from_fn(|_| fastrand::u8(..)));
+        let source = event.source().name.clone();
+        let body_hash = event.body_hash();
+        let (meta, body) = event.into_parts();
+        let sequence = Sequence::default();
+        StoredEvent { sequence, id, received_at, source, body_hash, conflict: false, meta, body }
+    }
+
+    /// The stored event with this key, if one of `places` holds it.
+    async fn find(&self, key: &DedupeKey, places: &[Place]) -> Result<Option<Stored>, AcceptError> {
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let (core, key, places) = (Arc::clone(&self.core), *key, places.to_vec());
+        let look = move || places.iter().find_map(|place| read(&core, &key, *place).transpose());
+        match tokio::task::spawn_blocking(look).await {
+            Ok(found) => found.transpose(),
+            Err(_) => Err(AcceptError::Unreadable),
+        }
+    }
+}
+
+/// The event at `place`, if its key is this one. What is damaged there is told and counts as
+/// another event: then the new one is stored, which at worst delivers it twice.
+fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, AcceptError> {
+    let damaged = || {
+        let Place { segment, offset } = place;
+        tracing::error!(target: "hookward::store", segment, offset, "a stored event cannot be read");
+    };
+    match core.files.frame(place) {
+        Ok((header, payload)) => match decode_event(header.sequence, &payload) {
+            Some(record) if record.key == *key => {
+                Ok(Some(Stored { id: record.event.id, body_hash: record.event.body_hash }))
+            }
+            Some(_) => Ok(None),
+            None => {
+                damaged();
+                Ok(None)
+            }
+        },
+        Err(ReadError::Damaged(_)) => {
+            damaged();
+            Ok(None)
+        }
+        // Retention has let its segment go between the look-up and the read.
+        Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(ReadError::Io(error)) => {
+            tracing::error!(target: "hookward::store", %error, "the journal cannot be read");
+            Err(AcceptError::Unreadable)
+        }
+    }
+}
+
+fn outcome(conflict: bool, quarantined: bool, targets: Targets) -> Outcome {
+    match (conflict, quarantined) {
+        (_, true) => Outcome::ConflictQuarantined,
+        (true, false) => Outcome::ConflictDelivered,
+        (false, false) if targets.is_empty() => Outcome::Filtered,
+        (false, false) => Outcome::Stored,
+    }
+}

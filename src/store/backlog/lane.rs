@@ -1,0 +1,435 @@
+//! One upstream's lane: which deliveries wait, in what order, and which may go now. Pure state:
+//! no I/O, no clock of its own. Times are on the store's monotonic clock (see `Ticks`), so a step
+//! of the wall clock neither hurries nor delays a retry.
+//!
+//! Memory is bounded: at most `window` deliveries are held. Events beyond it are not held at all;
+//! the lane only remembers where in the journal they begin, and they are read back in order.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::clock::UnixMillis;
+use crate::event::Sequence;
+use crate::store::journal::segment::Place;
+use crate::store::memory::Hot;
+
+/// Milliseconds on a clock that never steps; zero is when the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticks(pub u64);
+
+/// Failures in a row, without any answer, after which an upstream counts as out.
+const OUTAGE_AFTER: u32 = 8;
+/// The first and the longest wait between two probes of an upstream that is out.
+const PROBE_FIRST: u64 = 250;
+const PROBE_MAX: u64 = 10_000;
+
+/// A delivery that waits.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The event's number.
+    pub sequence: Sequence,
+    /// Where its frame starts.
+    pub place: Place,
+    /// A hash of source and subject; `None` for an event that nothing else waits for.
+    pub subject: Option<u64>,
+    /// When it was received: what giving up is counted from.
+    pub received_at: UnixMillis,
+    /// When no further attempt begins.
+    pub deadline: Ticks,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When it may be tried.
+    pub due: Ticks,
+    /// The event itself, while it is fresh and memory allows.
+    pub hot: Option<Arc<Hot>>,
+}
+
+#[derive(Debug)]
+struct ByDue(Entry);
+
+impl ByDue {
+    fn order(&self) -> (Ticks, Sequence) {
+        (self.0.due, self.0.sequence)
+    }
+}
+
+impl PartialEq for ByDue {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for ByDue {}
+
+impl PartialOrd for ByDue {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByDue {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+/// What [`Lane::take`] found.
+#[derive(Debug)]
+pub enum Take {
+    /// This delivery is the caller's now.
+    Ready(Entry),
+    /// Nothing may go before then.
+    Wait(Ticks),
+    /// Nothing waits that time alone would free.
+    Idle,
+}
+
+/// What became of a delivery that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Delivered or given up: it is done with.
+    Done,
+    /// It is to be tried again then.
+    RetryAt(Ticks),
+    /// Nothing was attempted.
+    PutBack,
+}
+
+/// Whether the upstream gave any answer to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It answered something.
+    Alive,
+    /// It did not.
+    Silent,
+}
+
+/// Whether the upstream is tried at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    /// It has answered lately, or few attempts have failed.
+    Up { failures: u32 },
+    /// It is out; the next probe may go then.
+    Out { probe_at: Ticks, wait: u64 },
+    /// One delivery is on its way to see whether it is back.
+    Probing { probe: Sequence, wait: u64 },
+}
+
+/// Where the events begin that the lane does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The first such event's number.
+    pub sequence: Sequence,
+    /// Where its frame starts, or where to look for it from.
+    pub place: Place,
+    /// The last such event's number.
+    pub last: Sequence,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// One upstream's waiting deliveries.
+#[derive(Debug)]
+pub struct Lane {
+    ordered: bool,
+    window: usize,
+    /// Never tried, in the order of acceptance.
+    fresh: VecDeque<Entry>,
+    /// The next of a subject that was busy, and what was put back: first in line, and their
+    /// subjects are marked busy already.
+    ready: VecDeque<Entry>,
+    /// To be tried again, by time.
+    retries: BinaryHeap<Reverse<ByDue>>,
+    /// Taken and not settled.
+    taken: HashMap<Sequence, Entry>,
+    /// By subject, what waits for a delivery about the same subject that is taken or to be tried
+    /// again. A key without entries is a subject that nothing waits for yet.
+    parked: HashMap<u64, VecDeque<Entry>>,
+    parked_count: usize,
+    cursor: Option<Cursor>,
+    refilling: bool,
+    health: Health,
+}
+
+impl Lane {
+    /// An empty lane that holds at most `window` deliveries; `ordered`: those about one subject
+    /// wait for each other.
+    pub fn new(ordered: bool, window: usize) -> Self {
+        Self {
+            ordered,
+            window,
+            fresh: VecDeque::new(),
+            ready: VecDeque::new(),
+            retries: BinaryHeap::new(),
+            taken: HashMap::new(),
+            parked: HashMap::new(),
+            parked_count: 0,
+            cursor: None,
+            refilling: false,
+            health: Health::Up { failures: 0 },
+        }
+    }
+
+    /// Deliveries that are held.
+    pub fn held(&self) -> usize {
+        self.fresh.len()
+            + self.ready.len()
+            + self.retries.len()
+            + self.taken.len()
+            + self.parked_count
+    }
+
+    /// Deliveries that wait, held or not.
+    pub fn backlog(&self) -> u64 {
+        self.held() as u64 + self.cursor.map_or(0, |c| c.count)
+    }
+
+    /// Where the events begin that are not held.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.cursor
+    }
+
+    /// Adds an event that has just been stored. Whether it is held now.
+    pub fn push(&mut self, entry: Entry) -> bool {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.count += 1;
+            cursor.last = entry.sequence;
+            return false;
+        }
+        if self.held() >= self.window {
+            let (sequence, place) = (entry.sequence, entry.place);
+            self.cursor = Some(Cursor { sequence, place, last: sequence, count: 1 });
+            return false;
+        }
+        self.fresh.push_back(entry);
+        true
+    }
+
+    /// Adds a delivery as a restart found it, in the order of sequences.
+    pub fn restore(&mut self, entry: Entry) {
+        if self.ordered
+            && let Some(subject) = entry.subject
+            && let Some(queue) = self.parked.get_mut(&subject)
+        {
+            queue.push_back(entry);
+            self.parked_count += 1;
+        } else if entry.attempts > 0 {
+            self.mark_busy(&entry);
+            self.retries.push(Reverse(ByDue(entry)));
+        } else {
+            self.fresh.push_back(entry);
+        }
+    }
+
+    /// Sets where the events begin that a restart did not read.
+    pub fn restore_cursor(&mut self, cursor: Option<Cursor>) {
+        self.cursor = cursor;
+    }
+
+    /// The next delivery that may go.
+    pub fn take(&mut self, now: Ticks) -> Take {
+        match self.health {
+            Health::Up { .. } => self.take_any(now),
+            Health::Out { probe_at, wait } if probe_at <= now => {
+                let take = self.take_any(now);
+                if let Take::Ready(entry) = &take {
+                    self.health = Health::Probing { probe: entry.sequence, wait };
+                }
+                take
+            }
+            Health::Out { probe_at, .. } => self.take_last_chance(now, Some(probe_at)),
+            Health::Probing { .. } => self.take_last_chance(now, None),
+        }
+    }
+
+    /// Ends a delivery that was taken; `sign` is what the attempt showed of the upstream.
+    pub fn settle(&mut self, sequence: Sequence, settled: Settled, sign: Option<Sign>, now: Ticks) {
+        if let Some(sign) = sign {
+            self.note(sequence, sign, now);
+        } else if matches!(self.health, Health::Probing { probe, .. } if probe == sequence) {
+            self.health = Health::Out { probe_at: now, wait: PROBE_FIRST };
+        }
+        let Some(mut entry) = self.taken.remove(&sequence) else { return };
+        match settled {
+            Settled::Done => self.release(&entry),
+            Settled::RetryAt(due) => {
+                entry.attempts = entry.attempts.saturating_add(1);
+                entry.due = due;
+                entry.hot = None;
+                self.retries.push(Reverse(ByDue(entry)));
+            }
+            Settled::PutBack => self.ready.push_front(entry),
+        }
+    }
+
+    /// Whether the lane has room for events it does not hold; a caller that gets `Some` reads
+    /// them from there and calls [`Lane::refilled`].
+    pub fn begin_refill(&mut self) -> Option<(Cursor, usize)> {
+        let cursor = self.cursor?;
+        if self.refilling || self.held() > self.window / 2 {
+            return None;
+        }
+        self.refilling = true;
+        Some((cursor, self.window - self.held()))
+    }
+
+    /// Takes over what a refill has read, in order. It has seen every event before `sequence`, and
+    /// goes on from `place`; when that is beyond the last one, the lane holds everything again.
+    pub fn refilled(&mut self, entries: Vec<Entry>, sequence: Sequence, place: Place) {
+        self.refilling = false;
+        let Some(cursor) = self.cursor else { return };
+        let count = cursor.count.saturating_sub(entries.len() as u64);
+        self.fresh.extend(entries);
+        self.cursor =
+            (sequence <= cursor.last).then_some(Cursor { sequence, place, count, ..cursor });
+    }
+
+    /// A refill that could not be read: it is tried again later.
+    pub fn refill_failed(&mut self) {
+        self.refilling = false;
+    }
+
+    /// Every delivery that is held, in no particular order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.fresh
+            .iter()
+            .chain(&self.ready)
+            .chain(self.retries.iter().map(|r| &r.0.0))
+            .chain(self.taken.values())
+            .chain(self.parked.values().flatten())
+    }
+
+    /// The earliest place in the journal that a waiting delivery needs.
+    pub fn oldest_place(&self) -> Option<Place> {
+        let held = self.entries().map(|e| e.place).min();
+        held.into_iter().chain(self.cursor.map(|c| c.place)).min()
+    }
+
+    /// When the oldest waiting delivery was received, as far as it is held.
+    pub fn oldest_received(&self) -> Option<UnixMillis> {
+        self.entries().map(|e| e.received_at).min()
+    }
+
+    /// By due time: an event that was never tried is due since it was stored.
+    fn take_any(&mut self, now: Ticks) -> Take {
+        if let Some(entry) = self.ready.pop_front() {
+            return Take::Ready(self.give(entry));
+        }
+        let retry = self.retries.peek().map(|r| r.0.0.due);
+        while let Some(entry) = self.fresh.front() {
+            if retry.is_some_and(|due| due <= now && due <= entry.due) {
+                break;
+            }
+            if let Some(entry) = self.fresh.pop_front().and_then(|e| self.park(e)) {
+                self.mark_busy(&entry);
+                return Take::Ready(self.give(entry));
+            }
+        }
+        match retry {
+            None => Take::Idle,
+            Some(due) if due > now => Take::Wait(due),
+            Some(_) => match self.retries.pop() {
+                Some(Reverse(ByDue(entry))) => Take::Ready(self.give(entry)),
+                None => Take::Idle,
+            },
+        }
+    }
+
+    /// While the upstream is out, only what has reached its deadline goes: its last attempt.
+    fn take_last_chance(&mut self, now: Ticks, probe_at: Option<Ticks>) -> Take {
+        let wake = probe_at.unwrap_or(Ticks(now.0 + PROBE_MAX));
+        while let Some(retry) = self.retries.peek()
+            && retry.0.0.due <= now
+            && let Some(Reverse(ByDue(mut entry))) = self.retries.pop()
+        {
+            if entry.deadline <= now {
+                return Take::Ready(self.give(entry));
+            }
+            entry.due = wake.min(entry.deadline);
+            self.retries.push(Reverse(ByDue(entry)));
+        }
+        if self.ready.front().is_some_and(|e| e.deadline <= now)
+            && let Some(entry) = self.ready.pop_front()
+        {
+            return Take::Ready(self.give(entry));
+        }
+        while self.fresh.front().is_some_and(|e| e.deadline <= now) {
+            if let Some(entry) = self.fresh.pop_front().and_then(|e| self.park(e)) {
+                self.mark_busy(&entry);
+                return Take::Ready(self.give(entry));
+            }
+        }
+        let retry = self.retries.peek().map(|r| r.0.0.due);
+        let waiting = self.ready.front().into_iter().chain(self.fresh.front()).map(|e| e.deadline);
+        match (waiting.chain(retry).min(), probe_at) {
+            (None, _) => Take::Idle,
+            (Some(next), Some(probe_at)) => Take::Wait(next.min(probe_at)),
+            (Some(next), None) => Take::Wait(next),
+        }
+    }
+
+    fn give(&mut self, mut entry: Entry) -> Entry {
+        let given = entry.clone();
+        entry.hot = None;
+        self.taken.insert(entry.sequence, entry);
+        given
+    }
+
+    /// Sets the entry aside if its subject is busy, or hands it back.
+    fn park(&mut self, entry: Entry) -> Option<Entry> {
+        if self.ordered
+            && let Some(subject) = entry.subject
+            && let Some(queue) = self.parked.get_mut(&subject)
+        {
+            queue.push_back(entry);
+            self.parked_count += 1;
+            return None;
+        }
+        Some(entry)
+    }
+
+    fn mark_busy(&mut self, entry: &Entry) {
+        if self.ordered
+            && let Some(subject) = entry.subject
+        {
+            self.parked.entry(subject).or_default();
+        }
+    }
+
+    /// The subject's next delivery comes to the front; without one the subject is free.
+    fn release(&mut self, entry: &Entry) {
+        if !self.ordered {
+            return;
+        }
+        let Some(subject) = entry.subject else { return };
+        match self.parked.get_mut(&subject).and_then(VecDeque::pop_front) {
+            Some(next) => {
+                self.parked_count -= 1;
+                self.ready.push_back(next);
+            }
+            None => {
+                self.parked.remove(&subject);
+            }
+        }
+    }
+
+    fn note(&mut self, sequence: Sequence, sign: Sign, now: Ticks) {
+        self.health = match (self.health, sign) {
+            (_, Sign::Alive) => Health::Up { failures: 0 },
+            (Health::Up { failures }, Sign::Silent) if failures + 1 < OUTAGE_AFTER => {
+                Health::Up { failures: failures + 1 }
+            }
+            (Health::Up { .. }, Sign::Silent) => {
+                Health::Out { probe_at: Ticks(now.0 + PROBE_FIRST), wait: PROBE_FIRST }
+            }
+            (Health::Probing { probe, wait }, Sign::Silent) if probe == sequence => {
+                let wait = (wait * 2).min(PROBE_MAX);
+                Health::Out { probe_at: Ticks(now.0 + wait), wait }
+            }
+            (health, Sign::Silent) => health,
+        };
+    }
+}

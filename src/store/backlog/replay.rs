@@ -1,0 +1,241 @@
+//! Puts the lanes together again after a restart, out of the last checkpoint and the frames that
+//! follow it.
+
+use std::collections::BTreeMap;
+
+use super::Backlog;
+use super::checkpoint::{EntryRecord, LaneRecord, QUARANTINE};
+use super::lane::{Cursor, Entry, Ticks};
+use crate::clock::UnixMillis;
+use crate::event::Sequence;
+use crate::store::Verdict;
+use crate::store::journal::files::{ReadError, SegmentFiles};
+use crate::store::journal::frame::Kind;
+use crate::store::journal::record::{AttemptRecord, EventHead, decode_event_head};
+use crate::store::journal::segment::{Place, SEGMENT_HEADER_LEN, Scanned, Scanner};
+
+/// What is known of the unsettled deliveries so far.
+#[derive(Debug)]
+pub struct Replay {
+    window: usize,
+    lanes: BTreeMap<String, LaneState>,
+    quarantine: BTreeMap<Sequence, Place>,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    entries: BTreeMap<Sequence, EntryRecord>,
+    cursor: Option<Cursor>,
+    /// Attempts at events beyond the cursor: the lane had read further than its checkpoint says.
+    touched: BTreeMap<Sequence, Touched>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Touched {
+    Settled,
+    Waiting { attempts: u32, due: UnixMillis },
+}
+
+impl Replay {
+    /// Nothing is known. No lane will hold more than `window` deliveries.
+    pub fn new(window: usize) -> Self {
+        Self { window, lanes: BTreeMap::new(), quarantine: BTreeMap::new() }
+    }
+
+    /// The names of all lanes that hold something.
+    pub fn names(&self) -> Vec<String> {
+        let holds = |s: &LaneState| !s.entries.is_empty() || s.cursor.is_some();
+        self.lanes.iter().filter(|(_, s)| holds(s)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A complete checkpoint: it replaces all that was known.
+    pub fn checkpoint(&mut self, lanes: Vec<LaneRecord>) {
+        self.lanes.clear();
+        self.quarantine.clear();
+        for lane in lanes {
+            if lane.name == QUARANTINE {
+                self.quarantine.extend(lane.entries.iter().map(|e| (e.sequence, e.place)));
+                continue;
+            }
+            let entries = lane.entries.into_iter().map(|e| (e.sequence, e)).collect();
+            let state = LaneState { entries, cursor: lane.cursor, touched: BTreeMap::new() };
+            self.lanes.insert(lane.name, state);
+        }
+    }
+
+    /// An event's frame.
+    pub fn event(&mut self, sequence: Sequence, place: Place, head: &EventHead<'_>) {
+        if head.quarantined {
+            self.quarantine.insert(sequence, place);
+            return;
+        }
+        for name in head.targets() {
+            if !self.lanes.contains_key(name) {
+                self.lanes.insert(name.to_owned(), LaneState::default());
+            }
+            if let Some(lane) = self.lanes.get_mut(name) {
+                lane.push(sequence, place, self.window);
+            }
+        }
+    }
+
+    /// An attempt's frame.
+    pub fn attempt(&mut self, record: &AttemptRecord<'_>) {
+        let Some(lane) = self.lanes.get_mut(record.upstream) else { return };
+        let sequence = record.event;
+        let waiting = match record.attempt.verdict {
+            Verdict::RetryAt(due) => Some((record.number, due)),
+            Verdict::Delivered | Verdict::Dead => None,
+        };
+        if let Some(entry) = lane.entries.get_mut(&sequence) {
+            match waiting {
+                Some((attempts, due)) => (entry.attempts, entry.due) = (attempts, due),
+                None => drop(lane.entries.remove(&sequence)),
+            }
+        } else if lane.cursor.is_some_and(|c| sequence >= c.sequence) {
+            let touched = match waiting {
+                Some((attempts, due)) => Touched::Waiting { attempts, due },
+                None => Touched::Settled,
+            };
+            lane.touched.insert(sequence, touched);
+        }
+    }
+
+    /// Fills the lanes of `backlog`, reading what is needed of each event; returns the places of
+    /// events that could not be read.
+    ///
+    /// # Errors
+    /// As the file system says; damage is no error here.
+    pub fn restore(
+        mut self,
+        backlog: &Backlog,
+        files: &SegmentFiles,
+    ) -> std::io::Result<Vec<Place>> {
+        let mut unreadable = Vec::new();
+        for (name, state) in &mut self.lanes {
+            let Some(index) = backlog.lane_index(name) else { continue };
+            state.catch_up(name, files)?;
+            for entry in state.entries.values() {
+                match read_entry(backlog, index, files, entry) {
+                    Ok(entry) => backlog.lanes[index].lane.lock().restore(entry),
+                    Err(ReadError::Damaged(place)) => unreadable.push(place),
+                    Err(ReadError::Io(e)) => return Err(e),
+                }
+            }
+            backlog.lanes[index].lane.lock().restore_cursor(state.cursor);
+        }
+        *backlog.quarantine.lock() = self.quarantine;
+        Ok(unreadable)
+    }
+}
+
+impl LaneState {
+    fn push(&mut self, sequence: Sequence, place: Place, window: usize) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.count += 1;
+            cursor.last = sequence;
+        } else if self.entries.len() >= window {
+            self.cursor = Some(Cursor { sequence, place, last: sequence, count: 1 });
+        } else {
+            let record = EntryRecord { sequence, place, attempts: 0, due: UnixMillis(0) };
+            self.entries.insert(sequence, record);
+        }
+    }
+
+    /// Reads the events beyond the cursor up to the last one that was attempted.
+    fn catch_up(&mut self, name: &str, files: &SegmentFiles) -> std::io::Result<()> {
+        let (Some(cursor), Some((&upto, _))) = (self.cursor, self.touched.last_key_value()) else {
+            return Ok(());
+        };
+        let (entries, touched) = (&mut self.entries, &self.touched);
+        let mut seen = 0;
+        let (next, place) = walk(files, cursor, |sequence, place, head| {
+            if sequence > upto {
+                return false;
+            }
+            if head.targets().any(|target| target == name) && !head.quarantined {
+                seen += 1;
+                let (attempts, due) = match touched.get(&sequence) {
+                    Some(Touched::Settled) => return true,
+                    Some(&Touched::Waiting { attempts, due }) => (attempts, due),
+                    None => (0, UnixMillis(0)),
+                };
+                entries.insert(sequence, EntryRecord { sequence, place, attempts, due });
+            }
+            true
+        })?;
+        let count = cursor.count.saturating_sub(seen);
+        self.cursor =
+            (next <= cursor.last).then_some(Cursor { sequence: next, place, count, ..cursor });
+        Ok(())
+    }
+}
+
+/// Shows `visit` every event from the cursor up to the lane's last one, in order, until it says
+/// `false`; returns the number and the place to go on from.
+///
+/// # Errors
+/// As the file system says; damage is stepped over.
+pub fn walk(
+    files: &SegmentFiles,
+    cursor: Cursor,
+    mut visit: impl FnMut(Sequence, Place, &EventHead<'_>) -> bool,
+) -> std::io::Result<(Sequence, Place)> {
+    let mut next = cursor.sequence;
+    let mut at = cursor.place;
+    let before = Sequence(cursor.sequence.0.saturating_sub(1));
+    for number in files.numbers()?.into_iter().filter(|n| *n >= cursor.place.segment) {
+        let offset = if number == at.segment { at.offset } else { SEGMENT_HEADER_LEN };
+        let file = files.file(number)?;
+        let mut scanner = Scanner::new(file, offset, before)?;
+        while let Some(scanned) = scanner.next()? {
+            let Scanned::Frame(frame) = scanned else { continue };
+            at = Place { segment: number, offset: frame.offset };
+            next = frame.header.sequence;
+            if next > cursor.last {
+                return Ok((next, at));
+            }
+            if frame.header.kind == Kind::Event
+                && let Some(head) = decode_event_head(frame.payload)
+                && !visit(next, at, &head)
+            {
+                return Ok((next, at));
+            }
+            next = Sequence(next.0 + 1);
+        }
+    }
+    // The end of the journal: nothing beyond the cursor is left, whatever it says.
+    Ok((next.max(Sequence(cursor.last.0 + 1)), at))
+}
+
+fn read_entry(
+    backlog: &Backlog,
+    index: usize,
+    files: &SegmentFiles,
+    record: &EntryRecord,
+) -> Result<Entry, ReadError> {
+    let (_, payload) = files.frame(record.place)?;
+    let head = decode_event_head(&payload).ok_or(ReadError::Damaged(record.place))?;
+    Ok(make_entry(backlog, index, record, &head))
+}
+
+/// A lane's entry for an event that was read back from the journal.
+pub fn make_entry(
+    backlog: &Backlog,
+    index: usize,
+    record: &EntryRecord,
+    head: &EventHead<'_>,
+) -> Entry {
+    let give_up = backlog.lanes[index].give_up;
+    let due = if record.attempts == 0 { Ticks(0) } else { backlog.timeline.tick_at(record.due) };
+    Entry {
+        sequence: record.sequence,
+        place: record.place,
+        subject: backlog.subject(head.source, head.subject),
+        received_at: head.received_at,
+        deadline: backlog.timeline.tick_at(head.received_at.after(give_up)),
+        attempts: record.attempts,
+        due,
+        hot: None,
+    }
+}

@@ -1,0 +1,207 @@
+//! Claiming a delivery that is due, and settling it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backlog::lane::{Entry, Settled, Sign, Take, Ticks};
+use super::backlog::replay::{make_entry, walk};
+use super::core::Core;
+use super::journal::files::ReadError;
+use super::journal::record::decode_event;
+use super::journal::segment::Place;
+use super::journal::writer::Note;
+use super::{Attempt, AttemptResult, Store, StoredEvent, Verdict};
+use crate::event::Sequence;
+use crate::store::backlog::checkpoint::EntryRecord;
+
+/// How long a lane waits before it looks at its clock again.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How long a delivery rests whose event cannot be read for the moment.
+const UNREADABLE_REST: u64 = 60_000;
+
+/// A delivery that is this holder's to attempt. Dropped without [`Store::settle`], it is due again
+/// at once.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The event to deliver.
+    pub event: Arc<StoredEvent>,
+    /// Which attempt this is, counted from 1 over restarts and replays.
+    pub attempt: u32,
+    core: Arc<Core>,
+    lane: usize,
+    settled: bool,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if !self.settled {
+            release(&self.core, self.lane, self.event.sequence, Settled::PutBack, None);
+        }
+    }
+}
+
+impl Store {
+    /// The next delivery that is due at this upstream (an index into `Config::upstreams`); waits
+    /// until there is one. Safe to cancel.
+    pub async fn claim(&self, upstream: usize) -> Claimed {
+        loop {
+            let entry = self.next_entry(upstream).await;
+            let attempt = entry.attempts.saturating_add(1);
+            let claimed = |event| Claimed {
+                event,
+                attempt,
+                core: Arc::clone(&self.core),
+                lane: upstream,
+                settled: false,
+            };
+            if let Some(hot) = &entry.hot {
+                return claimed(Arc::clone(hot.event()));
+            }
+            if let Some(event) = self.read_event(upstream, entry.sequence, entry.place).await {
+                return claimed(event);
+            }
+        }
+    }
+
+    /// Records an attempt and what follows from it.
+    pub fn settle(&self, mut claimed: Claimed, attempt: Attempt) {
+        claimed.settled = true;
+        let (lane, sequence) = (claimed.lane, claimed.event.sequence);
+        let settled = match attempt.verdict {
+            Verdict::Delivered | Verdict::Dead => Settled::Done,
+            Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.timeline.tick_at(at)),
+        };
+        let sign = match attempt.result {
+            AttemptResult::Answered(_) => Sign::Alive,
+            AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
+                Sign::Silent
+            }
+        };
+        self.core.queue.note(Note { event: sequence, lane, number: claimed.attempt, attempt });
+        release(&self.core, lane, sequence, settled, Some(sign));
+    }
+
+    async fn next_entry(&self, upstream: usize) -> Entry {
+        let Some(slot) = self.core.backlog.lanes.get(upstream) else {
+            return std::future::pending().await;
+        };
+        loop {
+            let bell = slot.bell.notified();
+            let (take, refill) = {
+                let mut lane = slot.lane.lock();
+                let take = lane.take(self.core.backlog.timeline.now());
+                (take, lane.begin_refill())
+            };
+            if let Some((cursor, room)) = refill {
+                let core = Arc::clone(&self.core);
+                tokio::task::spawn_blocking(move || refill_lane(&core, upstream, cursor, room));
+            }
+            match take {
+                Take::Ready(entry) => {
+                    // There may be more: whoever waits next finds out, and rings on.
+                    slot.bell.notify_one();
+                    return entry;
+                }
+                Take::Idle => bell.await,
+                Take::Wait(until) => {
+                    let now = self.core.backlog.timeline.now();
+                    let wait = Duration::from_millis(until.0.saturating_sub(now.0).max(1));
+                    drop(tokio::time::timeout(wait.min(LONGEST_SLEEP), bell).await);
+                }
+            }
+        }
+    }
+
+    /// The event of a delivery that has been taken. One that is damaged is given up, loudly: no
+    /// attempt at it can ever succeed. One that cannot be read now is put back to rest.
+    async fn read_event(
+        &self,
+        lane: usize,
+        sequence: Sequence,
+        place: Place,
+    ) -> Option<Arc<StoredEvent>> {
+        let guard = Unread { core: Arc::clone(&self.core), lane, sequence, armed: true };
+        let core = Arc::clone(&self.core);
+        let read = tokio::task::spawn_blocking(move || {
+            let (header, payload) = core.files.frame(place)?;
+            decode_event(header.sequence, &payload).ok_or(ReadError::Damaged(place))
+        });
+        let read = read.await;
+        guard.disarm();
+        let Place { segment, offset } = place;
+        let settled = match read {
+            Ok(Ok(record)) => return Some(Arc::new(record.event)),
+            Ok(Err(ReadError::Damaged(_))) => {
+                tracing::error!(target: "hookward::store", %sequence, segment, offset, "an event that waits for delivery is damaged and given up");
+                Settled::Done
+            }
+            Ok(Err(ReadError::Io(error))) => {
+                tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery cannot be read now");
+                Settled::RetryAt(self.rest())
+            }
+            Err(_) => Settled::RetryAt(self.rest()),
+        };
+        release(&self.core, lane, sequence, settled, None);
+        None
+    }
+
+    fn rest(&self) -> Ticks {
+        Ticks(self.core.backlog.timeline.now().0 + UNREADABLE_REST)
+    }
+}
+
+/// Puts a taken delivery back if its claim is cancelled while its event is being read.
+struct Unread {
+    core: Arc<Core>,
+    lane: usize,
+    sequence: Sequence,
+    armed: bool,
+}
+
+impl Unread {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if self.armed {
+            release(&self.core, self.lane, self.sequence, Settled::PutBack, None);
+        }
+    }
+}
+
+fn release(core: &Core, lane: usize, sequence: Sequence, settled: Settled, sign: Option<Sign>) {
+    let Some(slot) = core.backlog.lanes.get(lane) else { return };
+    slot.lane.lock().settle(sequence, settled, sign, core.backlog.timeline.now());
+    slot.bell.notify_one();
+}
+
+/// Reads the next events of a lane that had no room for them.
+fn refill_lane(core: &Core, index: usize, cursor: super::backlog::lane::Cursor, room: usize) {
+    let Some(slot) = core.backlog.lanes.get(index) else { return };
+    let mut entries = Vec::new();
+    let walked = walk(&core.files, cursor, |sequence, place, head| {
+        if entries.len() >= room {
+            return false;
+        }
+        if !head.quarantined && head.targets().any(|name| name == slot.name) {
+            let record =
+                EntryRecord { sequence, place, attempts: 0, due: crate::clock::UnixMillis(0) };
+            entries.push(make_entry(&core.backlog, index, &record, head));
+        }
+        true
+    });
+    match walked {
+        Ok((sequence, place)) => {
+            slot.lane.lock().refilled(entries, sequence, place);
+            core.queue.request_checkpoint();
+        }
+        Err(error) => {
+            slot.lane.lock().refill_failed();
+            tracing::error!(target: "hookward::store", upstream = slot.name, %error, "reading the backlog failed");
+        }
+    }
+    slot.bell.notify_one();
+}

@@ -1,0 +1,270 @@
+//! What the store's threads and its callers share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::backlog::Backlog;
+use super::dedupe::DedupeTable;
+use super::disk::{Disk, OsDisk};
+use super::journal::files::SegmentFiles;
+use super::journal::segment::SegmentHeader;
+use super::journal::writer::{Note, Submission, Work};
+use super::{AcceptError, Options};
+
+/// Sizes that operators need not know; tests choose their own.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// A segment that is longer than this is ended.
+    pub segment_bytes: u32,
+    /// Deliveries an upstream's lane holds in memory at most.
+    pub window: usize,
+    /// Bytes of fresh bodies that are kept in memory for their first delivery.
+    pub hot_bytes: usize,
+    /// Events that may wait for the writer.
+    pub queue_events: usize,
+    /// Bytes of bodies that may wait for the writer.
+    pub queue_bytes: usize,
+    /// Whether there is an index on disk.
+    pub index: bool,
+    /// Where the journal's files are.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 128 << 20,
+            window: super::backlog::WINDOW,
+            hot_bytes: 16 << 20,
+            queue_events: 8192,
+            queue_bytes: 64 << 20,
+            index: true,
+            disk: Arc::new(OsDisk),
+        }
+    }
+}
+
+/// Whether events are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// They are.
+    Open = 0,
+    /// Free space is below the reserve; it opens again by itself.
+    Full = 1,
+    /// A write or sync has failed; final.
+    Failed = 2,
+    /// The store is being closed.
+    Closing = 3,
+}
+
+/// What the store's threads and its callers share.
+#[derive(Debug)]
+pub struct Core {
+    /// What the operator wants.
+    pub options: Options,
+    /// What the operator need not know.
+    pub tuning: Tuning,
+    /// The journal's random number.
+    pub journal: u64,
+    /// The journal's files, for reading.
+    pub files: SegmentFiles,
+    /// All segments, ascending, the head last.
+    pub segments: Mutex<Vec<SegmentHeader>>,
+    /// Where a key may have been stored.
+    pub dedupe: DedupeTable,
+    /// What still has to be delivered.
+    pub backlog: Backlog,
+    /// What waits for the writer.
+    pub queue: Queue,
+    state: AtomicU8,
+}
+
+/// What a [`Core`] is put together from.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the operator wants.
+    pub options: Options,
+    /// What the operator need not know.
+    pub tuning: Tuning,
+    /// The journal's random number.
+    pub journal: u64,
+    /// The journal's files, for reading.
+    pub files: SegmentFiles,
+    /// All segments, ascending.
+    pub segments: Vec<SegmentHeader>,
+    /// Where a key may have been stored.
+    pub dedupe: DedupeTable,
+    /// What still has to be delivered.
+    pub backlog: Backlog,
+}
+
+impl Core {
+    /// Puts together what recovery has found.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { options, tuning, journal, files, segments, dedupe, backlog } = parts;
+        Self {
+            options,
+            queue: Queue::new(tuning.queue_events, tuning.queue_bytes),
+            tuning,
+            journal,
+            files,
+            segments: Mutex::new(segments),
+            dedupe,
+            backlog,
+            state: AtomicU8::new(State::Open as u8),
+        }
+    }
+
+    /// Whether events are taken.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Open,
+            1 => State::Full,
+            3 => State::Closing,
+            _ => State::Failed,
+        }
+    }
+
+    /// Whether events are taken, as an answer to one.
+    pub fn writable(&self) -> Result<(), AcceptError> {
+        match self.state() {
+            State::Open => Ok(()),
+            State::Full => Err(AcceptError::Full),
+            State::Failed => Err(AcceptError::Failed),
+            State::Closing => Err(AcceptError::Closing),
+        }
+    }
+
+    /// No event is taken any more until a restart.
+    pub fn fail(&self) {
+        self.state.store(State::Failed as u8, Ordering::Release);
+    }
+
+    /// No event is taken any more; a failure stays one.
+    pub fn begin_close(&self) {
+        self.change(State::Open, State::Closing);
+        self.change(State::Full, State::Closing);
+    }
+
+    /// Compares the free space with the reserve.
+    pub fn look_at_space(&self) {
+        let free = match self.files.disk().free_space(self.files.dir()) {
+            Ok(free) => free,
+            Err(error) => return self.space_unknown(&error),
+        };
+        if free < self.options.min_free {
+            if self.change(State::Open, State::Full) {
+                let (min_free, error) = (self.options.min_free, "below store.min_free");
+                tracing::error!(target: "hookward::store", free, min_free, error, "the disk is full");
+            }
+        } else if self.change(State::Full, State::Open) {
+            tracing::info!(target: "hookward::store", free, "there is room again");
+        }
+    }
+
+    /// The age at which a segment is ended, so that retention can let it go in time.
+    pub fn segment_age(&self) -> Duration {
+        (self.options.retention / 30).max(Duration::from_secs(1))
+    }
+
+    fn space_unknown(&self, error: &io::Error) {
+        tracing::warn!(target: "hookward::store", %error, "free space cannot be told");
+    }
+
+    fn change(&self, from: State, to: State) -> bool {
+        self.state
+            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+/// What waits for the writer; bounded.
+#[derive(Debug)]
+pub struct Queue {
+    inner: Mutex<Queued>,
+    bell: Condvar,
+    max_events: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queued {
+    work: Work,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    fn new(max_events: usize, max_bytes: usize) -> Self {
+        Self { inner: Mutex::default(), bell: Condvar::new(), max_events, max_bytes }
+    }
+
+    /// Queues an event.
+    ///
+    /// # Errors
+    /// [`AcceptError::Overloaded`] when the queue is full, [`AcceptError::Closing`] when the
+    /// writer has been told to stop.
+    pub fn submit(&self, submission: Submission) -> Result<(), AcceptError> {
+        let mut queued = self.inner.lock();
+        if queued.closed {
+            return Err(AcceptError::Closing);
+        }
+        let bytes = queued.bytes + submission.event.body.len();
+        let fits = queued.work.submissions.len() < self.max_events && bytes <= self.max_bytes;
+        if !fits {
+            return Err(AcceptError::Overloaded);
+        }
+        queued.bytes = bytes;
+        let first = queued.work.submissions.is_empty();
+        queued.work.submissions.push(submission);
+        drop(queued);
+        if first {
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Queues an attempt. Bounded by the attempts in flight; lost if the writer has stopped, which
+    /// costs one more delivery after the restart.
+    pub fn note(&self, note: Note) {
+        let mut queued = self.inner.lock();
+        if !queued.closed {
+            queued.work.notes.push(note);
+            drop(queued);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Asks for a checkpoint.
+    pub fn request_checkpoint(&self) {
+        self.inner.lock().work.checkpoint = true;
+        self.bell.notify_one();
+    }
+
+    /// Tells the writer to finish what is queued and stop.
+    pub fn close(&self) {
+        let mut queued = self.inner.lock();
+        queued.closed = true;
+        queued.work.close = true;
+        drop(queued);
+        self.bell.notify_one();
+    }
+
+    /// Takes all that is queued, or waits for something, at most for `timeout`.
+    pub fn wait(&self, timeout: Duration) -> Work {
+        let mut queued = self.inner.lock();
+        let idle = |work: &Work| {
+            work.submissions.is_empty() && work.notes.is_empty() && !work.checkpoint && !work.close
+        };
+        if idle(&queued.work) {
+            self.bell.wait_for(&mut queued, timeout);
+        }
+        queued.bytes = 0;
+        std::mem::take(&mut queued.work)
+    }
+}

@@ -1,0 +1,166 @@
+//! A frame: the unit of the journal. Length, checksum, sequence, kind and payload; see
+//! docs/storage-format.md for the bytes. Knows nothing of what payloads mean.
+
+use crate::event::Sequence;
+
+/// Bytes before a frame's payload.
+pub const HEADER_LEN: usize = 24;
+
+/// Longest payload: what no honest frame exceeds, so that a damaged length cannot make us allocate.
+pub const MAX_PAYLOAD: u32 = 256 << 20;
+
+/// What a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// An accepted event.
+    Event = 1,
+    /// One attempt at a delivery and what follows from it.
+    Attempt = 2,
+    /// What one upstream's deliveries still wait for; part of a checkpoint.
+    Lane = 3,
+    /// The end of a checkpoint.
+    CheckpointEnd = 4,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Event),
+            2 => Some(Self::Attempt),
+            3 => Some(Self::Lane),
+            4 => Some(Self::CheckpointEnd),
+            _ => None,
+        }
+    }
+}
+
+/// A frame's header, with a checksum that may not have been checked yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of payload.
+    pub len: u32,
+    /// CRC32C over the header without this field, and the payload.
+    pub crc: u32,
+    /// The frame's number.
+    pub sequence: Sequence,
+    /// What it holds.
+    pub kind: Kind,
+    /// Bytes from the start of the batch it was written in to its own start.
+    pub back: u32,
+}
+
+impl Header {
+    /// Reads a header, if the bytes can be one.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; HEADER_LEN] = bytes.get(..HEADER_LEN)?.try_into().ok()?;
+        let [l0, l1, l2, l3, c0, c1, c2, c3, seq @ .., kind, z0, z1, z2, b0, b1, b2, b3] = *bytes;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]);
+        if len > MAX_PAYLOAD || [z0, z1, z2] != [0; 3] {
+            return None;
+        }
+        Some(Self {
+            len,
+            crc: u32::from_le_bytes([c0, c1, c2, c3]),
+            sequence: Sequence(u64::from_le_bytes(seq)),
+            kind: Kind::from_byte(kind)?,
+            back: u32::from_le_bytes([b0, b1, b2, b3]),
+        })
+    }
+
+    /// Whether the checksum fits this header (`bytes`) and its payload.
+    pub fn verifies(&self, bytes: &[u8], payload: &[u8]) -> bool {
+        payload.len() == self.len as usize && checksum(bytes, payload) == Some(self.crc)
+    }
+
+    /// Header and payload together, in bytes.
+    pub fn frame_len(&self) -> u64 {
+        HEADER_LEN as u64 + u64::from(self.len)
+    }
+}
+
+/// Everything but the checksum's own four bytes is under it.
+fn checksum(header: &[u8], payload: &[u8]) -> Option<u32> {
+    let crc = crc32c::crc32c(header.get(..4)?);
+    let crc = crc32c::crc32c_append(crc, header.get(8..HEADER_LEN)?);
+    Some(crc32c::crc32c_append(crc, payload))
+}
+
+/// Frames that are written together, with one write and one sync.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// Appends a frame whose payload `fill` writes, and returns where in the batch it starts.
+    pub fn push(&mut self, sequence: Sequence, kind: Kind, fill: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; HEADER_LEN]);
+        fill(&mut self.bytes);
+        let back = u32::try_from(start).unwrap_or(u32::MAX);
+        let (_, frame) = self.bytes.split_at_mut(start);
+        let (header, payload) = frame.split_at_mut(HEADER_LEN);
+        header.copy_from_slice(&encode_header(sequence, kind, back, payload));
+        back
+    }
+
+    /// The bytes to be written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets the frames but keeps the memory, up to a bound.
+    pub fn clear(&mut self) {
+        const KEEP: usize = 4 << 20;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEEP);
+    }
+}
+
+fn encode_header(sequence: Sequence, kind: Kind, back: u32, payload: &[u8]) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    header[..4].copy_from_slice(&len.to_le_bytes());
+    header[8..16].copy_from_slice(&sequence.0.to_le_bytes());
+    header[16] = kind as u8;
+    header[20..].copy_from_slice(&back.to_le_bytes());
+    let crc = checksum(&header, payload).unwrap_or_default();
+    header[4..8].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_frame() -> Vec<u8> {
+        let mut batch = Batch::default();
+        batch.push(Sequence(41), Kind::Attempt, |out| out.extend_from_slice(b"first"));
+        batch.push(Sequence(42), Kind::Event, |out| out.extend_from_slice(b"payload"));
+        batch.bytes()[HEADER_LEN + 5..].to_vec()
+    }
+
+    #[test]
+    fn a_frame_reads_back() {
+        let bytes = one_frame();
+        let header = Header::parse(&bytes).unwrap();
+        assert_eq!((header.sequence, header.kind, header.back), (Sequence(42), Kind::Event, 29));
+        assert_eq!(header.frame_len(), bytes.len() as u64);
+        assert!(header.verifies(&bytes[..HEADER_LEN], &bytes[HEADER_LEN..]));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = one_frame();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let accepted = Header::parse(&bad).is_some_and(|header| {
+                bad.get(HEADER_LEN..HEADER_LEN + header.len as usize)
+                    .is_some_and(|payload| header.verifies(&bad[..HEADER_LEN], payload))
+            });
+            assert!(!accepted, "bit {bit}");
+        }
+    }
+}

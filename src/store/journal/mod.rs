@@ -1,0 +1,9 @@
+//! The journal: append-only segment files of checksummed frames. It is the truth; everything else
+//! in the store can be made again from it.
+
+pub mod files;
+pub mod frame;
+pub mod input;
+pub mod record;
+pub mod segment;
+pub mod writer;

@@ -1,0 +1,283 @@
+//! A segment: one file of the journal. Its name, its header, and the scan that walks its frames
+//! and steps over what is damaged.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame::{self, Header};
+use crate::clock::UnixMillis;
+use crate::event::Sequence;
+use crate::store::disk::ReadFile;
+
+/// Bytes before a segment's first frame.
+pub const SEGMENT_HEADER_LEN: u32 = 64;
+const MAGIC: &[u8; 8] = b"HOOKWARD";
+const VERSION: u16 = 1;
+const EXTENSION: &str = ".journal";
+/// How far ahead of the last one a sequence may be when the scan looks for the next good frame.
+const RESYNC_REACH: u64 = 1 << 32;
+
+/// Where a frame starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The segment's number, counted from 1.
+    pub segment: u32,
+    /// Bytes from the start of its file.
+    pub offset: u32,
+}
+
+impl Place {
+    /// As one number that sorts as places do.
+    pub fn pack(self) -> u64 {
+        u64::from(self.segment) << 32 | u64::from(self.offset)
+    }
+
+    /// Back from [`Place::pack`].
+    pub fn unpack(packed: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = packed.to_be_bytes();
+        Self { segment: u32::from_be_bytes([a, b, c, d]), offset: u32::from_be_bytes([e, f, g, h]) }
+    }
+}
+
+/// The file of segment `number` in `dir`.
+pub fn path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:010}{EXTENSION}"))
+}
+
+/// The number of the segment with this file name, if it is one.
+pub fn number_of(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(EXTENSION)?;
+    if digits.len() != 10 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|n| *n > 0)
+}
+
+/// A segment's header whose magic, version and checksum have been verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The segment's number, as in its name.
+    pub number: u32,
+    /// A random number that all segments of one journal share, and its index.
+    pub journal: u64,
+    /// The number of the last frame in the segment before it; 0 where there is none.
+    pub follows: Sequence,
+    /// The number of its first frame.
+    pub first: Sequence,
+    /// When it was begun: no event in an earlier segment was stored later.
+    pub created_at: UnixMillis,
+}
+
+impl SegmentHeader {
+    /// The bytes that stand at the start of the file.
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_LEN as usize] {
+        let mut out = [0; SEGMENT_HEADER_LEN as usize];
+        out[..8].copy_from_slice(MAGIC);
+        out[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        out[12..16].copy_from_slice(&self.number.to_le_bytes());
+        out[16..24].copy_from_slice(&self.first.0.to_le_bytes());
+        out[24..32].copy_from_slice(&self.created_at.0.to_le_bytes());
+        out[32..40].copy_from_slice(&self.follows.0.to_le_bytes());
+        out[40..48].copy_from_slice(&self.journal.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..60]);
+        out[60..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Verifies and reads a header.
+    ///
+    /// # Errors
+    /// [`BadHeader`] says what does not fit.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
+        let bytes: &[u8; SEGMENT_HEADER_LEN as usize] = bytes
+            .get(..SEGMENT_HEADER_LEN as usize)
+            .and_then(|b| b.try_into().ok())
+            .ok_or(BadHeader::Short)?;
+        let word = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(word)
+        };
+        let [.., c0, c1, c2, c3] = *bytes;
+        if &bytes[..8] != MAGIC {
+            return Err(BadHeader::Magic);
+        }
+        if crc32c::crc32c(&bytes[..60]) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            return Err(BadHeader::Checksum);
+        }
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        if version != VERSION {
+            return Err(BadHeader::Version(version));
+        }
+        let number = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
+        let (first, created_at) = (Sequence(word(16)), UnixMillis(word(24)));
+        let (follows, journal) = (Sequence(word(32)), word(40));
+        Ok(Self { number, journal, follows, first, created_at })
+    }
+}
+
+/// Why the start of a file is not a segment's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadHeader {
+    /// The file ends before the header does.
+    #[error("file is shorter than a segment header")]
+    Short,
+    /// It is some other file.
+    #[error("not a journal segment")]
+    Magic,
+    /// Bytes have changed since it was written.
+    #[error("segment header is damaged")]
+    Checksum,
+    /// Written by a newer version of Hookward.
+    #[error("segment format version {0} is not known to this version")]
+    Version(u16),
+}
+
+/// A frame that the scan has verified.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// Where it starts.
+    pub offset: u32,
+    /// Its header.
+    pub header: Header,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// What the scan comes upon.
+#[derive(Debug)]
+pub enum Scanned<'a> {
+    /// A good frame.
+    Frame(Frame<'a>),
+    /// Bytes that are no frame.
+    Gap(Gap),
+}
+
+/// Bytes in a segment that are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where they start.
+    pub from: u32,
+    /// Where the next good frame starts, or the file ends.
+    pub to: u32,
+    /// What they are.
+    pub kind: GapKind,
+}
+
+/// What unreadable bytes are, as far as can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapKind {
+    /// No good frame follows: a write that never ended.
+    Tail,
+    /// Frames of the same write follow: it reached the disk in parts and was never acknowledged,
+    /// or it was damaged later.
+    TornBatch,
+    /// Later writes follow: what was stored here has been damaged.
+    Damage,
+}
+
+/// Walks a segment's frames from a given place on.
+#[derive(Debug)]
+pub struct Scanner {
+    file: Arc<dyn ReadFile>,
+    len: u64,
+    /// The file's bytes from `start` on, as far as they have been read.
+    window: Vec<u8>,
+    start: u64,
+    /// Where the next frame is looked for.
+    pos: u64,
+    last: Sequence,
+}
+
+impl Scanner {
+    /// Starts at `offset`, which must be the end of the header or the start of a frame; frames up
+    /// to `last` have been seen.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn new(file: Arc<dyn ReadFile>, offset: u32, last: Sequence) -> io::Result<Self> {
+        let len = file.len()?.min(u32::MAX.into());
+        let offset = u64::from(offset);
+        Ok(Self { file, len, window: Vec::new(), start: offset, pos: offset, last })
+    }
+
+    /// Where the scan stands.
+    pub fn offset(&self) -> u32 {
+        u32::try_from(self.pos).unwrap_or(u32::MAX)
+    }
+
+    /// The next frame or gap; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn next(&mut self) -> io::Result<Option<Scanned<'_>>> {
+        if self.pos >= self.len {
+            return Ok(None);
+        }
+        let from = self.offset();
+        if let Some(header) = self.frame_at(self.pos)? {
+            self.pos += header.frame_len();
+            self.last = header.sequence;
+            let end = index(self.pos - self.start);
+            let payload = self.window.get(end - header.len as usize..end).unwrap_or_default();
+            return Ok(Some(Scanned::Frame(Frame { offset: from, header, payload })));
+        }
+        let kind = self.resync()?;
+        Ok(Some(Scanned::Gap(Gap { from, to: self.offset(), kind })))
+    }
+
+    /// The header of the frame at `pos`, if one stands there whole and unharmed.
+    fn frame_at(&mut self, pos: u64) -> io::Result<Option<Header>> {
+        let Some(header) = Header::parse(self.peek(pos, frame::HEADER_LEN as u64)?) else {
+            return Ok(None);
+        };
+        let ahead = header.sequence.0.wrapping_sub(self.last.0);
+        if ahead == 0 || ahead > RESYNC_REACH || pos + header.frame_len() > self.len {
+            return Ok(None);
+        }
+        let bytes = self.peek(pos, header.frame_len())?;
+        let good = bytes
+            .split_at_checked(frame::HEADER_LEN)
+            .is_some_and(|(head, payload)| header.verifies(head, payload));
+        Ok(good.then_some(header))
+    }
+
+    /// Moves on to the next good frame, or the end.
+    fn resync(&mut self) -> io::Result<GapKind> {
+        let from = self.pos;
+        while self.pos < self.len {
+            self.pos += 1;
+            if let Some(header) = self.frame_at(self.pos)? {
+                let batch = self.pos.saturating_sub(header.back.into());
+                return Ok(if batch <= from { GapKind::TornBatch } else { GapKind::Damage });
+            }
+        }
+        Ok(GapKind::Tail)
+    }
+
+    /// Up to `n` bytes from `pos` on, fewer where the file ends.
+    fn peek(&mut self, pos: u64, n: u64) -> io::Result<&[u8]> {
+        const AHEAD: u64 = 1 << 20;
+        let end = self.start + self.window.len() as u64;
+        let wanted = (pos + n).min(self.len);
+        if wanted > end {
+            self.window.drain(..index(pos - self.start).min(self.window.len()));
+            self.start = pos;
+            let have = self.window.len();
+            let upto = (wanted + AHEAD).min(self.len) - self.start;
+            self.window.resize(index(upto), 0);
+            let fresh = self.window.get_mut(have..).unwrap_or_default();
+            let got = self.file.read_at(fresh, self.start + have as u64)?;
+            self.window.truncate(have + got);
+        }
+        let from = index(pos - self.start);
+        let to = index(wanted - self.start).min(self.window.len());
+        Ok(self.window.get(from..to).unwrap_or_default())
+    }
+}
+
+/// A distance inside the window, which always fits memory.
+fn index(distance: u64) -> usize {
+    usize::try_from(distance).unwrap_or(usize::MAX)
+}

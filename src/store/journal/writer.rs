@@ -1,0 +1,346 @@
+//! The writer: the one thread that appends to the journal. It takes all that has queued up, writes
+//! it with one write and one sync, makes it known, and only then lets the requests of the batch go.
+//!
+//! A failed write or sync is final: what is on the disk is unknown from then on, and no later
+//! success can change that (a kernel may report a failed sync once and forget it). Only a restart,
+//! which reads everything back, can.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::frame::{Batch, Kind};
+use super::record::{self, AttemptRecord, NewEvent};
+use super::segment::{self, Place, SegmentHeader};
+use crate::event::{DedupeKey, EventId, Sequence};
+use crate::store::backlog::{Fresh, checkpoint};
+use crate::store::core::{Core, State};
+use crate::store::disk::AppendFile;
+use crate::store::index::IndexEntry;
+use crate::store::indexer::IndexFeed;
+use crate::store::{AcceptError, Attempt, StoredEvent, Targets};
+
+/// How often free space is looked at, and unsynced attempts are synced, when nothing else happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// An event that waits to be written.
+#[derive(Debug)]
+pub struct Submission {
+    /// The event; its sequence is given when it is written.
+    pub event: StoredEvent,
+    /// What makes it one with its repeats.
+    pub key: DedupeKey,
+    /// Kept back until an operator decides.
+    pub quarantined: bool,
+    /// Whom it goes to.
+    pub targets: Targets,
+    /// Places with its fingerprint that are known to hold other keys.
+    pub checked: Vec<Place>,
+    /// Who waits.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub enum Reply {
+    /// It is on stable storage.
+    Stored(EventId),
+    /// An event that may be the same was written meanwhile: look again.
+    Raced(Box<StoredEvent>),
+    /// It was not written, or it is unknown whether it was.
+    Refused(AcceptError),
+}
+
+/// An attempt that waits to be written.
+#[derive(Debug)]
+pub struct Note {
+    /// The event's number.
+    pub event: Sequence,
+    /// The lane's index.
+    pub lane: usize,
+    /// Which attempt it was, counted from 1.
+    pub number: u32,
+    /// What happened.
+    pub attempt: Attempt,
+}
+
+/// What has queued up for the writer.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Events, in the order of arrival.
+    pub submissions: Vec<Submission>,
+    /// Attempts, in the order they were settled.
+    pub notes: Vec<Note>,
+    /// A lane has read on: write down what is unsettled, so that a restart need not read as far.
+    pub checkpoint: bool,
+    /// Finish and stop.
+    pub close: bool,
+}
+
+/// The head of the journal.
+#[derive(Debug)]
+pub struct Head {
+    header: SegmentHeader,
+    file: Box<dyn AppendFile>,
+    /// Where the next batch starts.
+    offset: u32,
+    /// Whether something was written and not synced.
+    dirty: bool,
+}
+
+/// The writer's own state.
+#[derive(Debug)]
+pub struct Writer {
+    core: Arc<Core>,
+    head: Head,
+    next: Sequence,
+    batch: Batch,
+    index: IndexFeed,
+    looked_at_space: Instant,
+}
+
+/// An event of the current batch: written, and not yet known to anyone.
+struct Written {
+    submission: Submission,
+    place: Place,
+}
+
+impl Writer {
+    /// A writer that begins a new segment, with a checkpoint of what is unsettled, and makes all of
+    /// it durable.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn start(core: Arc<Core>, header: SegmentHeader, index: IndexFeed) -> io::Result<Self> {
+        let mut batch = Batch::default();
+        let (head, next) = begin_segment(&core, header, &mut batch)?;
+        Ok(Self { core, head, next, batch, index, looked_at_space: Instant::now() })
+    }
+
+    /// Works until it is told to close.
+    pub fn run(mut self) {
+        self.look_at_space();
+        loop {
+            let mut work = self.core.queue.wait(TICK);
+            if self.looked_at_space.elapsed() >= TICK {
+                self.look_at_space();
+            }
+            let close = work.close;
+            if let Err(error) = self.step(&mut work) {
+                self.fail(&error, &mut work);
+            }
+            if close {
+                return self.finish();
+            }
+        }
+    }
+
+    fn step(&mut self, work: &mut Work) -> io::Result<()> {
+        match self.core.state() {
+            State::Failed => {
+                refuse(work, AcceptError::Failed);
+                return Ok(());
+            }
+            State::Full => refuse(work, AcceptError::Full),
+            State::Open | State::Closing => {}
+        }
+        if self.is_due_for_rotation() {
+            self.rotate()?;
+        }
+        self.batch.clear();
+        if work.checkpoint {
+            self.next = checkpoint::write(&self.core.backlog, self.next, &mut self.batch);
+        }
+        self.add_notes(&work.notes);
+        let (written, raced) = self.add_events(std::mem::take(&mut work.submissions));
+        let result = self.write_batch(!written.is_empty());
+        match result {
+            Ok(()) => self.publish(written),
+            Err(_) => refuse_written(written),
+        }
+        // A possible repeat is let go only now: what it may repeat is safe, or has failed.
+        for submission in raced {
+            let reply = match &result {
+                Ok(()) => Reply::Raced(Box::new(submission.event)),
+                Err(_) => Reply::Refused(AcceptError::Failed),
+            };
+            drop(submission.reply.send(reply));
+        }
+        result
+    }
+
+    fn add_notes(&mut self, notes: &[Note]) {
+        for note in notes {
+            let Some(slot) = self.core.backlog.lanes.get(note.lane) else { continue };
+            let record = AttemptRecord {
+                event: note.event,
+                upstream: &slot.name,
+                number: note.number,
+                attempt: note.attempt,
+            };
+            self.batch.push(self.next, Kind::Attempt, |out| record::encode_attempt(&record, out));
+            self.next = Sequence(self.next.0 + 1);
+        }
+    }
+
+    /// Adds the events to the batch; those that may be repeats of one that is stored, or that
+    /// stands earlier in the batch, come back.
+    fn add_events(&mut self, submissions: Vec<Submission>) -> (Vec<Written>, Vec<Submission>) {
+        let mut written: Vec<Written> = Vec::with_capacity(submissions.len());
+        let mut raced = Vec::new();
+        let mut in_batch = hashbrown::HashSet::with_capacity(submissions.len());
+        for mut submission in submissions {
+            let stored = self.core.dedupe.candidates(&submission.key);
+            let may_repeat = stored.iter().any(|place| !submission.checked.contains(place));
+            if may_repeat || !in_batch.insert(submission.key.fingerprint()) {
+                raced.push(submission);
+                continue;
+            }
+            submission.event.sequence = self.next;
+            let Submission { key, quarantined, ref event, targets, .. } = submission;
+            let new = NewEvent { key, quarantined, event };
+            let names = self.core.backlog.target_names(targets);
+            let start = self.batch.push(self.next, Kind::Event, |out| new.encode(names, out));
+            let offset = self.head.offset.saturating_add(start);
+            let place = Place { segment: self.head.header.number, offset };
+            written.push(Written { submission, place });
+            self.next = Sequence(self.next.0 + 1);
+        }
+        (written, raced)
+    }
+
+    fn write_batch(&mut self, sync: bool) -> io::Result<()> {
+        let bytes = self.batch.bytes();
+        if !bytes.is_empty() {
+            self.head.file.append(bytes)?;
+            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            self.head.offset = self.head.offset.saturating_add(len);
+            self.head.dirty = true;
+        }
+        if sync { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.head.file.sync()?;
+        self.head.dirty = false;
+        Ok(())
+    }
+
+    /// Makes durable events known: first to look-ups, then to the lanes, then to who waits.
+    fn publish(&mut self, written: Vec<Written>) {
+        if written.is_empty() {
+            return;
+        }
+        let mut entries = Vec::with_capacity(written.len());
+        for Written { submission, place } in &written {
+            let fingerprint = submission.key.fingerprint();
+            self.core.dedupe.insert(fingerprint, *place);
+            let sequence = submission.event.sequence;
+            entries.push(IndexEntry { sequence, place: *place, fingerprint });
+        }
+        self.index.add(entries);
+        let mut fresh = Vec::with_capacity(written.len());
+        let mut replies = Vec::with_capacity(written.len());
+        for Written { submission, place } in written {
+            let Submission { mut event, targets, reply, quarantined, .. } = submission;
+            replies.push((reply, event.id));
+            if quarantined {
+                self.core.backlog.quarantine.lock().insert(event.sequence, place);
+                continue;
+            }
+            event.body = self.core.backlog.body_to_keep(&event.body, targets);
+            fresh.push(Fresh { place, targets, event: Arc::new(event) });
+        }
+        self.core.backlog.push(&fresh);
+        for (reply, id) in replies {
+            // Who no longer waits has been answered, or has gone away; the event is stored.
+            drop(reply.send(Reply::Stored(id)));
+        }
+    }
+
+    fn is_due_for_rotation(&self) -> bool {
+        let age = self.core.backlog.timeline.wall().since(self.head.header.created_at);
+        self.head.offset >= self.core.tuning.segment_bytes || age >= self.core.segment_age()
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        if self.head.dirty {
+            self.sync()?;
+        }
+        let header = SegmentHeader {
+            number: self.head.header.number + 1,
+            follows: Sequence(self.next.0 - 1),
+            first: self.next,
+            created_at: self.core.backlog.timeline.wall(),
+            ..self.head.header
+        };
+        (self.head, self.next) = begin_segment(&self.core, header, &mut self.batch)?;
+        Ok(())
+    }
+
+    fn look_at_space(&mut self) {
+        self.looked_at_space = Instant::now();
+        if self.head.dirty
+            && self.core.state() != State::Failed
+            && let Err(error) = self.sync()
+        {
+            return self.fail(&error, &mut Work::default());
+        }
+        self.core.look_at_space();
+    }
+
+    fn fail(&self, error: &io::Error, work: &mut Work) {
+        self.core.fail();
+        tracing::error!(
+            target: "hookward::store",
+            segment = self.head.header.number,
+            %error,
+            "writing the journal failed; no event is accepted until a restart has verified it"
+        );
+        refuse(work, AcceptError::Failed);
+    }
+
+    fn finish(mut self) {
+        if self.head.dirty && self.core.state() != State::Failed && self.sync().is_err() {
+            self.core.fail();
+        }
+        let place = Place { segment: self.head.header.number, offset: self.head.offset };
+        let clean = self.core.state() != State::Failed;
+        self.index.close(clean.then_some((place, Sequence(self.next.0 - 1))));
+    }
+}
+
+fn refuse(work: &mut Work, error: AcceptError) {
+    for submission in work.submissions.drain(..) {
+        drop(submission.reply.send(Reply::Refused(error)));
+    }
+}
+
+fn refuse_written(written: Vec<Written>) {
+    for Written { submission, .. } in written {
+        drop(submission.reply.send(Reply::Refused(AcceptError::Failed)));
+    }
+}
+
+/// Creates a segment that opens with a checkpoint, durable before anything is added to it.
+fn begin_segment(
+    core: &Core,
+    header: SegmentHeader,
+    batch: &mut Batch,
+) -> io::Result<(Head, Sequence)> {
+    let path = segment::path(core.files.dir(), header.number);
+    let mut file = core.files.disk().create(&path)?;
+    batch.clear();
+    let next = checkpoint::write(&core.backlog, header.first, batch);
+    let mut bytes = header.encode().to_vec();
+    bytes.extend_from_slice(batch.bytes());
+    file.append(&bytes)?;
+    file.sync()?;
+    core.files.disk().sync_dir(core.files.dir())?;
+    core.segments.lock().push(header);
+    batch.clear();
+    let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    Ok((Head { header, file, offset, dirty: false }, next))
+}

@@ -1,0 +1,153 @@
+//! Opening the store: its directory, its lock, what recovery finds, and its threads.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::backlog::Backlog;
+use super::core::{Core, Parts, Tuning};
+use super::indexer::IndexFeed;
+use super::journal::files::SegmentFiles;
+use super::journal::segment::SegmentHeader;
+use super::journal::writer::Writer;
+use super::recover::{self, Report};
+use super::{Options, Store};
+
+/// Why the store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the store {} is in use by another process", .path.display())]
+    Locked {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// A newer version of Hookward wrote it.
+    #[error("the journal was written by a newer version of Hookward (format {version})")]
+    Newer {
+        /// The format's version.
+        version: u16,
+    },
+    /// The file system refuses.
+    #[error("{what} {} failed: {source}", .path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Store {
+    /// Opens the store, or makes a new one. Blocks while the journal is read.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Damage in the journal is not one: it is told in the log and in
+    /// [`Store::report`].
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_with(options, Tuning::default())
+    }
+
+    /// Opens the store with sizes and a disk of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(options: Options, tuning: Tuning) -> Result<Self, OpenError> {
+        let lock = lock(&options.path)?;
+        let dir = options.path.join("journal");
+        let failed = |what| {
+            let path = dir.clone();
+            move |source| OpenError::Io { what, path, source }
+        };
+        tuning.disk.create_dir(&dir).map_err(failed("creating"))?;
+        let files = SegmentFiles::new(Arc::clone(&tuning.disk), dir.clone());
+        let index_dir = options.path.join("index");
+        let found = recover::scan(&files, &index_dir, &tuning)?;
+        let mut report = found.report;
+        let backlog = backlog(&options, &tuning, &found.replay.names());
+        recover::restore(found.replay, &backlog, &files, &mut report)?;
+        let next = SegmentHeader { created_at: backlog.timeline.wall(), ..found.next };
+        let core = Arc::new(Core::new(Parts {
+            journal: next.journal,
+            options,
+            tuning,
+            files,
+            segments: found.segments,
+            dedupe: found.dedupe,
+            backlog,
+        }));
+        core.look_at_space();
+        let feed = IndexFeed::start(Arc::clone(&core), found.index);
+        let feed = feed.map_err(failed("starting the indexer of"))?;
+        let writer = Writer::start(Arc::clone(&core), next, feed);
+        let writer = writer.map_err(failed("beginning a segment in"))?;
+        if let Some(number) = found.superseded {
+            core.files.remove(number).map_err(failed("removing an empty segment in"))?;
+            core.segments.lock().retain(|s| s.number != number);
+        }
+        let writer = spawn(Arc::clone(&core), writer).map_err(failed("starting the writer of"))?;
+        tell(&report);
+        Ok(Self { core, writer: Mutex::new(Some(writer)), report, _lock: lock })
+    }
+}
+
+/// Makes the store's directory and takes the lock on it, which ends with the process.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let failed = |what| move |source| OpenError::Io { what, path: path.to_owned(), source };
+    super::disk::Disk::create_dir(&super::disk::OsDisk, path).map_err(failed("creating"))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path.join("lock"))
+        .map_err(failed("opening the lock of"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed("locking")(source)),
+    }
+}
+
+fn backlog(options: &Options, tuning: &Tuning, waiting: &[String]) -> Backlog {
+    let configured = |name: &&String| options.upstreams.iter().any(|u| u.name.as_str() == **name);
+    let others: Vec<String> = waiting.iter().filter(|name| !configured(name)).cloned().collect();
+    for upstream in &others {
+        tracing::warn!(target: "hookward::store", upstream, "deliveries wait for an upstream that is not configured");
+    }
+    let clock = options.clock.clone();
+    Backlog::new(&options.upstreams, &others, tuning.window, tuning.hot_bytes, clock)
+}
+
+/// The writer's thread. If it panics nothing is accepted any more, and who waits is told so.
+fn spawn(core: Arc<Core>, writer: Writer) -> io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+        if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+            core.fail();
+            core.queue.close();
+            // What is still queued is dropped, which answers who waits.
+            drop(core.queue.wait(std::time::Duration::ZERO));
+            tracing::error!(target: "hookward::store", "the journal's writer panicked; restart to go on");
+        }
+    })
+}
+
+fn tell(report: &Report) {
+    tracing::info!(
+        target: "hookward::store",
+        events = report.events,
+        frames_read = report.frames_read,
+        index_rebuilt = report.index_rebuilt,
+        gaps = report.gaps.len(),
+        missing = report.missing.len(),
+        unreadable = report.unreadable.len(),
+        "store opened"
+    );
+}

@@ -1,0 +1,389 @@
+//! Opening a store: what the files say, what is damaged, what is unsettled, and where to go on.
+//!
+//! The lanes need the journal from the last complete checkpoint on, the dedupe table what the index
+//! does not have; one scan serves both. A torn tail is cut off and told. Damage elsewhere is told
+//! loudly, and everything good behind it is kept.
+
+use std::io;
+use std::path::Path;
+
+use super::OpenError;
+use super::backlog::Backlog;
+use super::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
+use super::backlog::replay::Replay;
+use super::core::Tuning;
+use super::dedupe::DedupeTable;
+use super::index::{self, Index, IndexEntry, Progress};
+use super::journal::files::SegmentFiles;
+use super::journal::frame::Kind;
+use super::journal::record::{decode_attempt, decode_event_head};
+use super::journal::segment::{
+    self, BadHeader, Frame, Gap, GapKind, Place, SEGMENT_HEADER_LEN, Scanned, Scanner,
+    SegmentHeader,
+};
+use crate::clock::UnixMillis;
+use crate::event::Sequence;
+
+/// What a restart found. Told in the log, so that nothing is repaired in silence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Events that the dedupe table knows.
+    pub events: usize,
+    /// Frames that were read from the journal.
+    pub frames_read: u64,
+    /// Whether the index could not be used and was made again.
+    pub index_rebuilt: bool,
+    /// Unreadable bytes: the segment and where in it.
+    pub gaps: Vec<(u32, Gap)>,
+    /// Numbers that should be there and are not: the last one before and the first one after.
+    pub missing: Vec<(Sequence, Sequence)>,
+    /// Unsettled events that could not be read.
+    pub unreadable: Vec<Place>,
+}
+
+/// What [`scan`] found out.
+#[derive(Debug)]
+pub struct Found {
+    /// All segments, ascending.
+    pub segments: Vec<SegmentHeader>,
+    /// The segment to begin; its time is not set yet.
+    pub next: SegmentHeader,
+    /// What is unsettled.
+    pub replay: Replay,
+    /// The index, if one could be had.
+    pub index: Option<Index>,
+    /// Fingerprints and places.
+    pub dedupe: DedupeTable,
+    /// A last segment that holds nothing but its checkpoint, and is replaced by the next.
+    pub superseded: Option<u32>,
+    /// What is told.
+    pub report: Report,
+}
+
+/// Reads the journal in `files`, and the index in `index_dir`.
+///
+/// # Errors
+/// [`OpenError`]; damage is not one.
+pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<Found, OpenError> {
+    let segments = list_segments(files)?;
+    let dedupe = DedupeTable::default();
+    let journal = segments.last().map_or_else(|| fastrand::u64(1..), |s| s.journal);
+    let (mut index, progress, index_rebuilt) = open_index(index_dir, tuning, &dedupe, &segments);
+    if let Some(index) = &mut index {
+        index.set_journal(journal);
+    }
+    let from_lanes = last_checkpoint(files, &segments)?;
+    let mut scan = Scan {
+        files,
+        progress,
+        index,
+        dedupe,
+        replay: Replay::new(tuning.window),
+        pending: None,
+        last: Sequence(0),
+        events_in_last: 0,
+        report: Report { index_rebuilt, ..Report::default() },
+    };
+    let first_for_index = progress.map_or(0, |p| p.upto.segment);
+    for (at, info) in segments.iter().enumerate() {
+        if info.number >= from_lanes.min(first_for_index.max(1)) {
+            scan.segment(info, info.number >= from_lanes, at + 1 == segments.len())?;
+        }
+    }
+    let last = scan.last.max(progress.map_or(Sequence(0), |p| p.last));
+    let superseded = segments.last().filter(|_| scan.events_in_last == 0);
+    let next = SegmentHeader {
+        number: segments.last().map_or(1, |s| s.number + 1),
+        journal,
+        follows: superseded.map_or(scan.last, |s| s.follows),
+        first: Sequence(last.0 + 1),
+        created_at: UnixMillis(0),
+    };
+    let superseded = superseded.map(|s| s.number);
+    scan.report.events = scan.dedupe.len();
+    Ok(Found {
+        next,
+        segments,
+        replay: scan.replay,
+        index: scan.index,
+        dedupe: scan.dedupe,
+        superseded,
+        report: scan.report,
+    })
+}
+
+/// Fills the lanes; what could not be read is added to the report.
+///
+/// # Errors
+/// [`OpenError`] when the file system fails.
+pub fn restore(
+    replay: Replay,
+    backlog: &Backlog,
+    files: &SegmentFiles,
+    report: &mut Report,
+) -> Result<(), OpenError> {
+    let unreadable = replay.restore(backlog, files).map_err(|e| read_failed(files, e))?;
+    report.unreadable = unreadable;
+    Ok(())
+}
+
+fn read_failed(files: &SegmentFiles, source: io::Error) -> OpenError {
+    OpenError::Io { what: "reading", path: files.dir().to_owned(), source }
+}
+
+/// All segments. A last one that was never finished being created is removed: nothing was ever
+/// acknowledged from it.
+fn list_segments(files: &SegmentFiles) -> Result<Vec<SegmentHeader>, OpenError> {
+    let numbers = files.numbers().map_err(|e| read_failed(files, e))?;
+    let mut segments: Vec<SegmentHeader> = Vec::with_capacity(numbers.len());
+    for &number in &numbers {
+        match read_header(files, number).map_err(|e| read_failed(files, e))? {
+            Ok(header) => segments.push(header),
+            Err(BadHeader::Version(version)) => return Err(OpenError::Newer { version }),
+            Err(_) if Some(&number) == numbers.last() && !has_frames(files, number)? => {
+                tracing::warn!(target: "hookward::store", segment = number, "unfinished segment removed");
+                files.remove(number).map_err(|e| read_failed(files, e))?;
+            }
+            Err(error) => {
+                tracing::error!(target: "hookward::store", segment = number, %error, "damaged segment header; its frames are read all the same");
+                segments.push(guess_header(number, segments.last()));
+            }
+        }
+    }
+    Ok(segments)
+}
+
+/// What can be said of a segment whose header is damaged: it is no older than the one before it.
+fn guess_header(number: u32, before: Option<&SegmentHeader>) -> SegmentHeader {
+    let unknown = SegmentHeader {
+        number,
+        journal: 0,
+        follows: Sequence(0),
+        first: Sequence(1),
+        created_at: UnixMillis(0),
+    };
+    before.map_or(unknown, |b| SegmentHeader { number, follows: Sequence(0), ..*b })
+}
+
+fn read_header(files: &SegmentFiles, number: u32) -> io::Result<Result<SegmentHeader, BadHeader>> {
+    let mut bytes = [0; SEGMENT_HEADER_LEN as usize];
+    let got = files.file(number)?.read_at(&mut bytes, 0)?;
+    Ok(SegmentHeader::decode(bytes.get(..got).unwrap_or_default()).and_then(|header| {
+        if header.number == number { Ok(header) } else { Err(BadHeader::Checksum) }
+    }))
+}
+
+fn has_frames(files: &SegmentFiles, number: u32) -> Result<bool, OpenError> {
+    let scan = || -> io::Result<bool> {
+        let mut scanner = Scanner::new(files.file(number)?, SEGMENT_HEADER_LEN, Sequence(0))?;
+        while let Some(scanned) = scanner.next()? {
+            if matches!(scanned, Scanned::Frame(_)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    scan().map_err(|e| read_failed(files, e))
+}
+
+/// The newest segment that opens with a whole checkpoint; 1 where there is none, which is to say
+/// that the whole journal is read.
+fn last_checkpoint(files: &SegmentFiles, segments: &[SegmentHeader]) -> Result<u32, OpenError> {
+    for info in segments.iter().rev() {
+        let whole = opens_with_checkpoint(files, info.number).map_err(|e| read_failed(files, e))?;
+        if whole {
+            return Ok(info.number);
+        }
+    }
+    Ok(1)
+}
+
+fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> {
+    let mut scanner = Scanner::new(files.file(number)?, SEGMENT_HEADER_LEN, Sequence(0))?;
+    let mut lanes = 0;
+    while let Some(Scanned::Frame(frame)) = scanner.next()? {
+        match frame.header.kind {
+            Kind::Lane => lanes += 1,
+            Kind::CheckpointEnd => return Ok(decode_end(frame.payload) == Some(lanes)),
+            Kind::Event | Kind::Attempt => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+/// The index and how far it has come; `true` if it was set aside. Whatever is wrong with it, the
+/// store opens.
+fn open_index(
+    dir: &Path,
+    tuning: &Tuning,
+    dedupe: &DedupeTable,
+    segments: &[SegmentHeader],
+) -> (Option<Index>, Option<Progress>, bool) {
+    if !tuning.index {
+        return (None, None, true);
+    }
+    let existed = dir.exists();
+    let first = segments.first().map_or(1, |s| s.number);
+    let opened = Index::open(dir, |entry| {
+        if entry.place.segment >= first {
+            dedupe.insert(entry.fingerprint, entry.place);
+        }
+    });
+    match opened {
+        Ok((index, Some(progress))) if belongs(&progress, segments) => {
+            return (Some(index), Some(progress), false);
+        }
+        Ok((index, _)) if !existed => return (Some(index), None, true),
+        Ok(_) => {
+            tracing::info!(target: "hookward::store", "the index cannot be trusted; rebuilding it")
+        }
+        Err(error) => {
+            tracing::warn!(target: "hookward::store", %error, "the index does not open; rebuilding it");
+        }
+    }
+    dedupe.forget_before(u32::MAX);
+    let fresh = index::set_aside(dir).map_err(index::IndexError::from);
+    match fresh.and_then(|()| Index::open(dir, |_| {})) {
+        Ok((index, _)) => (Some(index), None, true),
+        Err(error) => {
+            tracing::warn!(target: "hookward::store", %error, "going on without an index");
+            (None, None, true)
+        }
+    }
+}
+
+/// Whether the index is of this journal, and does not know more than it.
+fn belongs(progress: &Progress, segments: &[SegmentHeader]) -> bool {
+    segments.last().is_some_and(|newest| {
+        newest.journal == progress.journal && progress.upto.segment <= newest.number
+    })
+}
+
+struct Scan<'a> {
+    files: &'a SegmentFiles,
+    progress: Option<Progress>,
+    index: Option<Index>,
+    dedupe: DedupeTable,
+    replay: Replay,
+    /// Lanes of a checkpoint that has not ended yet.
+    pending: Option<Vec<LaneRecord>>,
+    last: Sequence,
+    events_in_last: u64,
+    report: Report,
+}
+
+impl Scan<'_> {
+    fn segment(
+        &mut self,
+        info: &SegmentHeader,
+        lanes: bool,
+        newest: bool,
+    ) -> Result<(), OpenError> {
+        let failed = |e| read_failed(self.files, e);
+        let file = self.files.file(info.number).map_err(failed)?;
+        let (offset, before) = self.start(info, lanes);
+        let mut scanner = Scanner::new(file, offset, before).map_err(failed)?;
+        self.check_follows(info);
+        self.pending = None;
+        self.events_in_last = 0;
+        while let Some(scanned) = scanner.next().map_err(failed)? {
+            match scanned {
+                Scanned::Frame(frame) => self.frame(info.number, &frame, lanes),
+                Scanned::Gap(gap) => self.gap(info.number, gap, newest)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where to start reading, and the number of the frame before. A segment that only the index
+    /// needs is read from where the index has come to: its last event, or behind it.
+    fn start(&mut self, info: &SegmentHeader, lanes: bool) -> (u32, Sequence) {
+        match self.progress {
+            Some(progress) if !lanes && progress.upto.segment == info.number => {
+                self.last = progress.last;
+                (progress.upto.offset, Sequence(progress.last.0.saturating_sub(1)))
+            }
+            _ => (SEGMENT_HEADER_LEN, self.last),
+        }
+    }
+
+    /// Whether the frames before this segment are the ones that its header says.
+    fn check_follows(&mut self, info: &SegmentHeader) {
+        let known = self.last != Sequence(0) && info.follows != Sequence(0);
+        if known && info.follows > self.last {
+            self.report_missing(info.first);
+        }
+        if known {
+            self.last = self.last.max(Sequence(info.first.0 - 1));
+        }
+    }
+
+    fn report_missing(&mut self, after: Sequence) {
+        let before = self.last;
+        tracing::error!(target: "hookward::store", %before, %after, "frames are missing from the journal between these numbers");
+        self.report.missing.push((before, after));
+    }
+
+    fn frame(&mut self, segment: u32, frame: &Frame<'_>, lanes: bool) {
+        let sequence = frame.header.sequence;
+        if self.last != Sequence(0) && sequence.0 > self.last.0 + 1 {
+            self.report_missing(sequence);
+        }
+        self.last = self.last.max(sequence);
+        self.report.frames_read += 1;
+        let place = Place { segment, offset: frame.offset };
+        match frame.header.kind {
+            Kind::Event => self.event(sequence, place, frame.payload, lanes),
+            Kind::Attempt => {
+                if lanes && let Some(record) = decode_attempt(frame.payload) {
+                    self.replay.attempt(&record);
+                }
+            }
+            Kind::Lane => {
+                if lanes && let Some(record) = decode_lane(frame.payload) {
+                    self.pending.get_or_insert_default().push(record);
+                }
+            }
+            Kind::CheckpointEnd => {
+                let pending = self.pending.take().unwrap_or_default();
+                if lanes && decode_end(frame.payload) == u32::try_from(pending.len()).ok() {
+                    self.replay.checkpoint(pending);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, sequence: Sequence, place: Place, payload: &[u8], lanes: bool) {
+        self.events_in_last += 1;
+        let Some(head) = decode_event_head(payload) else { return };
+        if lanes {
+            self.replay.event(sequence, place, &head);
+        }
+        if self.progress.is_some_and(|p| sequence <= p.last) {
+            return;
+        }
+        let fingerprint = head.key.fingerprint();
+        self.dedupe.insert(fingerprint, place);
+        let entry = IndexEntry { sequence, place, fingerprint };
+        if let Some(index) = &mut self.index
+            && let Err(error) = index.add(entry)
+        {
+            tracing::warn!(target: "hookward::store", %error, "the index failed; going on without");
+            self.index = None;
+        }
+    }
+
+    fn gap(&mut self, segment: u32, gap: Gap, newest: bool) -> Result<(), OpenError> {
+        let Gap { from, to, kind } = gap;
+        self.report.gaps.push((segment, gap));
+        if newest && kind == GapKind::Tail {
+            tracing::warn!(target: "hookward::store", segment, from, to, "torn tail cut off; nothing in it was acknowledged");
+            let path = segment::path(self.files.dir(), segment);
+            return self.files.disk().truncate(&path, from.into()).map_err(|source| {
+                OpenError::Io { what: "cutting the torn tail of", path, source }
+            });
+        }
+        tracing::error!(target: "hookward::store", segment, from, to, ?kind, "the journal is damaged here; going on behind it");
+        Ok(())
+    }
+}

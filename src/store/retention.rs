@@ -1,0 +1,39 @@
+//! Retention: a segment goes when everything in it is older than the retention and settled. With it
+//! go its events' dedupe keys, so that the two never part.
+
+use super::core::Core;
+use super::journal::segment::SegmentHeader;
+use crate::event::Sequence;
+
+/// Removes the oldest segments that nothing needs; the number of the first frame that is left, if
+/// any went.
+pub fn purge(core: &Core) -> Option<Sequence> {
+    let mut first_left = None;
+    while let Some((old, next)) = oldest_expired(core) {
+        if let Err(error) = core.files.remove(old.number) {
+            let segment = old.number;
+            tracing::warn!(target: "hookward::store", segment, %error, "an expired segment stays");
+            break;
+        }
+        core.segments.lock().retain(|s| s.number != old.number);
+        first_left = Some(next);
+    }
+    let first_left = first_left?;
+    if let Err(error) = core.files.disk().sync_dir(core.files.dir()) {
+        tracing::warn!(target: "hookward::store", %error, "syncing the journal's directory failed");
+    }
+    core.dedupe.forget_before(first_left.number);
+    Some(first_left.first)
+}
+
+/// The oldest segment and the one after it, if the oldest can go. Everything in it was stored
+/// before the next one was begun.
+fn oldest_expired(core: &Core) -> Option<(SegmentHeader, SegmentHeader)> {
+    let (old, next) = match core.segments.lock().as_slice() {
+        [old, next, ..] => (*old, *next),
+        _ => return None,
+    };
+    let expired = next.created_at.after(core.options.retention) < core.backlog.timeline.wall();
+    let needed = core.backlog.oldest_segment().is_some_and(|oldest| oldest <= old.number);
+    (expired && !needed).then_some((old, next))
+}
