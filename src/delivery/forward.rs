@@ -96,7 +96,7 @@ impl Forwarder {
         let failed = |problem| StartError { upstream: upstream.name.clone(), problem };
         let headers = base_headers(&upstream).map_err(failed)?;
         let client = client::build(&upstream, roots).map_err(|e| failed(e.into()))?;
-        let signer = upstream.signing_key.as_ref().and_then(Signer::new);
+        let signer = upstream.signing_key.as_ref().map(Signer::new);
         Ok(Self { upstream, client, signer, headers, clock, seed })
     }
 

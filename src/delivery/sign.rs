@@ -19,9 +19,10 @@ use crate::secret::Secret;
 pub(super) struct Signer(Hmac<Sha256>);
 
 impl Signer {
-    /// A signer with the decoded key; `None` never happens, for HMAC takes keys of any length.
-    pub(super) fn new(key: &Secret) -> Option<Self> {
-        Hmac::new_from_slice(key.expose()).ok().map(Self)
+    /// A signer with the decoded key.
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104, section 3)")]
+    pub(super) fn new(key: &Secret) -> Self {
+        Self(Hmac::new_from_slice(key.expose()).expect("a key of any length"))
     }
 
     /// `v1,BASE64` over `ID.TIMESTAMP.BODY`, with the timestamp in Unix seconds.
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn signs_as_the_published_vector() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signer = Signer::new(&Secret::new(key)).unwrap();
+        let signer = Signer::new(&Secret::new(key));
         assert_eq!(
             signer.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_largest_timestamp_is_signed_whole() {
-        let signer = Signer::new(&Secret::new(b"key".to_vec())).unwrap();
+        let signer = Signer::new(&Secret::new(b"key".to_vec()));
         let mut mac = Hmac::<Sha256>::new_from_slice(b"key").unwrap();
         mac.update(b"id.18446744073709551615.body");
         let expected = STANDARD.encode(mac.finalize().into_bytes());
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_key() {
-        let signer = Signer::new(&Secret::new(b"hunter2".to_vec())).unwrap();
+        let signer = Signer::new(&Secret::new(b"hunter2".to_vec()));
         assert_eq!(format!("{signer:?}"), "Signer([redacted])");
     }
 }
