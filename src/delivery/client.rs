@@ -1,0 +1,157 @@
+//! The HTTP client of one upstream: HTTP/1.1 over TCP or TLS, with a pool of kept-alive
+//! connections. Never looks at the environment, never uses a proxy, never follows a redirect.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tower_service::Service;
+
+use crate::config::Upstream;
+
+/// Sends one request at a time on each of its connections.
+pub(super) type Client = legacy::Client<Bounded<HttpsConnector<HttpConnector>>, Full<Bytes>>;
+
+/// How long a connection may lie idle. Below the 5 s after which Node.js closes one: a request
+/// that meets the close half-way would count as a failed attempt.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Longest head of an answer, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Why no upstream can be reached over TLS. All of it is the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The CA file cannot be read, or is not PEM.
+    #[error("cannot read the CA file: {0}")]
+    CaFile(rustls_pki_types::pem::Error),
+    /// A certificate in the CA file is none.
+    #[error("the CA file holds a certificate that cannot be used: {0}")]
+    CaCertificate(rustls::Error),
+    /// There is no certificate in the CA file.
+    #[error("the CA file holds no certificate")]
+    CaEmpty,
+    /// The platform has no usable roots.
+    #[error("the platform has no root certificates ({0}); name a CA file")]
+    NoPlatformRoots(String),
+    /// The TLS library does not accept its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+}
+
+/// The platform's roots, read when the first upstream asks for them and never when none does.
+#[derive(Debug, Default)]
+pub(super) struct PlatformRoots(Option<Arc<RootCertStore>>);
+
+impl PlatformRoots {
+    fn get(&mut self) -> Result<Arc<RootCertStore>, TlsError> {
+        if let Some(roots) = &self.0 {
+            return Ok(Arc::clone(roots));
+        }
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        // Platforms ship certificates that no strict parser takes; one such must not cost the rest.
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+            return Err(TlsError::NoPlatformRoots(why.join("; ")));
+        }
+        Ok(Arc::clone(self.0.insert(Arc::new(roots))))
+    }
+}
+
+/// The client for `upstream`, with a pool of its own.
+pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<Client, TlsError> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    // Divided among the host's addresses, so that a second one gets its turn.
+    tcp.set_connect_timeout(Some(upstream.timeout));
+
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls_config(upstream, platform)?);
+    let connector = if is_https(&upstream.url) {
+        connector.https_only().enable_http1().wrap_connector(tcp)
+    } else {
+        connector.https_or_http().enable_http1().wrap_connector(tcp)
+    };
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(upstream.concurrency)
+        .http1_max_buf_size(MAX_HEAD)
+        // On purpose: this repeats only a request that hyper hands back whole, because its pooled
+        // connection was closed before the first byte was written. A request of which a byte may
+        // have left is never handed back; it fails, and counts as an attempt.
+        .retry_canceled_requests(true)
+        .build(Bounded { inner: connector, limit: upstream.timeout.saturating_mul(2) }))
+}
+
+fn is_https(url: &Uri) -> bool {
+    url.scheme() == Some(&http::uri::Scheme::HTTPS)
+}
+
+fn tls_config(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<ClientConfig, TlsError> {
+    let roots = match (&upstream.ca_file, is_https(&upstream.url)) {
+        (_, false) => Arc::new(RootCertStore::empty()),
+        (Some(file), true) => Arc::new(roots_of(file)?),
+        (None, true) => platform.get()?,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions.map_err(TlsError::Setup)?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Exactly the certificates in `file`: one that cannot be used is an error, not a gap.
+fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(TlsError::CaFile)? {
+        roots.add(certificate.map_err(TlsError::CaFile)?).map_err(TlsError::CaCertificate)?;
+    }
+    if roots.is_empty() { Err(TlsError::CaEmpty) } else { Ok(roots) }
+}
+
+/// A connector that gives up after `limit`.
+///
+/// An attempt has a timeout of its own, which ends the connecting with it. But the pool goes on
+/// with a connection in the background when an idle one comes free first, and a peer that accepts
+/// and then never ends the TLS handshake would hold that for ever. The limit is longer than an
+/// attempt's timeout, so that it never takes an attempt's place.
+#[derive(Clone, Debug)]
+pub(super) struct Bounded<C> {
+    inner: C,
+    limit: Duration,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl<C> Service<Uri> for Bounded<C>
+where
+    C: Service<Uri, Error = BoxError>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.limit, self.inner.call(url));
+        Box::pin(async move { connecting.await? })
+    }
+}
