@@ -16,8 +16,6 @@ use crate::store::backlog::checkpoint::EntryRecord;
 
 /// How long a lane waits before it looks at its clock again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// How long a delivery rests whose event cannot be read for the moment.
-const UNREADABLE_REST: u64 = 60_000;
 
 /// A delivery that is this holder's to attempt. Dropped without [`Store::settle`], it is due again
 /// at once.
@@ -137,16 +135,17 @@ impl Store {
             }
             Ok(Err(ReadError::Io(error))) => {
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery cannot be read now");
-                Settled::RetryAt(self.rest())
+                Settled::RestUntil(self.rest())
             }
-            Err(_) => Settled::RetryAt(self.rest()),
+            Err(_) => Settled::RestUntil(self.rest()),
         };
         release(&self.core, lane, sequence, settled, None);
         None
     }
 
     fn rest(&self) -> Ticks {
-        Ticks(self.core.backlog.timeline.now().0 + UNREADABLE_REST)
+        let rest = u64::try_from(self.core.tuning.unreadable_rest.as_millis()).unwrap_or(u64::MAX);
+        Ticks(self.core.backlog.timeline.now().0.saturating_add(rest))
     }
 }
 

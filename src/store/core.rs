@@ -28,6 +28,8 @@ pub struct Tuning {
     pub queue_events: usize,
     /// Bytes of bodies that may wait for the writer.
     pub queue_bytes: usize,
+    /// How long a delivery rests whose event cannot be read for the moment.
+    pub unreadable_rest: Duration,
     /// Whether there is an index on disk.
     pub index: bool,
     /// Where the journal's files are.
@@ -42,6 +44,7 @@ impl Default for Tuning {
             hot_bytes: 16 << 20,
             queue_events: 8192,
             queue_bytes: 64 << 20,
+            unreadable_rest: Duration::from_secs(30),
             index: true,
             disk: Arc::new(OsDisk),
         }

@@ -40,6 +40,13 @@ pub trait Disk: Debug + Send + Sync {
     /// As the file system says.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
 
+    /// Writes the file's bytes again where they stand and makes them durable. What is read back
+    /// after a failed sync may be in memory only, and marked as clean: no further sync writes it.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn rewrite(&self, path: &Path) -> io::Result<()>;
+
     /// Takes the file's name away.
     ///
     /// # Errors
@@ -86,7 +93,7 @@ pub trait ReadFile: Debug + Send + Sync {
     ///
     /// # Errors
     /// As the file system says.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 }
 
 /// The operating system's file system.
@@ -121,6 +128,20 @@ impl Disk for OsDisk {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(len)?;
         file.sync_all()
+    }
+
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut chunk = vec![0; 1 << 20];
+        let mut at = 0;
+        loop {
+            let n = file.read_at(&mut chunk, at)?;
+            if n == 0 {
+                return file.sync_all();
+            }
+            file.write_all_at(chunk.get(..n).unwrap_or_default(), at)?;
+            at += n as u64;
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -167,7 +188,7 @@ impl ReadFile for OsRead {
         Ok(done)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 }

@@ -90,6 +90,12 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
             scan.segment(info, info.number >= from_lanes, at + 1 == segments.len())?;
         }
     }
+    // What was read back must be on stable storage before a repeat of it is acknowledged.
+    if let Some(newest) = segments.last() {
+        let path = segment::path(files.dir(), newest.number);
+        let rewritten = files.disk().rewrite(&path);
+        rewritten.map_err(|source| OpenError::Io { what: "rewriting", path, source })?;
+    }
     let last = scan.last.max(progress.map_or(Sequence(0), |p| p.last));
     let superseded = segments.last().filter(|_| scan.events_in_last == 0);
     let next = SegmentHeader {
@@ -176,7 +182,7 @@ fn read_header(files: &SegmentFiles, number: u32) -> io::Result<Result<SegmentHe
 fn has_frames(files: &SegmentFiles, number: u32) -> Result<bool, OpenError> {
     let scan = || -> io::Result<bool> {
         let mut scanner = Scanner::new(files.file(number)?, SEGMENT_HEADER_LEN, Sequence(0))?;
-        while let Some(scanned) = scanner.next()? {
+        while let Some(scanned) = scanner.step()? {
             if matches!(scanned, Scanned::Frame(_)) {
                 return Ok(true);
             }
@@ -201,7 +207,7 @@ fn last_checkpoint(files: &SegmentFiles, segments: &[SegmentHeader]) -> Result<u
 fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> {
     let mut scanner = Scanner::new(files.file(number)?, SEGMENT_HEADER_LEN, Sequence(0))?;
     let mut lanes = 0;
-    while let Some(Scanned::Frame(frame)) = scanner.next()? {
+    while let Some(Scanned::Frame(frame)) = scanner.step()? {
         match frame.header.kind {
             Kind::Lane => lanes += 1,
             Kind::CheckpointEnd => return Ok(decode_end(frame.payload) == Some(lanes)),
@@ -286,7 +292,7 @@ impl Scan<'_> {
         self.check_follows(info);
         self.pending = None;
         self.events_in_last = 0;
-        while let Some(scanned) = scanner.next().map_err(failed)? {
+        while let Some(scanned) = scanner.step().map_err(failed)? {
             match scanned {
                 Scanned::Frame(frame) => self.frame(info.number, &frame, lanes),
                 Scanned::Gap(gap) => self.gap(info.number, gap, newest)?,

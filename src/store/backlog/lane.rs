@@ -94,6 +94,8 @@ pub enum Settled {
     Done,
     /// It is to be tried again then.
     RetryAt(Ticks),
+    /// Nothing was attempted, and nothing can be before then.
+    RestUntil(Ticks),
     /// Nothing was attempted.
     PutBack,
 }
@@ -261,6 +263,10 @@ impl Lane {
                 entry.hot = None;
                 self.retries.push(Reverse(ByDue(entry)));
             }
+            Settled::RestUntil(due) => {
+                entry.due = due;
+                self.retries.push(Reverse(ByDue(entry)));
+            }
             Settled::PutBack => self.ready.push_front(entry),
         }
     }
@@ -362,7 +368,7 @@ impl Lane {
                 return Take::Ready(self.give(entry));
             }
         }
-        let retry = self.retries.peek().map(|r| r.0.0.due);
+        let retry = self.retries.peek().map(|r| r.0.0.due.max(wake.min(r.0.0.deadline)));
         let waiting = self.ready.front().into_iter().chain(self.fresh.front()).map(|e| e.deadline);
         match (waiting.chain(retry).min(), probe_at) {
             (None, _) => Take::Idle,
@@ -433,3 +439,6 @@ impl Lane {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

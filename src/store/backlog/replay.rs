@@ -188,7 +188,7 @@ pub fn walk(
         let offset = if number == at.segment { at.offset } else { SEGMENT_HEADER_LEN };
         let file = files.file(number)?;
         let mut scanner = Scanner::new(file, offset, before)?;
-        while let Some(scanned) = scanner.next()? {
+        while let Some(scanned) = scanner.step()? {
             let Scanned::Frame(frame) = scanned else { continue };
             at = Place { segment: number, offset: frame.offset };
             next = frame.header.sequence;

@@ -102,7 +102,7 @@ impl SegmentFiles {
         let header = Header::parse(&bytes).ok_or(ReadError::Damaged(place))?;
         let whole = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
         if whole > got {
-            let left = file.len()?.saturating_sub(place.offset.into());
+            let left = file.size()?.saturating_sub(place.offset.into());
             if header.frame_len() > left {
                 return Err(ReadError::Damaged(place));
             }

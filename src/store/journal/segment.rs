@@ -197,7 +197,7 @@ impl Scanner {
     /// # Errors
     /// As the file system says.
     pub fn new(file: Arc<dyn ReadFile>, offset: u32, last: Sequence) -> io::Result<Self> {
-        let len = file.len()?.min(u32::MAX.into());
+        let len = file.size()?.min(u32::MAX.into());
         let offset = u64::from(offset);
         Ok(Self { file, len, window: Vec::new(), start: offset, pos: offset, last })
     }
@@ -211,7 +211,7 @@ impl Scanner {
     ///
     /// # Errors
     /// As the file system says.
-    pub fn next(&mut self) -> io::Result<Option<Scanned<'_>>> {
+    pub fn step(&mut self) -> io::Result<Option<Scanned<'_>>> {
         if self.pos >= self.len {
             return Ok(None);
         }

@@ -84,6 +84,8 @@ pub struct Work {
 pub struct Head {
     header: SegmentHeader,
     file: Box<dyn AppendFile>,
+    /// Where its first batch started, behind the checkpoint.
+    begun_at: u32,
     /// Where the next batch starts.
     offset: u32,
     /// Whether something was written and not synced.
@@ -262,7 +264,8 @@ impl Writer {
 
     fn is_due_for_rotation(&self) -> bool {
         let age = self.core.backlog.timeline.wall().since(self.head.header.created_at);
-        self.head.offset >= self.core.tuning.segment_bytes || age >= self.core.segment_age()
+        let old = age >= self.core.segment_age() && self.head.offset > self.head.begun_at;
+        old || self.head.offset >= self.head.begun_at.saturating_add(self.core.tuning.segment_bytes)
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -342,5 +345,5 @@ fn begin_segment(
     core.segments.lock().push(header);
     batch.clear();
     let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    Ok((Head { header, file, offset, dirty: false }, next))
+    Ok((Head { header, file, begun_at: offset, offset, dirty: false }, next))
 }

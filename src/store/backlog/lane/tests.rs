@@ -1,0 +1,134 @@
+use super::*;
+
+const DEADLINE: u64 = 100_000;
+
+fn entry(n: u64, subject: Option<u64>) -> Entry {
+    Entry {
+        sequence: Sequence(n),
+        place: Place { segment: 1, offset: u32::try_from(n).unwrap() },
+        subject,
+        received_at: UnixMillis(n),
+        deadline: Ticks(DEADLINE + n),
+        attempts: 0,
+        due: Ticks(n),
+        hot: None,
+    }
+}
+
+fn lane(events: u64) -> Lane {
+    let mut lane = Lane::new(true, 100);
+    for n in 1..=events {
+        assert!(lane.push(entry(n, None)));
+    }
+    lane
+}
+
+fn taken(take: Take) -> Sequence {
+    match take {
+        Take::Ready(entry) => entry.sequence,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Takes the next delivery at `now` and lets it fail without an answer.
+fn fail_next(lane: &mut Lane, now: u64) {
+    let sequence = taken(lane.take(Ticks(now)));
+    let retry = Settled::RetryAt(Ticks(now + 50_000));
+    lane.settle(sequence, retry, Some(Sign::Silent), Ticks(now));
+}
+
+#[test]
+fn an_outage_leaves_one_probe_at_growing_distances() {
+    let mut lane = lane(20);
+    for _ in 0..8 {
+        fail_next(&mut lane, 1000);
+    }
+    assert!(matches!(lane.take(Ticks(1000)), Take::Wait(Ticks(1250))));
+    fail_next(&mut lane, 1250);
+    assert!(matches!(lane.take(Ticks(1250)), Take::Wait(Ticks(1750))));
+    let probe = taken(lane.take(Ticks(1750)));
+    assert!(matches!(lane.take(Ticks(1750)), Take::Wait(_)), "one probe at a time");
+    lane.settle(probe, Settled::Done, Some(Sign::Alive), Ticks(1760));
+    taken(lane.take(Ticks(1760)));
+    taken(lane.take(Ticks(1760)));
+}
+
+#[test]
+fn the_distance_between_probes_is_bounded() {
+    let mut lane = lane(60);
+    for _ in 0..8 {
+        fail_next(&mut lane, 0);
+    }
+    let (mut now, mut longest) = (0, 0);
+    for _ in 0..20 {
+        let Take::Wait(Ticks(at)) = lane.take(Ticks(now)) else { panic!("no wait") };
+        longest = longest.max(at - now);
+        now = at;
+        fail_next(&mut lane, now);
+    }
+    assert_eq!(longest, PROBE_MAX);
+}
+
+#[test]
+fn an_answer_of_any_kind_ends_the_counting() {
+    let mut lane = lane(40);
+    for n in 0..30 {
+        let sequence = taken(lane.take(Ticks(100)));
+        let sign = if n % 7 == 6 { Sign::Alive } else { Sign::Silent };
+        lane.settle(sequence, Settled::RetryAt(Ticks(90_000)), Some(sign), Ticks(100));
+    }
+}
+
+#[test]
+fn in_an_outage_a_delivery_still_gets_its_last_attempt_at_its_deadline() {
+    let mut lane = lane(10);
+    for _ in 0..8 {
+        fail_next(&mut lane, 0);
+    }
+    let probe = taken(lane.take(Ticks(250)));
+    assert!(matches!(lane.take(Ticks(DEADLINE)), Take::Wait(_)));
+    let last = taken(lane.take(Ticks(DEADLINE + 10)));
+    assert_ne!(last, probe);
+    lane.settle(last, Settled::Done, Some(Sign::Silent), Ticks(DEADLINE + 10));
+}
+
+#[test]
+fn a_probe_that_is_put_back_lets_another_one_go() {
+    let mut lane = lane(20);
+    for _ in 0..8 {
+        fail_next(&mut lane, 0);
+    }
+    let probe = taken(lane.take(Ticks(250)));
+    lane.settle(probe, Settled::PutBack, None, Ticks(251));
+    assert_eq!(taken(lane.take(Ticks(251))), probe);
+}
+
+#[test]
+fn retries_that_are_due_go_before_events_that_came_later() {
+    let mut lane = lane(3);
+    let first = taken(lane.take(Ticks(3)));
+    lane.settle(first, Settled::RetryAt(Ticks(3)), Some(Sign::Alive), Ticks(3));
+    assert_eq!(taken(lane.take(Ticks(3))), Sequence(2), "it has been due for longer");
+    assert_eq!(taken(lane.take(Ticks(3))), first);
+    assert_eq!(taken(lane.take(Ticks(3))), Sequence(3));
+    assert!(matches!(lane.take(Ticks(3)), Take::Idle));
+}
+
+#[test]
+fn one_subject_goes_one_at_a_time_and_in_order() {
+    let mut lane = Lane::new(true, 100);
+    for n in 1..=6 {
+        lane.push(entry(n, Some(n % 2)));
+    }
+    let (odd, even) = (taken(lane.take(Ticks(9))), taken(lane.take(Ticks(9))));
+    assert_eq!((odd, even), (Sequence(1), Sequence(2)));
+    assert!(matches!(lane.take(Ticks(9)), Take::Idle));
+    lane.settle(odd, Settled::RetryAt(Ticks(20)), Some(Sign::Alive), Ticks(9));
+    assert!(matches!(lane.take(Ticks(9)), Take::Wait(Ticks(20))), "a retry holds its subject");
+    lane.settle(even, Settled::Done, Some(Sign::Alive), Ticks(9));
+    assert_eq!(taken(lane.take(Ticks(9))), Sequence(4));
+    assert_eq!(taken(lane.take(Ticks(20))), Sequence(1));
+    lane.settle(Sequence(1), Settled::Done, Some(Sign::Alive), Ticks(20));
+    assert_eq!(taken(lane.take(Ticks(20))), Sequence(3));
+    assert_eq!(lane.backlog(), 4);
+}

@@ -1,0 +1,272 @@
+//! What the store promises while nothing fails.
+
+use super::*;
+
+#[tokio::test]
+async fn a_repeat_gets_the_first_ones_id_and_is_delivered_once() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let first = store.accept(event(1), app()).await.unwrap();
+    let repeat = store.accept(event(1), app()).await.unwrap();
+    assert_eq!(first.outcome(), Outcome::Stored);
+    assert_eq!((repeat.id(), repeat.outcome()), (first.id(), Outcome::Repeat));
+    let delivered = drain(&store).await;
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(delivered[0].id, first.id());
+    assert_eq!(&delivered[0].body[..], br#"{"n":1}"#);
+}
+
+#[tokio::test]
+async fn repeats_at_the_same_moment_are_stored_once() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Arc::new(Store::open_with(options(dir.path()), small(&disk)).unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { (n % 10, store.accept(event(n % 10), app()).await.unwrap()) });
+    }
+    let mut ids = std::collections::BTreeMap::<u32, Vec<EventId>>::new();
+    for (n, accepted) in tasks.join_all().await {
+        ids.entry(n).or_default().push(accepted.id());
+    }
+    for (n, ids) in ids {
+        assert_eq!(ids.len(), 20);
+        assert!(ids.iter().all(|id| *id == ids[0]), "event {n} has several ids");
+    }
+    assert_eq!(drain(&store).await.len(), 10);
+}
+
+#[tokio::test]
+async fn the_same_key_with_other_content_follows_on_conflict() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let first = store.accept(event(1), app()).await.unwrap();
+    let accept = |body: &'static str, rule| store.accept(event_with(1, body, rule), app());
+
+    let dropped = accept("[1]", OnConflict::Drop).await.unwrap();
+    assert_eq!((dropped.id(), dropped.outcome()), (first.id(), Outcome::ConflictDropped));
+
+    let delivered = accept("[2]", OnConflict::Deliver).await.unwrap();
+    assert_eq!(delivered.outcome(), Outcome::ConflictDelivered);
+    assert_ne!(delivered.id(), first.id());
+    let again = accept("[2]", OnConflict::Deliver).await.unwrap();
+    assert_eq!((again.id(), again.outcome()), (delivered.id(), Outcome::Repeat));
+
+    let kept_back = accept("[3]", OnConflict::Quarantine).await.unwrap();
+    assert_eq!(kept_back.outcome(), Outcome::ConflictQuarantined);
+    let again = accept("[3]", OnConflict::Quarantine).await.unwrap();
+    assert_eq!((again.id(), again.outcome()), (kept_back.id(), Outcome::Repeat));
+
+    let bodies: Vec<_> = drain(&store).await.iter().map(|e| (e.body.clone(), e.conflict)).collect();
+    assert_eq!(
+        bodies,
+        [(br#"{"n":1}"#.as_slice().into(), false), (b"[2]".as_slice().into(), true)]
+    );
+}
+
+#[tokio::test]
+async fn an_event_without_targets_is_stored_and_not_delivered() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let filtered = store.accept(event(1), Targets::NONE).await.unwrap();
+    assert_eq!(filtered.outcome(), Outcome::Filtered);
+    assert_eq!(store.accept(event(1), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.backlog(0), 0);
+}
+
+#[tokio::test]
+async fn order_holds_per_subject_and_a_failing_event_holds_back_only_its_own() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store =
+        Store::open_with(options(dir.path()), Tuning { window: 100, ..small(&disk) }).unwrap();
+    for n in 0..20 {
+        store.accept(event(n), app()).await.unwrap();
+    }
+    let mut seen: Vec<u32> = Vec::new();
+    let poison = claim(&store).await;
+    assert_eq!(poison.event.meta.provider_id.as_deref(), Some("evt_0"));
+    for _ in 0..16 {
+        let claimed = claim(&store).await;
+        seen.push(claimed.event.meta.provider_id.as_deref().unwrap()[4..].parse().unwrap());
+        store.settle(claimed, attempt(Verdict::Delivered));
+    }
+    assert!(seen.iter().all(|n| n % 5 != 0), "the poisoned subject waits: {seen:?}");
+    for subject in 1..5 {
+        let of: Vec<u32> = seen.iter().copied().filter(|n| n % 5 == subject).collect();
+        assert!(of.is_sorted() && of.len() == 4, "{of:?}");
+    }
+    store.settle(poison, attempt(Verdict::Dead));
+    let rest: Vec<_> = drain(&store).await.iter().map(|e| e.meta.provider_id.clone()).collect();
+    assert_eq!(rest, ["evt_5", "evt_10", "evt_15"].map(|id| Some(id.to_owned())));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_window_is_read_back_in_order() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let mut unordered = options(dir.path());
+    unordered.upstreams = vec![upstream("app", false)];
+    let store = Store::open_with(unordered, small(&disk)).unwrap();
+    for n in 0..300 {
+        store.accept(event(n), app()).await.unwrap();
+    }
+    assert_eq!(store.backlog(0), 300);
+    let held = store.core.backlog.lanes[0].lane.lock().held();
+    assert_eq!(held, 8, "memory is bounded by the window");
+    let order: Vec<_> = drain(&store).await.iter().map(|e| e.sequence).collect();
+    assert_eq!(order.len(), 300);
+    assert!(order.is_sorted());
+}
+
+#[tokio::test]
+async fn a_claim_that_is_dropped_is_due_again() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    store.accept(event(1), app()).await.unwrap();
+    drop(claim(&store).await);
+    let again = claim(&store).await;
+    assert_eq!(again.attempt, 1);
+    store.settle(again, attempt(Verdict::Delivered));
+    assert_eq!(store.backlog(0), 0);
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_stopped() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let mut ids = Vec::new();
+    for n in 0..60 {
+        ids.push(store.accept(event(n), app()).await.unwrap().id());
+    }
+    let mut done = Vec::new();
+    for n in 0..30u64 {
+        let claimed = claim(&store).await;
+        let id = claimed.event.id;
+        if n % 7 == 3 {
+            store.settle(claimed, attempt(Verdict::RetryAt(START)));
+        } else {
+            done.push(id);
+            store.settle(claimed, attempt(Verdict::Delivered));
+        }
+    }
+    assert!(store.close().await);
+    drop(store);
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    assert_eq!(store.report().gaps, []);
+    assert_eq!(store.report().missing, []);
+    assert_eq!(store.backlog(0), 60 - done.len() as u64);
+    let rest = drain(&store).await;
+    let mut all: Vec<_> = done.into_iter().chain(rest.iter().map(|e| e.id)).collect();
+    all.sort();
+    ids.sort();
+    assert_eq!(all, ids);
+}
+
+#[tokio::test]
+async fn attempts_go_on_counting_over_a_restart() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    store.accept(event(1), app()).await.unwrap();
+    for _ in 0..3 {
+        store.settle(claim(&store).await, attempt(Verdict::RetryAt(START)));
+    }
+    store.close().await;
+    drop(store);
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    assert_eq!(claim(&store).await.attempt, 4);
+}
+
+#[tokio::test]
+async fn below_min_free_events_are_refused_and_repeats_are_not() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let first = store.accept(event(1), app()).await.unwrap();
+    disk.set_free(999);
+    store.core.look_at_space();
+    assert_eq!(store.accept(event(2), app()).await.unwrap_err(), AcceptError::Full);
+    assert_eq!(store.writable(), Err(AcceptError::Full));
+    assert_eq!(store.accept(event(1), app()).await.unwrap().id(), first.id());
+    assert_eq!(drain(&store).await.len(), 1, "what is stored is delivered all the same");
+    disk.set_free(1000);
+    store.core.look_at_space();
+    assert_eq!(store.accept(event(2), app()).await.unwrap().outcome(), Outcome::Stored);
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_that_the_store_is_taken() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let second = Store::open_with(options(dir.path()), small(&disk));
+    assert!(matches!(second, Err(OpenError::Locked { .. })));
+    store.close().await;
+    drop(store);
+    Store::open_with(options(dir.path()), small(&disk)).unwrap();
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let tuning = Tuning { queue_bytes: 10, ..small(&disk) };
+    let store = Store::open_with(options(dir.path()), tuning).unwrap();
+    let long = format!("\"{}\"", "x".repeat(20));
+    let refused = store.accept(event_with(1, &long, OnConflict::Deliver), app()).await;
+    assert_eq!(refused.unwrap_err(), AcceptError::Overloaded);
+    store.accept(event(2), app()).await.unwrap();
+}
+
+#[tokio::test]
+async fn segments_go_when_they_are_old_and_settled_and_their_keys_with_them() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let store = Store::open_with(options, small(&disk)).unwrap();
+    for n in 0..40 {
+        store.accept(event(n), app()).await.unwrap();
+    }
+    let before = disk.names().len();
+    clock.advance(Duration::from_secs(31 * 86_400));
+    retention::purge(&store.core);
+    assert_eq!(disk.names().len(), before, "unsettled events are kept however old");
+    drain(&store).await;
+    store.accept(event(100), app()).await.unwrap();
+    clock.advance(Duration::from_secs(31 * 86_400));
+    store.accept(event(101), app()).await.unwrap();
+    drain(&store).await;
+    clock.advance(Duration::from_secs(29 * 86_400));
+    retention::purge(&store.core);
+    assert!(disk.names().contains(&"0000000004.journal".to_owned()), "{:?}", disk.names());
+    assert_eq!(disk.names().len(), 2, "{:?}", disk.names());
+    let again = store.accept(event(3), app()).await.unwrap();
+    assert_eq!(again.outcome(), Outcome::Stored, "the key went with its event");
+    assert_eq!(store.accept(event(101), app()).await.unwrap().outcome(), Outcome::Repeat);
+}
+
+#[tokio::test]
+async fn the_index_saves_reading_the_journal_and_is_rebuilt_when_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let tuning = || Tuning { segment_bytes: 64 * 1024, ..Tuning::default() };
+    let store = Arc::new(Store::open_with(options(dir.path()), tuning()).unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..2000 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { store.accept(event(n), app()).await.map(drop) });
+    }
+    assert!(tasks.join_all().await.iter().all(Result::is_ok));
+    drain(&store).await;
+    store.close().await;
+    drop(store);
+
+    let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+    assert!(!store.report().index_rebuilt);
+    assert!(store.report().frames_read < 1000, "{:?}", store.report());
+    assert_eq!(store.report().events, 2000);
+    assert_eq!(store.accept(event(7), app()).await.unwrap().outcome(), Outcome::Repeat);
+    store.close().await;
+    drop(store);
+
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+    assert!(store.report().index_rebuilt);
+    assert_eq!(store.report().events, 2000);
+    assert_eq!(store.accept(event(1999), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.backlog(0), 0);
+}

@@ -1,0 +1,97 @@
+//! A journal that has been damaged while it was closed.
+
+use super::*;
+use crate::store::journal::segment::GapKind;
+
+const FIRST: &str = "0000000001.journal";
+
+/// A store with one segment of ten events, closed; their ids.
+async fn ten_events(dir: &Path, disk: &SimDisk) -> Vec<EventId> {
+    let tuning = Tuning { segment_bytes: 1 << 20, window: 100, ..small(disk) };
+    let store = Store::open_with(options(dir), tuning).unwrap();
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        ids.push(store.accept(event(n), app()).await.unwrap().id());
+    }
+    store.close().await;
+    ids
+}
+
+fn reopen(dir: &Path, disk: &SimDisk) -> Store {
+    Store::open_with(options(dir), Tuning { window: 100, ..small(disk) }).unwrap()
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> usize {
+    bytes.windows(needle.len()).position(|w| w == needle).unwrap()
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_off_and_told() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let ids = ten_events(dir.path(), &disk).await;
+    disk.corrupt(FIRST, |bytes| bytes.truncate(bytes.len() - 3));
+    let store = reopen(dir.path(), &disk);
+    let gaps = &store.report().gaps;
+    assert_eq!(gaps.iter().map(|(s, g)| (*s, g.kind)).collect::<Vec<_>>(), [(1, GapKind::Tail)]);
+    let delivered: Vec<_> = drain(&store).await.iter().map(|e| e.id).collect();
+    assert_eq!(delivered, ids[..9]);
+    store.close().await;
+    drop(store);
+    assert_eq!(reopen(dir.path(), &disk).report().gaps, [], "it is told once");
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_is_told_and_what_lies_behind_it_is_delivered() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let ids = ten_events(dir.path(), &disk).await;
+    disk.corrupt(FIRST, |bytes| {
+        let at = find(bytes, br#"{"n":4}"#);
+        bytes[at] ^= 1;
+    });
+    let store = reopen(dir.path(), &disk);
+    let [(1, gap)] = store.report().gaps[..] else { panic!("{:?}", store.report()) };
+    assert_eq!(gap.kind, GapKind::Damage);
+    assert_eq!(store.report().missing.len(), 1);
+    let delivered: Vec<_> = drain(&store).await.iter().map(|e| e.id).collect();
+    assert_eq!(delivered.len(), 9);
+    assert!(!delivered.contains(&ids[4]));
+}
+
+#[tokio::test]
+async fn every_damaged_byte_costs_at_most_the_frame_it_is_in() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let ids = ten_events(dir.path(), &disk).await;
+    let mut bytes = Vec::new();
+    disk.corrupt(FIRST, |b| bytes.clone_from(b));
+    for at in (0..bytes.len()).step_by(7) {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        ten_events(dir.path(), &copy).await;
+        copy.corrupt(FIRST, |b| {
+            b.clone_from(&bytes);
+            b[at] ^= 0x40;
+        });
+        let store = reopen(dir.path(), &copy);
+        let delivered: Vec<_> = drain(&store).await.iter().map(|e| e.id).collect();
+        let lost = ids.iter().filter(|id| !delivered.contains(id)).count();
+        assert!(lost <= 1, "byte {at}: {lost} events lost");
+        let told = store.report();
+        assert!(lost == 0 || !told.gaps.is_empty(), "byte {at} is not told");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_told() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    for n in 0..80 {
+        store.accept(event(n), app()).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    let names = disk.names();
+    assert!(names.len() >= 4, "{names:?}");
+    use crate::store::disk::Disk as _;
+    disk.remove(&dir.path().join("journal").join(&names[1])).unwrap();
+    let store = reopen(dir.path(), &disk);
+    assert_eq!(store.report().missing.len(), 1, "{:?}", store.report());
+}

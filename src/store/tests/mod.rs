@@ -1,0 +1,89 @@
+//! The store as its callers see it, on a disk that can fail.
+
+mod behaviour;
+mod damage;
+mod faults;
+mod sim_disk;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::sim_disk::SimDisk;
+use super::*;
+use crate::config::OnConflict;
+use crate::identify::Identified;
+use crate::identify::testing::identified;
+
+const START: UnixMillis = UnixMillis(1_763_700_000_000);
+
+fn options(dir: &Path) -> Options {
+    Options {
+        path: dir.to_owned(),
+        retention: Duration::from_secs(30 * 86_400),
+        min_free: 1000,
+        clock: Clock::manual(START),
+        upstreams: vec![upstream("app", true)],
+    }
+}
+
+fn upstream(name: &str, ordered: bool) -> UpstreamOptions {
+    let give_up = Duration::from_secs(72 * 3600);
+    UpstreamOptions { name: UpstreamName::new(name).unwrap(), ordered, give_up }
+}
+
+/// Everything small, so that a few events rotate segments and overflow windows.
+fn small(disk: &SimDisk) -> Tuning {
+    Tuning {
+        segment_bytes: 4096,
+        window: 8,
+        hot_bytes: 1000,
+        unreadable_rest: Duration::from_millis(20),
+        index: false,
+        disk: Arc::new(disk.clone()),
+        ..Tuning::default()
+    }
+}
+
+fn app() -> Targets {
+    Targets::NONE.with(0)
+}
+
+fn event(id: u32) -> Identified {
+    event_with(id, &format!("{{\"n\":{id}}}"), OnConflict::Deliver)
+}
+
+fn event_with(id: u32, body: &str, on_conflict: OnConflict) -> Identified {
+    let meta = EventMeta {
+        provider_id: Some(format!("evt_{id}")),
+        subject: Some(format!("order_{}", id % 5)),
+        data: 0..u32::try_from(body.len()).unwrap(),
+        ..EventMeta::default()
+    };
+    identified("lab", START, body, meta, on_conflict)
+}
+
+fn attempt(verdict: Verdict) -> Attempt {
+    let result = match verdict {
+        Verdict::Delivered => AttemptResult::Answered(200),
+        Verdict::RetryAt(_) => AttemptResult::Answered(503),
+        Verdict::Dead => AttemptResult::Answered(400),
+    };
+    Attempt { started_at: START, duration: Duration::from_millis(3), result, verdict }
+}
+
+async fn claim(store: &Store) -> Claimed {
+    let claimed = tokio::time::timeout(Duration::from_secs(20), store.claim(0)).await;
+    claimed.unwrap_or_else(|_| panic!("nothing is due: {:?}", store.core.backlog.lanes))
+}
+
+/// Delivers all that waits; the events in the order they came.
+async fn drain(store: &Store) -> Vec<Arc<StoredEvent>> {
+    let mut delivered = Vec::new();
+    while store.backlog(0) > 0 {
+        let claimed = claim(store).await;
+        delivered.push(Arc::clone(&claimed.event));
+        store.settle(claimed, attempt(Verdict::Delivered));
+    }
+    delivered
+}

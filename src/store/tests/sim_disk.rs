@@ -1,0 +1,293 @@
+//! A disk in memory that knows what is durable and what is not, and that can fail, tear or freeze
+//! any one of its operations.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::store::disk::{AppendFile, Disk, ReadFile};
+
+/// What happens to the operation with a given number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It fails and changes nothing.
+    Fails(io::ErrorKind),
+    /// It fails after it has been done in part.
+    Tears,
+    /// The power goes: it and every later one fails.
+    PowerCut,
+}
+
+/// What a power cut leaves of what was not durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// Nothing.
+    Nothing,
+    /// Everything.
+    Everything,
+    /// Any of its pages, by chance.
+    SomePages(u64),
+}
+
+#[derive(Clone, Debug, Default)]
+struct SimFile {
+    bytes: Vec<u8>,
+    /// How many of them, from the start, have been synced.
+    durable: usize,
+    /// What a failed sync has dropped: marked as clean, so that no later sync writes it.
+    dropped: Vec<std::ops::Range<usize>>,
+    /// Whether its name is.
+    named: bool,
+    /// Whether its name has been taken away since.
+    removed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Sim {
+    files: BTreeMap<PathBuf, SimFile>,
+    operations: usize,
+    fault: Option<(usize, Fault)>,
+    fired: bool,
+    off: bool,
+    free: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct SimDisk(Arc<Mutex<Sim>>);
+
+impl SimDisk {
+    /// The operation with number `at`, counted from now on, will meet `fault`.
+    pub(super) fn plan(&self, at: usize, fault: Fault) {
+        let mut sim = self.0.lock();
+        (sim.operations, sim.fault, sim.fired) = (0, Some((at, fault)), false);
+    }
+
+    /// Whether the planned fault has happened.
+    pub(super) fn fired(&self) -> bool {
+        self.0.lock().fired
+    }
+
+    /// How much space is said to be free.
+    pub(super) fn set_free(&self, bytes: u64) {
+        self.0.lock().free = Some(bytes);
+    }
+
+    /// The power comes back. What was not durable is left as `leaves` says.
+    pub(super) fn reboot(&self, leaves: Leaves) {
+        let mut sim = self.0.lock();
+        (sim.fault, sim.off) = (None, false);
+        let mut random = match leaves {
+            Leaves::SomePages(seed) => fastrand::Rng::with_seed(seed),
+            Leaves::Nothing | Leaves::Everything => fastrand::Rng::with_seed(0),
+        };
+        sim.files.retain(|_, file| match leaves {
+            Leaves::Everything => !file.removed,
+            Leaves::Nothing => file.named,
+            Leaves::SomePages(_) => {
+                if file.named && !file.removed {
+                    true
+                } else {
+                    random.bool()
+                }
+            }
+        });
+        for file in sim.files.values_mut() {
+            file.removed = false;
+            file.named = true;
+            for dropped in std::mem::take(&mut file.dropped) {
+                if leaves != Leaves::Everything {
+                    file.bytes[dropped].fill(0);
+                }
+            }
+            match leaves {
+                Leaves::Everything => {}
+                Leaves::Nothing => file.bytes.truncate(file.durable),
+                Leaves::SomePages(_) => file.lose_pages(&mut random),
+            }
+            file.durable = file.bytes.len();
+        }
+    }
+
+    /// Changes a file behind everyone's back.
+    pub(super) fn corrupt(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut sim = self.0.lock();
+        let found = sim.files.iter_mut().find(|(path, _)| path.ends_with(name));
+        change(&mut found.expect("such a file").1.bytes);
+    }
+
+    /// The names of all files, ascending.
+    pub(super) fn names(&self) -> Vec<String> {
+        let sim = self.0.lock();
+        let live = sim.files.iter().filter(|(_, f)| !f.removed);
+        live.map(|(p, _)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    /// Counts an operation; `Err` if it is to fail before it does anything, `Ok(true)` if after
+    /// doing part of it.
+    fn step(&self) -> io::Result<bool> {
+        let mut sim = self.0.lock();
+        if sim.off {
+            return Err(io::Error::other("power is off"));
+        }
+        let number = sim.operations;
+        sim.operations += 1;
+        match sim.fault {
+            Some((at, fault)) if at == number => {
+                sim.fired = true;
+                match fault {
+                    Fault::Fails(kind) => Err(kind.into()),
+                    Fault::Tears => Ok(true),
+                    Fault::PowerCut => {
+                        sim.off = true;
+                        Err(io::Error::other("power is off"))
+                    }
+                }
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn whole(&self) -> io::Result<()> {
+        if self.step()? { Err(io::Error::other("torn")) } else { Ok(()) }
+    }
+}
+
+impl SimFile {
+    fn lose_pages(&mut self, random: &mut fastrand::Rng) {
+        const PAGE: usize = 512;
+        let len = random.usize(self.durable..=self.bytes.len());
+        self.bytes.truncate(len);
+        let mut at = self.durable;
+        while at < len {
+            let end = (at / PAGE * PAGE + PAGE).min(len);
+            if random.u8(..4) == 0 {
+                self.bytes[at..end].fill(0);
+            }
+            at = end;
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.whole()
+    }
+
+    fn list(&self, _dir: &Path) -> io::Result<Vec<String>> {
+        self.whole()?;
+        Ok(self.names())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        self.whole()?;
+        let mut sim = self.0.lock();
+        if sim.files.get(path).is_some_and(|f| !f.removed) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        sim.files.insert(path.to_owned(), SimFile::default());
+        Ok(Box::new(Handle { disk: self.clone(), path: path.to_owned() }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
+        self.whole()?;
+        let there = self.0.lock().files.get(path).is_some_and(|f| !f.removed);
+        if !there {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Arc::new(Handle { disk: self.clone(), path: path.to_owned() }))
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.whole()?;
+        let mut sim = self.0.lock();
+        let file = sim.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        file.bytes.truncate(usize::try_from(len).unwrap());
+        file.durable = file.bytes.len();
+        Ok(())
+    }
+
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
+        self.whole()?;
+        let mut sim = self.0.lock();
+        let file = sim.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        file.dropped.clear();
+        file.durable = file.bytes.len();
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.whole()?;
+        let mut sim = self.0.lock();
+        sim.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?.removed = true;
+        Ok(())
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.whole()?;
+        let mut sim = self.0.lock();
+        sim.files.retain(|_, file| !file.removed);
+        sim.files.values_mut().for_each(|file| file.named = true);
+        Ok(())
+    }
+
+    fn free_space(&self, _dir: &Path) -> io::Result<u64> {
+        self.whole()?;
+        Ok(self.0.lock().free.unwrap_or(u64::MAX))
+    }
+}
+
+#[derive(Debug)]
+struct Handle {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl AppendFile for Handle {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let torn = self.disk.step()?;
+        let mut sim = self.disk.0.lock();
+        let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        let len = if torn { bytes.len() * 2 / 3 } else { bytes.len() };
+        file.bytes.extend_from_slice(&bytes[..len]);
+        if torn { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let step = self.disk.step();
+        let mut sim = self.disk.0.lock();
+        let off = sim.off;
+        let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        let (from, end) = (file.durable, file.bytes.len());
+        match step {
+            Ok(false) => {
+                file.durable = end;
+                return Ok(());
+            }
+            Err(error) if off => return Err(error),
+            Ok(true) => file.dropped.push(from + (end - from) / 2..end),
+            Err(_) => file.dropped.push(from..end),
+        }
+        file.durable = end;
+        Err(io::Error::other("I/O error"))
+    }
+}
+
+impl ReadFile for Handle {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.whole()?;
+        let sim = self.disk.0.lock();
+        let file = sim.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        let from = usize::try_from(offset).unwrap().min(file.bytes.len());
+        let len = buf.len().min(file.bytes.len() - from);
+        buf[..len].copy_from_slice(&file.bytes[from..from + len]);
+        Ok(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        let sim = self.disk.0.lock();
+        Ok(sim.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?.bytes.len() as u64)
+    }
+}
