@@ -20,7 +20,7 @@ pub struct Sample {
     pub preset: Preset,
     /// The event's name as the provider writes it.
     pub event_type: &'static str,
-    /// What is peculiar about it, in at most 23 characters; may be empty.
+    /// What is peculiar about it, in at most 20 characters; may be empty.
     pub note: &'static str,
     /// Whether it only checks the endpoint and is no event, as Slack's `url_verification`.
     pub handshake: bool,

@@ -39,7 +39,7 @@ const fn novamed_newer(
 ) -> Sample {
     let id = IdPlace::Body(entity);
     let newer = sample(Preset::NovaMed, event, text, Some("/event_name"), id, times);
-    Sample { note: "newer edition: no id", ..newer }
+    Sample { note: "newer edition, no id", ..newer }
 }
 
 const fn c4hxp(
@@ -105,7 +105,7 @@ pub(super) static SAMPLES: &[Sample] = &[
         &["/meta/timestamp", "/data/created_at"],
     ),
     Sample {
-        note: "same webhook_id again",
+        note: "webhook_id as before",
         ..c4hxp(
             "order.confirmed",
             text!("c4hxp/order.confirmed"),
@@ -150,7 +150,7 @@ pub(super) static SAMPLES: &[Sample] = &[
         )
     },
     Sample {
-        note: "the same shipment again",
+        note: "same shipment again",
         ..nimbus(
             "shipment:cancelled",
             text!("nimbus/shipment-cancelled"),
@@ -184,7 +184,7 @@ pub(super) static SAMPLES: &[Sample] = &[
     rxscale("pharmacy_order_created", text!("rxscale/pharmacy_order_created")),
     rxscale("pharmacy_order_updated", text!("rxscale/pharmacy_order_updated")),
     Sample {
-        note: "same order, same second",
+        note: "in the same second",
         ..rxscale("pharmacy_order_updated", text!("rxscale/pharmacy_order_updated.same-second"))
     },
     sample(
@@ -208,7 +208,7 @@ pub(super) static SAMPLES: &[Sample] = &[
         &["/event_time"],
     ),
     Sample {
-        note: "answered, never stored",
+        note: "never stored",
         handshake: true,
         ..sample(
             Preset::Slack,

@@ -21,7 +21,7 @@ fn every_pointer_of_the_table_points_at_something() {
         for time in sample.times {
             assert!(doc.pointer(time).is_some(), "{sample:?} {time}");
         }
-        assert!(sample.note.len() <= 23, "{sample:?}");
+        assert!(sample.note.len() <= 20, "{sample:?}");
     }
 }
 
