@@ -2,6 +2,13 @@
 //! `tests/signers/run`: those in `tests/vectors` stand in the repository, and
 //! `HOOKWARD_SIGNER_VECTORS` names a file of fresh ones.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests may stop at the first surprise"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

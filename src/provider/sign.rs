@@ -42,7 +42,7 @@ pub fn sign(
     now: UnixMillis,
     event: &Outgoing,
 ) -> Result<HeaderMap, SignError> {
-    let mut headers = naming_headers(source, event)?;
+    let mut headers = naming_headers(source, now, event)?;
     match &source.auth {
         Auth::ApiKey { header } => {
             let mut value =
@@ -108,8 +108,12 @@ pub fn standard_webhooks_signature(key: &Secret, id: &str, timestamp: &str, body
     format!("v1,{}", BASE64_STANDARD.encode(mac(Algorithm::Sha256, key, &content)))
 }
 
-/// Headers that say which event it is, where the provider has such.
-fn naming_headers(source: &Source, event: &Outgoing) -> Result<HeaderMap, SignError> {
+/// Headers that say which event it is, where the provider has such or the source reads such.
+fn naming_headers(
+    source: &Source,
+    now: UnixMillis,
+    event: &Outgoing,
+) -> Result<HeaderMap, SignError> {
     let mut headers = HeaderMap::new();
     for (names, value) in [
         (preset_headers(source.preset).0, &event.event_type),
@@ -119,9 +123,11 @@ fn naming_headers(source: &Source, event: &Outgoing) -> Result<HeaderMap, SignEr
             headers.insert(HeaderName::from_static(name), text(value)?);
         }
     }
-    for (selector, value) in
-        [(&source.event.kind, &event.event_type), (&source.event.id, &event.id)]
-    {
+    for (selector, value) in [
+        (&source.event.time, &now.to_string()),
+        (&source.event.kind, &event.event_type),
+        (&source.event.id, &event.id),
+    ] {
         for place in &selector.0 {
             if let Place::Header(name) = place {
                 headers.insert(name.clone(), text(value)?);

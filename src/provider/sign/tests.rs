@@ -181,6 +181,19 @@ fn providers_name_the_event_in_their_headers() {
 }
 
 #[test]
+fn what_the_source_reads_in_headers_is_sent_there() {
+    let mut lab = source(Auth::NoneDangerous);
+    let header = |at| Selector(vec![Place::Header(name(at))]);
+    lab.event.kind = header("x-type");
+    lab.event.id = header("x-id");
+    lab.event.time = header("x-time");
+    let headers = signed(&lab, "", 1_736_937_000, &event("{}"));
+    assert_eq!(headers["x-type"], "order.made");
+    assert_eq!(headers["x-id"], "e1");
+    assert_eq!(headers["x-time"], "2025-01-15T10:30:00.999Z");
+}
+
+#[test]
 fn what_cannot_be_sent_is_an_error() {
     let try_sign = |auth: Auth, key: &[u8]| {
         sign(&source(auth), &Secret::new(key.to_vec()), UnixMillis(0), &event("{}")).unwrap_err()
