@@ -42,6 +42,8 @@ enum DemoError {
     Gateway(String),
     #[error("its own configuration was refused")]
     Config(ExitCode),
+    #[error("its own configuration lacks a {0}")]
+    Incomplete(&'static str),
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -93,6 +95,7 @@ async fn demo(dir: &DemoDir, once: bool) -> Result<ExitCode, DemoError> {
     let as_expected = screen.verdict(&story)?;
 
     if !once {
+        clinic.forget();
         screen.invitation(dir, gateway.public_addr(), gateway.admin_addr())?;
         show_arrivals(&mut screen, &clinic, &mut stop).await?;
     }
@@ -106,16 +109,11 @@ async fn show_arrivals(
     clinic: &Clinic,
     stop: &mut StopSignal,
 ) -> Result<(), DemoError> {
-    let mut shown = clinic.arrivals().len();
     loop {
         tokio::select! {
             biased;
             () = stop.received() => return Ok(()),
-            () = clinic.more_than(shown) => {}
-        }
-        for arrival in clinic.arrivals().iter().skip(shown) {
-            screen.live(arrival)?;
-            shown += 1;
+            arrivals = clinic.take() => arrivals.iter().try_for_each(|a| screen.live(a))?,
         }
     }
 }

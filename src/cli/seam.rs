@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::config::Config;
 
-/// Loads the configuration and prints its problems.
+/// Loads the configuration; prints its errors, and no warnings: those are `check`'s and `run`'s.
 ///
 /// # Errors
 /// The exit code, when there is none to go on with.

@@ -54,7 +54,7 @@ struct App {
     key: Secret,
     up: AtomicBool,
     arrivals: Mutex<Vec<Arrival>>,
-    count: watch::Sender<usize>,
+    news: watch::Sender<()>,
 }
 
 impl Clinic {
@@ -66,7 +66,7 @@ impl Clinic {
             key,
             up: AtomicBool::new(false),
             arrivals: Mutex::default(),
-            count: watch::Sender::new(0),
+            news: watch::Sender::new(()),
         });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, app.clone()));
@@ -90,15 +90,22 @@ impl Clinic {
 
     /// Waits until `enough` holds of the attempts, at most for `limit`; tells whether it does.
     pub(super) async fn wait(&self, limit: Duration, enough: impl Fn(&[Arrival]) -> bool) -> bool {
-        let mut count = self.app.count.subscribe();
-        let holds = count.wait_for(|_| enough(&self.app.arrivals.lock()));
+        let mut news = self.app.news.subscribe();
+        let holds = news.wait_for(|()| enough(&self.app.arrivals.lock()));
         tokio::time::timeout(limit, holds).await.is_ok_and(|held| held.is_ok())
     }
 
-    /// Waits until there are more than `n` attempts.
-    pub(super) async fn more_than(&self, n: usize) {
+    /// Forgets the attempts so far.
+    pub(super) fn forget(&self) {
+        self.app.arrivals.lock().clear();
+    }
+
+    /// Waits for attempts, and takes them out.
+    pub(super) async fn take(&self) -> Vec<Arrival> {
+        let mut news = self.app.news.subscribe();
         // The sender lives as long as `self`, so there is no error to wait for.
-        let _ = self.app.count.subscribe().wait_for(|count| *count > n).await;
+        let _ = news.wait_for(|()| !self.app.arrivals.lock().is_empty()).await;
+        std::mem::take(&mut *self.app.arrivals.lock())
     }
 }
 
@@ -168,7 +175,7 @@ impl App {
         let mut answer = Response::new(Empty::new());
         *answer.status_mut() = arrival.status;
         self.arrivals.lock().push(arrival);
-        self.count.send_modify(|count| *count += 1);
+        self.news.send_replace(());
         Ok(answer)
     }
 
@@ -178,5 +185,51 @@ impl App {
         let mut signatures = arrival.header("webhook-signature").split(' ');
         signatures
             .any(|presented| Secret::new(expected.clone().into()).matches(presented.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::caller::Caller;
+
+    async fn deliver(clinic: &Clinic, key: &Secret, body: &str) -> StatusCode {
+        let signature = standard_webhooks_signature(key, "0193", "17", body.as_bytes());
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", "0193".parse().unwrap());
+        headers.insert("webhook-timestamp", "17".parse().unwrap());
+        headers.insert("webhook-signature", signature.parse().unwrap());
+        let url = format!("http://{}/webhooks", clinic.addr()).parse().unwrap();
+        let caller = Caller::new(None, false).unwrap();
+        caller.post(&url, headers, body.into()).await.unwrap().status
+    }
+
+    #[tokio::test]
+    async fn takes_signed_deliveries_once_it_is_up() {
+        let key = Secret::new(b"the key".to_vec());
+        let clinic = Clinic::start(key.clone()).await.unwrap();
+        let event = r#"{"type":"drx.sold"}"#;
+        assert_eq!(deliver(&clinic, &key, event).await, StatusCode::SERVICE_UNAVAILABLE);
+        clinic.come_up();
+        assert_eq!(deliver(&clinic, &key, event).await, StatusCode::OK);
+        let other = Secret::new(b"another key".to_vec());
+        assert_eq!(deliver(&clinic, &other, event).await, StatusCode::UNAUTHORIZED);
+
+        let arrivals = clinic.take().await;
+        let seen: Vec<_> = arrivals.iter().map(|a| (a.taken(), a.authentic)).collect();
+        assert_eq!(seen, [(false, true), (true, true), (false, false)]);
+        assert_eq!((arrivals[1].id(), arrivals[1].attribute("type")), ("0193", "drx.sold"));
+        assert!(clinic.arrivals().is_empty());
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_with_the_condition_or_the_limit() {
+        let key = Secret::new(b"the key".to_vec());
+        let clinic = Clinic::start(key.clone()).await.unwrap();
+        let one = |arrivals: &[Arrival]| arrivals.len() == 1;
+        assert!(!clinic.wait(Duration::from_millis(10), one).await);
+        let (held, _) =
+            tokio::join!(clinic.wait(Duration::from_secs(20), one), deliver(&clinic, &key, "{}"));
+        assert!(held);
     }
 }
