@@ -1,1 +1,5 @@
 //! To come.
+
+pub mod demo;
+mod seam;
+pub mod send;

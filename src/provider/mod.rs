@@ -1,5 +1,10 @@
 //! What each provider sends: presets as data, sample events, and how each signs.
 
+pub mod caller;
+pub mod generic;
+pub mod sample;
+pub mod sign;
+
 /// A preset's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Preset {

@@ -1,0 +1,226 @@
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::{Auth, Log, LogFormat, Pattern, Place, Selector, Server, Store};
+use crate::provider::Preset;
+use crate::provider::sign::tests::{plain_hmac, source};
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_123);
+
+/// What a listener was sent.
+type Calls = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
+
+/// A listener that keeps what it is sent and answers `status`.
+async fn listener(status: StatusCode) -> (SocketAddr, Calls) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let calls = Calls::default();
+    let kept = calls.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let kept = kept.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let kept = kept.clone();
+                async move {
+                    assert_eq!(request.uri().path(), "/hooks/lab");
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await?.to_bytes();
+                    kept.lock().unwrap().push((head.headers, body));
+                    let answer = Response::builder().status(status);
+                    let answer = answer.header("hookward-event-id", "0193");
+                    Ok::<_, hyper::Error>(answer.body(Full::new(Bytes::from("why\n"))).unwrap())
+                }
+            });
+            let io = TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+        }
+    });
+    (addr, calls)
+}
+
+fn config(listen: SocketAddr, source: Source) -> Config {
+    let second = Duration::from_secs(1);
+    Config {
+        file: "hookward.toml".into(),
+        server: Server {
+            listen,
+            ack_deadline: second,
+            max_body: 1024,
+            max_connections: 1,
+            header_timeout: second,
+            idle_timeout: second,
+            drain_timeout: second,
+        },
+        admin: None,
+        store: Store { path: "data".into(), retention: second, min_free: 0 },
+        log: Log { format: LogFormat::Text, level: tracing::level_filters::LevelFilter::OFF },
+        sources: vec![Arc::new(source)],
+        upstreams: Vec::new(),
+        routes: Vec::new(),
+    }
+}
+
+fn args() -> Args {
+    Args {
+        source: "lab".into(),
+        config: None,
+        url: None,
+        event: None,
+        id: None,
+        count: 1,
+        tamper: false,
+    }
+}
+
+fn novamed() -> Source {
+    let header = http::HeaderName::from_static("x-api-key");
+    Source {
+        preset: Some(Preset::NovaMed),
+        keys: vec![Secret::new(b"0123456789abcdef".to_vec())],
+        ..source(Auth::ApiKey { header })
+    }
+}
+
+/// Sends and returns what was printed, what arrived and whether all were answered 200.
+async fn send(source: Source, args: Args, status: StatusCode) -> (String, Calls, bool) {
+    let (addr, calls) = listener(status).await;
+    let mut out = Vec::new();
+    let clock = Clock::manual(NOW);
+    let taken = send_all(&config(addr, source), &args, &clock, &mut out).await.unwrap();
+    (String::from_utf8(out).unwrap(), calls, taken)
+}
+
+#[tokio::test]
+async fn a_samples_request_is_the_providers() {
+    let one = Args { id: Some("evt_1".into()), ..args() };
+    let (printed, calls, taken) = send(novamed(), one, StatusCode::OK).await;
+    assert!(taken);
+    assert_eq!(printed, "200  0193  order:shipped  evt_1\n");
+    let calls = calls.lock().unwrap();
+    let (headers, body) = &calls[0];
+    assert_eq!(headers["x-api-key"], "0123456789abcdef");
+    assert_eq!(headers["content-type"], "application/json");
+    let guide = sample::find(Preset::NovaMed, "order:shipped").unwrap().body();
+    assert_eq!(body, &guide.replace("evt_abc123xyz", "evt_1"));
+}
+
+#[tokio::test]
+async fn counted_events_differ_and_take_the_samples_in_turn() {
+    let five = Args { count: 5, ..args() };
+    let (printed, calls, _) = send(novamed(), five, StatusCode::OK).await;
+    assert_eq!(printed.lines().count(), 5);
+    let calls = calls.lock().unwrap();
+    let bodies: HashSet<_> = calls.iter().map(|(_, body)| body).collect();
+    assert_eq!(bodies.len(), 5);
+    let types: HashSet<_> = printed.lines().filter_map(|l| l.split("  ").nth(2)).collect();
+    assert_eq!(types, HashSet::from(["order:shipped", "medication_request:approved"]));
+}
+
+#[tokio::test]
+async fn one_id_makes_one_event_however_often_it_is_sent() {
+    let three = Args { id: Some("evt_1".into()), count: 3, ..args() };
+    let (_, calls, _) = send(novamed(), three, StatusCode::OK).await;
+    let calls = calls.lock().unwrap();
+    assert_eq!(calls.len(), 3);
+    assert!(calls.iter().all(|(_, body)| *body == calls[0].1));
+}
+
+#[test]
+fn one_id_makes_one_event_within_half_of_the_greatest_age_too() {
+    let age = Duration::from_secs(3600);
+    let aged = Source { max_event_age: Some(age), ..novamed() };
+    let minute = Duration::from_secs(60);
+    assert_eq!(stable_time(&aged, NOW), stable_time(&aged, NOW.after(minute)));
+    for later in 0..120 {
+        let now = NOW.after(minute * later);
+        assert!(now.since(stable_time(&aged, now).unwrap()) < age / 2);
+    }
+    assert_eq!(stable_time(&novamed(), NOW), None);
+}
+
+#[tokio::test]
+async fn a_refusal_is_printed_with_its_reason_and_fails_the_command() {
+    let forged = Args { tamper: true, event: Some("order:shipped".into()), ..args() };
+    let (printed, calls, taken) = send(novamed(), forged, StatusCode::UNAUTHORIZED).await;
+    assert!(!taken);
+    assert!(printed.starts_with("401  0193  order:shipped  evt_"), "{printed}");
+    assert!(printed.ends_with("  why\n"), "{printed}");
+    assert_eq!(calls.lock().unwrap()[0].0["x-api-key"], "0123456789abcde0");
+}
+
+#[tokio::test]
+async fn tampered_bodies_no_longer_fit_their_signature() {
+    let key = Secret::new(b"0123456789abcdef".to_vec());
+    let hmac = || Auth::Hmac(plain_hmac("x-signature", ""));
+    let lab = Source { keys: vec![key.clone()], preset: Some(Preset::C4hxp), ..source(hmac()) };
+    let forged = Args { tamper: true, ..args() };
+    let (_, calls, _) = send(lab, forged, StatusCode::OK).await;
+    let (headers, body) = calls.lock().unwrap()[0].clone();
+    let of = |body: Bytes| {
+        let event = Outgoing { event_type: String::new(), id: String::new(), body: body.into() };
+        sign::sign(&source(hmac()), &key, NOW, &event).unwrap()["x-signature"].clone()
+    };
+    assert_ne!(of(body.clone()), headers["x-signature"]);
+    let original = body.strip_prefix(br#"{"forged":true,"#).unwrap();
+    assert_eq!(of([b"{", original].concat().into()), headers["x-signature"]);
+}
+
+#[tokio::test]
+async fn a_source_without_preset_gets_a_body_of_its_own_shape() {
+    let pointer = |token: &str| Selector(vec![Place::Pointer(vec![token.into()])]);
+    let mut lab = source(Auth::NoneDangerous);
+    lab.event.kind = pointer("what");
+    lab.event.id = pointer("which");
+    lab.events = Some(vec![Pattern("order.*".into())]);
+    let (printed, calls, _) = send(lab, args(), StatusCode::OK).await;
+    assert!(printed.starts_with("200  0193  order.sample  sample_"), "{printed}");
+    let body: Value = serde_json::from_slice(&calls.lock().unwrap()[0].1).unwrap();
+    assert_eq!(body["what"], "order.sample");
+    assert!(body["which"].as_str().unwrap().starts_with("sample_"));
+}
+
+#[tokio::test]
+async fn an_unknown_source_is_named_with_the_known_ones() {
+    let config = config(([127, 0, 0, 1], 1).into(), novamed());
+    let other = Args { source: "labs".into(), ..args() };
+    let error = send_all(&config, &other, &Clock::System, &mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.to_string(), "no source is named \"labs\"; configured are lab");
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_there_is_an_error() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let config = config(free, novamed());
+    let error = send_all(&config, &args(), &Clock::System, &mut Vec::new()).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot connect: "), "{error}");
+}
+
+#[test]
+fn the_target_is_the_listener_or_what_the_user_says() {
+    let url = |listen: &str, url: Option<&str>| {
+        let url = url.map(|u| u.parse().unwrap());
+        let target = target(listen.parse().unwrap(), "/hooks/lab", url.as_ref());
+        target.map_or_else(|e| e.to_string(), |u| u.to_string())
+    };
+    assert_eq!(url("10.1.2.3:8443", None), "http://10.1.2.3:8443/hooks/lab");
+    assert_eq!(url("0.0.0.0:80", None), "http://127.0.0.1:80/hooks/lab");
+    assert_eq!(url("[::]:80", None), "http://[::1]:80/hooks/lab");
+    assert_eq!(url("0.0.0.0:80", Some("https://h:1")), "https://h:1/hooks/lab");
+    assert_eq!(url("0.0.0.0:80", Some("https://h:1/")), "https://h:1/hooks/lab");
+    assert_eq!(url("0.0.0.0:80", Some("http://h/other?x=1")), "http://h/other?x=1");
+    for bad in ["ftp://h/", "h:80", "/hooks/lab"] {
+        assert!(url("0.0.0.0:80", Some(bad)).starts_with("--url takes"), "{bad}");
+    }
+}
