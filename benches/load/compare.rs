@@ -13,7 +13,7 @@ use clap::ValueEnum;
 
 use crate::generator::{self, Load, Until};
 use crate::hookward::Hookward;
-use crate::process::{Process, start_role};
+use crate::process::{Process, own_cpu_time, start_role};
 use crate::report::{self, Figures};
 use crate::servers::Role;
 use crate::{Options, Result};
@@ -110,11 +110,12 @@ async fn load(
     connections: usize,
 ) -> Result<Figures> {
     let until = Until::Time { warm_up: options.warm_up(), measured: options.measured() };
-    let before = process.cpu_time()?;
+    let (before, own_before) = (process.cpu_time()?, own_cpu_time()?);
     let load = Load { threads: options.threads, ..Load::new(server, connections, until) };
     let outcome = generator::run(load).await?;
     outcome.check()?;
-    Ok(Figures { outcome, cpu: process.cpu_time()? - before })
+    let (cpu, load_cpu) = (process.cpu_time()? - before, own_cpu_time()? - own_before);
+    Ok(Figures { outcome, cpu, load_cpu })
 }
 
 /// Every ack must have an event behind it, and every event here was acked.

@@ -45,12 +45,7 @@ impl Process {
 
     /// CPU time it has used so far, user and system, all threads.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        // Fields are counted after the command's closing parenthesis: utime and stime.
-        let (_, rest) = stat.rsplit_once(')').ok_or("unreadable /proc/PID/stat")?;
-        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        let ticks = ticks.sum::<std::result::Result<u64, _>>()?;
-        Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
+        cpu_time_of(&self.0.id().to_string())
     }
 
     /// A line of `/proc/PID/status` that is given in KiB, such as `VmRSS`; in MiB.
@@ -70,6 +65,20 @@ impl Drop for Process {
         // It may have ended already.
         let _ = self.kill();
     }
+}
+
+/// CPU time that this process, the load generator, has used so far.
+pub(crate) fn own_cpu_time() -> Result<Duration> {
+    cpu_time_of("self")
+}
+
+fn cpu_time_of(process: &str) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Fields are counted after the command's closing parenthesis: utime and stime.
+    let (_, rest) = stat.rsplit_once(')').ok_or("unreadable /proc/PID/stat")?;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<std::result::Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
 }
 
 /// Starts this binary again as one of the servers and waits for its port.

@@ -18,6 +18,8 @@ pub(crate) struct Figures {
     pub(crate) outcome: Outcome,
     /// CPU time of the server's process while it acked all of them.
     pub(crate) cpu: Duration,
+    /// CPU time of the generator meanwhile: the same cores, the same for every server.
+    pub(crate) load_cpu: Duration,
 }
 
 impl Figures {
@@ -32,11 +34,13 @@ impl Figures {
             *mine.others.entry(status).or_default() += count;
         }
         self.cpu += other.cpu;
+        self.load_cpu += other.load_cpu;
         Ok(())
     }
 
-    fn cpu_micros(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.outcome.acked.max(1) as f64
+    /// Microseconds of `cpu` for each ack.
+    fn micros_an_ack(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.outcome.acked.max(1) as f64
     }
 }
 
@@ -63,8 +67,16 @@ impl Outcome {
 /// The table's head.
 pub(crate) fn print_head() {
     println!(
-        "\n{:>11}  {:<9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11}",
-        "connections", "server", "acks/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "cpu us/ack"
+        "\n{:>11}  {:<9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}",
+        "connections",
+        "server",
+        "acks/s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "CPU us/ack",
+        "load's"
     );
 }
 
@@ -72,13 +84,14 @@ pub(crate) fn print_head() {
 pub(crate) fn print_figures(connections: usize, server: &str, figures: &Figures) {
     let o = &figures.outcome;
     println!(
-        "{connections:>11}  {server:<9} {:>9.0} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>11.1}",
+        "{connections:>11}  {server:<9} {:>9.0} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>11.1} {:>9.1}",
         o.rate(),
         o.millis(0.5),
         o.millis(0.99),
         o.millis(0.999),
         o.millis(1.0),
-        figures.cpu_micros(),
+        figures.micros_an_ack(figures.cpu),
+        figures.micros_an_ack(figures.load_cpu),
     );
 }
 
