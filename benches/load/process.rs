@@ -1,0 +1,97 @@
+//! Child processes and what the kernel says about them.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::Result;
+use crate::servers::Role;
+
+/// `USER_HZ`: what Linux counts CPU time in for user space, the same on all machines of today.
+const TICKS_A_SECOND: u64 = 100;
+
+/// A child that is killed with its owner.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Owns `child`.
+    pub(crate) fn new(child: Child) -> Self {
+        Self(child)
+    }
+
+    /// Ends it at once, as a crash would, and waits until it is gone.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn terminate(&mut self) -> Result<()> {
+        // The shell's own `kill`: the standard library sends no signal but SIGKILL.
+        let kill = format!("kill -TERM {}", self.0.id());
+        Command::new("sh").args(["-c", &kill]).status()?;
+        let status = self.0.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("it ended with {status}").into()) }
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub(crate) fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
+
+    /// CPU time it has used so far, user and system, all threads.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        cpu_time_of(&self.0.id().to_string())
+    }
+
+    /// A line of `/proc/PID/status` that is given in KiB, such as `VmRSS`; in MiB.
+    pub(crate) fn memory_mib(&self, line: &str) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let kib = status
+            .lines()
+            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':'))
+            .and_then(|value| value.split_whitespace().next())
+            .ok_or_else(|| format!("no {line} in /proc/PID/status"))?;
+        Ok(kib.parse::<f64>()? / 1024.0)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.kill();
+    }
+}
+
+/// CPU time that this process, the load generator, has used so far.
+pub(crate) fn own_cpu_time() -> Result<Duration> {
+    cpu_time_of("self")
+}
+
+fn cpu_time_of(process: &str) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Fields are counted after the command's closing parenthesis: utime and stime.
+    let (_, rest) = stat.rsplit_once(')').ok_or("unreadable /proc/PID/stat")?;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<std::result::Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
+}
+
+/// Starts this binary again as one of the servers and waits for its port.
+pub(crate) fn start_role(role: Role, file: Option<&Path>) -> Result<(Process, SocketAddr)> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["serve", role.as_str()]);
+    if let Some(file) = file {
+        command.arg("--file").arg(file);
+    }
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take();
+    let process = Process::new(child);
+    let mut line = String::new();
+    BufReader::new(stdout.ok_or("no standard output")?).read_line(&mut line)?;
+    Ok((process, SocketAddr::from((Ipv4Addr::LOCALHOST, line.trim().parse()?))))
+}

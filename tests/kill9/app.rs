@@ -1,0 +1,100 @@
+//! The app behind the gateway: takes events most of the time, and fails the rest.
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::ledger::Ledger;
+
+/// Of 256 attempts: how many are refused unseen, and how many are seen and not acknowledged.
+const REFUSED: u8 = 24;
+const SEEN_AND_FAILED: u8 = 12;
+
+/// The running app; it ends with its owner.
+pub(crate) struct App {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// What it needs of a delivery.
+#[derive(Deserialize)]
+struct CloudEvent<'a> {
+    id: &'a str,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl App {
+    /// Listens on a port of its own and enters what arrives in the ledger.
+    pub(crate) async fn start(ledger: Arc<Ledger>, rng: Rng) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = TcpListener::bind(any).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(serve(listener, ledger, Arc::new(Mutex::new(rng))));
+        Self { address, task }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, ledger: Arc<Ledger>, rng: Arc<Mutex<Rng>>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (ledger, rng) = (Arc::clone(&ledger), Arc::clone(&rng));
+        tokio::spawn(async move {
+            let service = service_fn(|request| async {
+                let status = take(request, &ledger, &rng).await;
+                let mut response = Response::new(Empty::<Bytes>::new());
+                *response.status_mut() = status;
+                Ok::<_, Infallible>(response)
+            });
+            // The gateway is killed while it delivers: broken connections are the point.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn take(request: Request<Incoming>, ledger: &Ledger, rng: &Mutex<Rng>) -> StatusCode {
+    let chance = rng.lock().unwrap().u8(..);
+    if chance < REFUSED {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let (head, body) = request.into_parts();
+    let Ok(body) = body.collect().await else {
+        // Cut off by a kill: not a delivery.
+        return StatusCode::BAD_REQUEST;
+    };
+    let body = body.to_bytes();
+    let event = serde_json::from_slice::<CloudEvent<'_>>(&body);
+    let webhook_id = head.headers.get("webhook-id").and_then(|value| value.to_str().ok());
+    let (Ok(event), Some(webhook_id)) = (event, webhook_id) else {
+        ledger.note_problem(format!("not a delivery: {head:?} {body:?}"));
+        return StatusCode::OK;
+    };
+    let taken = chance >= REFUSED + SEEN_AND_FAILED;
+    ledger.note_delivered(event.id, webhook_id, event.data.get(), taken);
+    if taken { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }
+}
