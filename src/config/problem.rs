@@ -260,7 +260,9 @@ pub enum SecretProblem {
     #[error("{0} does not decode; accepted: base64, with or without whsec_ before it")]
     NotBase64(String),
     /// It is compared with or sent as a header's value, and cannot be one.
-    #[error("{0} holds bytes that no header value has; accepted: printable ASCII")]
+    #[error(
+        "{0} holds bytes that no header value has; accepted: printable ASCII, without spaces at its ends"
+    )]
     NotAHeaderValue(String),
 }
 

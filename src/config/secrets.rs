@@ -198,7 +198,7 @@ fn prepare(
     purpose: Use,
 ) -> Result<(Resolved, Option<Warning>), SecretProblem> {
     let used = match purpose {
-        Use::Header if !given.expose().iter().all(|b| (0x20..0x7f).contains(b)) => {
+        Use::Header if !survives_in_a_header(given.expose()) => {
             return Err(SecretProblem::NotAHeaderValue(from));
         }
         Use::Header | Use::Verbatim => given.clone(),
@@ -211,6 +211,11 @@ fn prepare(
     let warning =
         (len < LEAST_SECRET).then_some(Warning::ShortSecret { from, len, least: LEAST_SECRET });
     Ok((Resolved { given, used }, warning))
+}
+
+/// Printable ASCII. HTTP strips whitespace off both ends of a value, so none may stand there.
+fn survives_in_a_header(bytes: &[u8]) -> bool {
+    bytes.trim_ascii().len() == bytes.len() && bytes.iter().all(|b| (0x20..0x7f).contains(b))
 }
 
 fn decode(text: &[u8]) -> Option<Secret> {

@@ -14,7 +14,7 @@ use super::problem::{Contradiction, ProblemKind, SecretProblem};
 use super::secrets::{self, Reference, Use};
 use super::selector::header_of;
 use super::server::as_usize;
-use super::tree::{Node, Table};
+use super::tree::{Node, Table, shorten};
 use super::units::Quantity as _;
 use super::{Ordering, Retry, Upstream};
 use crate::event::UpstreamName;
@@ -131,10 +131,17 @@ fn read_url(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Uri> {
         cx.missing(table.spot(), "url", URL);
         return None;
     };
-    let url = parse_url(node.text(URL, cx)?);
+    let text = node.text(URL, cx)?;
+    let url = parse_url(text);
     if url.is_none() {
-        // Not repeated: a URL with a user in it has a password in it.
-        let (found, accepted) = ("another string".to_owned(), URL.into());
+        // Users come with passwords, and queries with tokens.
+        let shown = text.split('?').next().unwrap_or_default();
+        let found = if text.contains('@') {
+            "a URL with an `@` in it".to_owned()
+        } else {
+            format!("\"{}\"", shorten(shown))
+        };
+        let accepted = URL.into();
         cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
     }
     url
