@@ -1,5 +1,7 @@
 //! To come.
 
+pub mod check;
 pub mod demo;
+pub mod init;
 mod seam;
 pub mod send;

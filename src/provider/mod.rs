@@ -2,30 +2,8 @@
 
 pub mod caller;
 pub mod generic;
+mod preset;
 pub mod sample;
 pub mod sign;
 
-/// A preset's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Preset {
-    /// NovaMed
-    NovaMed,
-    /// C4HXP
-    C4hxp,
-    /// Nimbus OS
-    Nimbus,
-    /// DRX
-    Drx,
-    /// RxScale
-    RxScale,
-    /// Any sender of the Standard Webhooks scheme.
-    StandardWebhooks,
-    /// Stripe
-    Stripe,
-    /// GitHub
-    GitHub,
-    /// Slack
-    Slack,
-    /// Shopify
-    Shopify,
-}
+pub use preset::Preset;

@@ -1,0 +1,337 @@
+//! Every default and every limit of the configuration, each with its reason. The one place where
+//! they stand; docs/defaults.md says the same, and a test holds the two together.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::units::{ByteSize, Count, Quantity};
+use super::{Algorithm, Encoding, LogFormat, OnConflict, Ordering};
+
+/// A key with a default and a range.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit<T> {
+    /// The key, as in docs/defaults.md.
+    pub key: &'static str,
+    /// What holds where the key is absent.
+    pub default: T,
+    /// The least that is accepted.
+    pub least: T,
+    /// The most that is accepted.
+    pub most: T,
+    /// Why the default and the range are what they are.
+    pub reason: &'static str,
+}
+
+impl<T: Copy> Limit<T> {
+    /// What is accepted.
+    pub const fn range(&self) -> RangeInclusive<T> {
+        RangeInclusive::new(self.least, self.most)
+    }
+}
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn days(n: u64) -> Duration {
+    Duration::from_secs(n * 86_400)
+}
+
+/// `server.listen`
+pub const SERVER_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
+/// `admin.listen`, where there is an `[admin]` table.
+pub const ADMIN_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9443);
+/// `store.path`
+pub const STORE_PATH: &str = "data";
+/// `log.format`
+pub const LOG_FORMAT: LogFormat = LogFormat::Json;
+/// `log.level`
+pub const LOG_LEVEL: LevelFilter = LevelFilter::INFO;
+/// What stands before a source's name in its default path.
+pub const PATH_PREFIX: &str = "/hooks/";
+/// `source.NAME.on_conflict`
+pub const ON_CONFLICT: OnConflict = OnConflict::Quarantine;
+/// `source.NAME.auth.algorithm`
+pub const ALGORITHM: Algorithm = Algorithm::Sha256;
+/// `source.NAME.auth.encoding`
+pub const ENCODING: Encoding = Encoding::Hex;
+/// `upstream.NAME.ordering`
+pub const ORDERING: Ordering = Ordering::Subject;
+
+/// The defaults that are no quantities: key, value as it is written, reason.
+pub const CHOICES: &[(&str, &str, &str)] = &[
+    (
+        "server.listen",
+        "0.0.0.0:8443",
+        "providers call from outside, and a port above 1024 needs no privilege",
+    ),
+    (
+        "admin.listen",
+        "127.0.0.1:9443",
+        "operators only; without an [admin] table there is no admin listener, so that several gateways fit on one machine",
+    ),
+    ("store.path", "data", "beside the configuration file, for a first try"),
+    ("log.format", "json", "logs are read by machines first"),
+    ("log.level", "info", "one line a request and one an attempt"),
+    ("source.NAME.path", "/hooks/NAME", "the name is unique already, so the path is"),
+    (
+        "source.NAME.on_conflict",
+        "quarantine",
+        "the same key with other content is a fault or a forgery: somebody should look at it",
+    ),
+    ("source.NAME.require_event_time", "false", "many providers send no time in some events"),
+    ("source.NAME.auth.algorithm", "sha256", "what nearly all providers use"),
+    ("source.NAME.auth.encoding", "hex", "what nearly all providers use"),
+    ("source.NAME.auth.prefix", "", "most signatures stand alone"),
+    ("source.NAME.auth.signed", "{body}", "what nearly all providers sign"),
+    (
+        "upstream.NAME.format",
+        "cloudevents",
+        "one form for all providers, and the only one in this version",
+    ),
+    (
+        "upstream.NAME.ordering",
+        "subject",
+        "an app that sees `cancelled` before `created` gets orders wrong",
+    ),
+];
+
+/// `server.ack_deadline`
+pub const ACK_DEADLINE: Limit<Duration> = Limit {
+    key: "server.ack_deadline",
+    default: secs(4),
+    least: ms(100),
+    most: ms(4_500),
+    reason: "providers give up after 5s; the rest is left for the network and TLS",
+};
+/// `server.max_body`
+pub const MAX_BODY: Limit<ByteSize> = Limit {
+    key: "server.max_body",
+    default: ByteSize(1 << 20),
+    least: ByteSize(1 << 10),
+    most: ByteSize(64 << 20),
+    reason: "the largest events of the known providers are tens of KiB; a body is held in memory until it is stored",
+};
+/// `server.max_connections`
+pub const MAX_CONNECTIONS: Limit<Count> = Limit {
+    key: "server.max_connections",
+    default: Count(4_096),
+    least: Count(1),
+    most: Count(1_000_000),
+    reason: "bounds memory and file descriptors; far more than providers open",
+};
+/// `server.handshake_timeout`
+pub const HANDSHAKE_TIMEOUT: Limit<Duration> = Limit {
+    key: "server.handshake_timeout",
+    default: secs(5),
+    least: ms(100),
+    most: secs(60),
+    reason: "a peer that does not finish its handshake must not hold a connection; without effect until TLS comes",
+};
+/// `server.header_timeout`
+pub const HEADER_TIMEOUT: Limit<Duration> = Limit {
+    key: "server.header_timeout",
+    default: secs(5),
+    least: ms(100),
+    most: secs(60),
+    reason: "a client that sends its headers byte by byte must not hold a connection",
+};
+/// `server.idle_timeout`
+pub const IDLE_TIMEOUT: Limit<Duration> = Limit {
+    key: "server.idle_timeout",
+    default: secs(60),
+    least: secs(1),
+    most: secs(3_600),
+    reason: "long enough to reuse connections in a burst, short enough to free forgotten ones",
+};
+/// `server.drain_timeout`
+pub const DRAIN_TIMEOUT: Limit<Duration> = Limit {
+    key: "server.drain_timeout",
+    default: secs(10),
+    least: ms(0),
+    most: secs(600),
+    reason: "longer than ack_deadline, and the time that supervisors commonly give a stop",
+};
+/// `store.retention`
+pub const RETENTION: Limit<Duration> = Limit {
+    key: "store.retention",
+    default: days(30),
+    least: secs(1),
+    most: days(3_650),
+    reason: "outlives every provider's retries and leaves a month to notice and replay",
+};
+/// `store.min_free`
+pub const MIN_FREE: Limit<ByteSize> = Limit {
+    key: "store.min_free",
+    default: ByteSize(256 << 20),
+    least: ByteSize(0),
+    most: ByteSize(1 << 50),
+    reason: "leaves room for outcomes and the index when new events are no longer taken",
+};
+/// `source.NAME.max_event_age`; without a default, since only the operator knows how late events may be.
+pub const MAX_EVENT_AGE: Limit<Option<Duration>> = Limit {
+    key: "source.NAME.max_event_age",
+    default: None,
+    least: Some(secs(1)),
+    most: Some(days(3_650)),
+    reason: "only the operator knows how late events may be; `check` says what its absence leaves open",
+};
+/// `source.NAME.auth.tolerance`
+pub const TOLERANCE: Limit<Duration> = Limit {
+    key: "source.NAME.auth.tolerance",
+    default: secs(300),
+    least: secs(1),
+    most: days(1),
+    reason: "what the Standard Webhooks and Stripe libraries use",
+};
+/// `upstream.NAME.timeout`
+pub const TIMEOUT: Limit<Duration> = Limit {
+    key: "upstream.NAME.timeout",
+    default: secs(10),
+    least: ms(100),
+    most: secs(300),
+    reason: "an app that needs longer should take the event and work later",
+};
+/// `upstream.NAME.concurrency`
+pub const CONCURRENCY: Limit<Count> = Limit {
+    key: "upstream.NAME.concurrency",
+    default: Count(16),
+    least: Count(1),
+    most: Count(1_024),
+    reason: "keeps a small app busy without flooding it after an outage",
+};
+/// `upstream.NAME.retry.first`
+pub const RETRY_FIRST: Limit<Duration> = Limit {
+    key: "upstream.NAME.retry.first",
+    default: secs(1),
+    least: ms(1),
+    most: days(1),
+    reason: "bridges a restart of the app",
+};
+/// `upstream.NAME.retry.max`
+pub const RETRY_MAX: Limit<Duration> = Limit {
+    key: "upstream.NAME.retry.max",
+    default: secs(600),
+    least: ms(1),
+    most: days(7),
+    reason: "after a long outage events arrive within minutes",
+};
+/// `upstream.NAME.retry.give_up`
+pub const GIVE_UP: Limit<Duration> = Limit {
+    key: "upstream.NAME.retry.give_up",
+    default: days(3),
+    least: secs(1),
+    most: days(3_650),
+    reason: "a weekend without anybody at work; never longer than the retention",
+};
+
+/// The longest configuration file that is read, in bytes.
+pub const MAX_FILE: usize = 1 << 20;
+/// The most parts a dotted key may have on one line.
+pub const MAX_DOTS: usize = 16;
+/// The most `[source.NAME]` tables.
+pub const MAX_SOURCES: usize = 1_024;
+/// The most `[upstream.NAME]` tables: an event's targets are 64 bits.
+pub const MAX_UPSTREAMS: usize = 64;
+/// The most `[[route]]` tables.
+pub const MAX_ROUTES: usize = 1_024;
+/// The most keys of a source.
+pub const MAX_KEYS: usize = 16;
+/// The most entries of an allowlist.
+pub const MAX_ADDRESSES: usize = 1_024;
+/// The most paths in a list that is tried in order, and the most values of a dedupe key.
+pub const MAX_PATHS: usize = 16;
+/// The most patterns of a source.
+pub const MAX_PATTERNS: usize = 256;
+/// The longest request path, pattern or JSON Pointer, in bytes.
+pub const MAX_TEXT: usize = 512;
+/// The most static headers of an upstream.
+pub const MAX_HEADERS: usize = 32;
+/// The longest secret, in bytes.
+pub const MAX_SECRET: usize = 8 << 10;
+/// A secret shorter than this many bytes is warned about.
+pub const LEAST_SECRET: usize = 16;
+
+/// The limits that no key changes: what, how much, why.
+pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
+    let count = |n: usize| n.to_string();
+    let size = |n: usize| ByteSize(n as u64).show();
+    vec![
+        ("configuration file", size(MAX_FILE), "far more than any gateway needs"),
+        (
+            "dots on one line of it, outside strings",
+            count(MAX_DOTS),
+            "keys of the schema have at most four",
+        ),
+        ("sources", count(MAX_SOURCES), "far more than one clinic has providers"),
+        ("upstreams", count(MAX_UPSTREAMS), "an event's targets are one bit each in 64"),
+        ("routes", count(MAX_ROUTES), "each is looked at for each event"),
+        ("keys of one source", count(MAX_KEYS), "a forged request costs one HMAC a key"),
+        (
+            "allow_ips of one source",
+            count(MAX_ADDRESSES),
+            "they are looked through for each request",
+        ),
+        (
+            "paths tried in order, values of a dedupe key",
+            count(MAX_PATHS),
+            "each is looked up in each event",
+        ),
+        ("patterns in events", count(MAX_PATTERNS), "each is tried on each event"),
+        ("bytes of a path, pattern or JSON Pointer", count(MAX_TEXT), "longer ones are mistakes"),
+        ("headers of one upstream", count(MAX_HEADERS), "servers refuse long header sections"),
+        ("secret", size(MAX_SECRET), "longer files are not secrets but mistakes"),
+        (
+            "bytes of a secret, below which it is warned about",
+            count(LEAST_SECRET),
+            "shorter ones can be guessed",
+        ),
+        (
+            "bytes of a source's or upstream's name",
+            count(crate::event::MAX_NAME_LEN),
+            "names are metric labels and file names",
+        ),
+    ]
+}
+
+/// Every limit as docs/defaults.md shows it: key, default, range, reason.
+pub fn limits() -> Vec<[String; 4]> {
+    fn row<T: Quantity>(limit: &Limit<T>) -> [String; 4] {
+        let range = format!("{} to {}", limit.least.show(), limit.most.show());
+        [limit.key.to_owned(), limit.default.show(), range, limit.reason.to_owned()]
+    }
+    let mut rows = vec![
+        row(&ACK_DEADLINE),
+        row(&MAX_BODY),
+        row(&MAX_CONNECTIONS),
+        row(&HANDSHAKE_TIMEOUT),
+        row(&HEADER_TIMEOUT),
+        row(&IDLE_TIMEOUT),
+        row(&DRAIN_TIMEOUT),
+        row(&RETENTION),
+        row(&MIN_FREE),
+    ];
+    if let (Some(least), Some(most)) = (MAX_EVENT_AGE.least, MAX_EVENT_AGE.most) {
+        let range = format!("{} to {}", least.show(), most.show());
+        let Limit { key, reason, .. } = MAX_EVENT_AGE;
+        rows.push([key.to_owned(), "none".to_owned(), range, reason.to_owned()]);
+    }
+    rows.extend([
+        row(&TOLERANCE),
+        row(&TIMEOUT),
+        row(&CONCURRENCY),
+        row(&RETRY_FIRST),
+        row(&RETRY_MAX),
+        row(&GIVE_UP),
+    ]);
+    rows
+}

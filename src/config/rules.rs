@@ -1,0 +1,74 @@
+//! What must hold between tables: times that bound each other, and what only one may have.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::context::{At, Context};
+use super::problem::ProblemKind;
+use super::units::Quantity as _;
+use super::{address, admin, server, source, upstream};
+
+/// Checks what no table can check for itself.
+pub(super) fn check(
+    server: &server::Checked,
+    admin: Option<&admin::Checked>,
+    retention: &At<Duration>,
+    sources: &[source::Checked],
+    upstreams: &[upstream::Checked],
+    cx: &mut Context<'_>,
+) {
+    if let Some(admin) = admin
+        && address::collide(admin.admin.listen, server.server.listen)
+    {
+        let found = format!("\"{}\"", admin.admin.listen);
+        cx.problem(&admin.listen, ProblemKind::Taken { found, by: server.listen.key.clone() });
+    }
+    unique_paths(sources, cx);
+    for source in sources {
+        ages(source, retention, cx);
+    }
+    for give_up in upstreams.iter().filter_map(|upstream| upstream.give_up.as_ref()) {
+        if give_up.value > retention.value {
+            let (found, bound) = (give_up.value.show(), retention.value.show());
+            let whose = "which is store.retention".to_owned();
+            cx.problem(&give_up.spot, ProblemKind::Longer { found, bound, whose });
+        }
+    }
+}
+
+fn unique_paths(sources: &[source::Checked], cx: &mut Context<'_>) {
+    let mut taken: HashMap<&str, &str> = HashMap::new();
+    for source in sources {
+        let Some(path) = &source.path else {
+            continue;
+        };
+        if let Some(first) = taken.insert(&path.value, &source.name) {
+            let (found, by) = (format!("the path \"{}\"", path.value), format!("source.{first}"));
+            cx.problem(&path.spot, ProblemKind::Taken { found, by });
+        }
+    }
+}
+
+/// A key must outlive every repeat of its event, and a replay must be refused for its age before
+/// its key is forgotten.
+fn ages(source: &source::Checked, retention: &At<Duration>, cx: &mut Context<'_>) {
+    if let Some(age) = &source.max_event_age {
+        if retention.value <= age.value {
+            let (found, bound) = (age.value.show(), retention.value.show());
+            let whose = "which is store.retention".to_owned();
+            cx.problem(&age.spot, ProblemKind::NotShorter { found, bound, whose });
+        }
+        if let Some(horizon) = source.horizon.filter(|horizon| age.value <= *horizon) {
+            not_longer(age, horizon, "over which the provider retries".to_owned(), cx);
+        }
+    }
+    if let Some(horizon) = source.horizon.filter(|horizon| retention.value <= *horizon) {
+        let whose = format!("over which the provider of source.{} retries", source.name);
+        not_longer(retention, horizon, whose, cx);
+    }
+}
+
+fn not_longer(found: &At<Duration>, bound: Duration, whose: String, cx: &mut Context<'_>) {
+    let (shown, bound) = (found.value.show(), bound.show());
+    cx.problem(&found.spot, ProblemKind::NotLonger { found: shown, bound, whose });
+}
