@@ -12,6 +12,8 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod identify;
 pub mod ingress;

@@ -1,7 +1,10 @@
 //! Admission: who is calling, and may they. Works on a request's head and raw body only, never
 //! imports the store, and is the only place that makes a [`Verified`].
 
-use std::net::IpAddr;
+mod address;
+mod auth;
+
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +13,8 @@ use http::HeaderMap;
 use crate::audit::Reason;
 use crate::clock::UnixMillis;
 use crate::config::Source;
+
+pub use address::check_address;
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ pub struct Received {
     pub received_at: UnixMillis,
 }
 
-/// A request that has proved who sent it. Made by [`verify`] only.
+/// A request that has proved who sent it. Made by [`Verifier::verify`] only.
 #[derive(Debug)]
 pub struct Verified(Received);
 
@@ -57,18 +62,47 @@ impl Refusal {
     }
 }
 
-/// Whether the source's allowlist lets `client` in.
-///
-/// # Errors
-/// [`Reason::IpNotAllowed`] when it does not.
-pub fn check_address(_source: &Source, _client: IpAddr) -> Result<(), Refusal> {
-    unimplemented!()
+const OTHER_SOURCE: Refusal =
+    Refusal::new(Reason::CredentialInvalid, "the verifier is another source's");
+
+/// What is needed to verify one source's requests, worked out once at start: its keys are already
+/// in the MACs.
+pub struct Verifier {
+    source: Arc<Source>,
+    scheme: auth::Scheme,
 }
 
-/// Proves that the request comes from the holder of one of the source's keys, over its raw bytes.
+impl Verifier {
+    /// Prepares the source's scheme and keys.
+    pub fn new(source: Arc<Source>) -> Self {
+        Self { scheme: auth::Scheme::of(&source), source }
+    }
+
+    /// Proves that the request comes from the holder of one of the source's keys, over its raw
+    /// bytes. Refuses a request to any other source than its own.
+    ///
+    /// # Errors
+    /// One of the credential, signature and timestamp reasons.
+    pub fn verify(&self, request: Received) -> Result<Verified, Refusal> {
+        if !Arc::ptr_eq(&self.source, &request.source) {
+            return Err(OTHER_SOURCE);
+        }
+        self.scheme.check(&self.source, &request)?;
+        Ok(Verified(request))
+    }
+}
+
+/// Shows no key.
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("source", &self.source.name).finish_non_exhaustive()
+    }
+}
+
+/// [`Verifier::verify`] for a single request. Where many come, keep a [`Verifier`].
 ///
 /// # Errors
 /// One of the credential, signature and timestamp reasons.
-pub fn verify(_request: Received) -> Result<Verified, Refusal> {
-    unimplemented!()
+pub fn verify(request: Received) -> Result<Verified, Refusal> {
+    Verifier::new(Arc::clone(&request.source)).verify(request)
 }

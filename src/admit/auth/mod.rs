@@ -1,0 +1,54 @@
+//! The authentication schemes. Each checks a request's headers and raw body against all the keys
+//! of its source, and says no more than yes or the reason why not.
+//!
+//! The form of a credential is judged before its truth: a header that is missing, repeated or not
+//! printable ASCII is told apart from one that matches no key. A timestamp's distance from now is
+//! judged last, so that `timestamp_out_of_range` always speaks of a genuine request that is late,
+//! or replayed.
+
+mod api_key;
+mod header;
+mod hmac;
+mod mac;
+mod standard_webhooks;
+mod timestamp;
+
+use super::{Received, Refusal};
+use crate::config::{Auth, Source};
+
+/// How many signatures of one request are tried. Senders that rotate keys send two or three; more
+/// than this is refused.
+const MAX_SIGNATURES: usize = 16;
+
+/// A source's [`Auth`], with its keys worked in.
+pub(super) enum Scheme {
+    ApiKey(api_key::ApiKey),
+    Hmac(hmac::SignedContent),
+    StandardWebhooks(standard_webhooks::StandardWebhooks),
+    NoneDangerous,
+}
+
+impl Scheme {
+    pub(super) fn of(source: &Source) -> Self {
+        match &source.auth {
+            Auth::ApiKey { header } => Self::ApiKey(api_key::ApiKey::new(header)),
+            Auth::Hmac(scheme) => Self::Hmac(hmac::SignedContent::new(scheme, &source.keys)),
+            Auth::StandardWebhooks { tolerance, decoded } => Self::StandardWebhooks(
+                standard_webhooks::StandardWebhooks::new(*tolerance, decoded),
+            ),
+            Auth::NoneDangerous => Self::NoneDangerous,
+        }
+    }
+
+    pub(super) fn check(&self, source: &Source, request: &Received) -> Result<(), Refusal> {
+        match self {
+            Self::ApiKey(scheme) => scheme.check(&source.keys, &request.headers),
+            Self::Hmac(scheme) => scheme.check(request),
+            Self::StandardWebhooks(scheme) => scheme.check(request),
+            Self::NoneDangerous => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! The committed corpus of the fuzz targets, run on stable. An input that once broke something
+//! stays here as a file.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test names its input, and stops")]
+
+use std::fs;
+use std::path::Path;
+
+use hookward::fuzzing;
+
+fn run(target: &str, entry: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut inputs = 0;
+    for file in fs::read_dir(&corpus).unwrap() {
+        let path = file.unwrap().path();
+        println!("{}", path.display());
+        entry(&fs::read(&path).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs > 0, "no input in {}", corpus.display());
+}
+
+#[test]
+fn json() {
+    run("json", fuzzing::json);
+}
+
+#[test]
+fn signature_headers() {
+    run("signature_headers", fuzzing::signature_headers);
+}
+
+#[test]
+fn identity() {
+    run("identity", fuzzing::identity);
+}
