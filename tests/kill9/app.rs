@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -25,7 +26,15 @@ const SEEN_AND_FAILED: u8 = 12;
 /// The running app; it ends with its owner.
 pub(crate) struct App {
     address: SocketAddr,
+    down: Arc<AtomicBool>,
     task: JoinHandle<()>,
+}
+
+/// What all of its connections share.
+struct Shared {
+    ledger: Arc<Ledger>,
+    down: Arc<AtomicBool>,
+    rng: Mutex<Rng>,
 }
 
 /// What it needs of a delivery.
@@ -42,8 +51,15 @@ impl App {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = TcpListener::bind(any).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(serve(listener, ledger, Arc::new(Mutex::new(rng))));
-        Self { address, task }
+        let down = Arc::new(AtomicBool::new(false));
+        let shared = Shared { ledger, down: Arc::clone(&down), rng: Mutex::new(rng) };
+        let task = tokio::spawn(serve(listener, Arc::new(shared)));
+        Self { address, down, task }
+    }
+
+    /// While it is down it refuses everything, and a backlog builds up behind it.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// Where it listens.
@@ -58,13 +74,13 @@ impl Drop for App {
     }
 }
 
-async fn serve(listener: TcpListener, ledger: Arc<Ledger>, rng: Arc<Mutex<Rng>>) {
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (ledger, rng) = (Arc::clone(&ledger), Arc::clone(&rng));
+        let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(|request| async {
-                let status = take(request, &ledger, &rng).await;
+                let status = take(request, &shared).await;
                 let mut response = Response::new(Empty::<Bytes>::new());
                 *response.status_mut() = status;
                 Ok::<_, Infallible>(response)
@@ -77,9 +93,10 @@ async fn serve(listener: TcpListener, ledger: Arc<Ledger>, rng: Arc<Mutex<Rng>>)
     }
 }
 
-async fn take(request: Request<Incoming>, ledger: &Ledger, rng: &Mutex<Rng>) -> StatusCode {
+async fn take(request: Request<Incoming>, shared: &Shared) -> StatusCode {
+    let Shared { ledger, down, rng } = shared;
     let chance = rng.lock().unwrap().u8(..);
-    if chance < REFUSED {
+    if chance < REFUSED || down.load(Ordering::SeqCst) {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     let (head, body) = request.into_parts();

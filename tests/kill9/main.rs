@@ -3,8 +3,8 @@
 //!
 //! Rounds of the real binary on one store: senders on several connections mix fresh events,
 //! repeats, retries of what was never answered, and forgeries; the process is killed at a random
-//! moment, some rounds while it is still recovering from the last. The app behind it fails now
-//! and then. After the last round it is started once more, and must deliver the rest.
+//! moment, some rounds while it is still recovering from the last. The app behind it is down in
+//! some rounds and fails now and then in the others. After the last round it is started once more, and must deliver the rest.
 //!
 //! `HOOKWARD_KILL_ROUNDS` asks for more rounds than five, `HOOKWARD_KILL_SEED` for the moments of
 //! a run that failed.
@@ -61,6 +61,7 @@ async fn campaign(directory: &Path, rounds: u64, seed: u64) -> Result<(), String
     let mut gateway = Gateway::new(directory, app.address());
 
     for round in 0..rounds {
+        app.set_down(rng.bool());
         if rng.u8(..) < 64 {
             gateway.spawn();
             tokio::time::sleep(LONGEST_START.mul_f64(rng.f64())).await;
@@ -75,6 +76,7 @@ async fn campaign(directory: &Path, rounds: u64, seed: u64) -> Result<(), String
         println!("round {round}: {}", ledger.summary());
     }
 
+    app.set_down(false);
     gateway.spawn();
     gateway.wait_until_ready().await;
     let delivered = tokio::time::timeout(LONGEST_DELIVERY, ledger.all_acknowledged_delivered());
