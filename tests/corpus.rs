@@ -34,3 +34,13 @@ fn signature_headers() {
 fn identity() {
     run("identity", fuzzing::identity);
 }
+
+#[test]
+fn journal() {
+    run("journal", fuzzing::journal);
+}
+
+#[test]
+fn configuration() {
+    run("configuration", fuzzing::configuration);
+}

@@ -1,6 +1,4 @@
-//! What the fuzz targets call, and the tests that run their committed corpus: parsers that meet
-//! bytes from outside, each with the properties that must hold whatever comes in. Not part of the
-//! library's interface.
+//! Requests: JSON, credentials and identification.
 //!
 //! An input that stands for a request is text: a first line that picks the source by its first
 //! byte, header lines, an empty line, the body.
