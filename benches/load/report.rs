@@ -106,12 +106,15 @@ pub(crate) fn print_ratio(what: &str, a: &Figures, b: &Figures) {
 }
 
 /// Creates the directory for the stores and refuses one that is in memory.
-pub(crate) fn check_disk(store: &Path) -> Result<()> {
+pub(crate) fn check_disk(options: &Options) -> Result<()> {
+    let store = &options.store;
     fs::create_dir_all(store)?;
     let found = rustix::fs::statfs(store)?.f_type as u64;
     match IN_MEMORY.iter().find(|(magic, _)| *magic == found) {
-        Some((_, name)) => Err(format!("{} is on {name}: name a disk", store.display()).into()),
-        None => Ok(()),
+        Some((_, name)) if !options.any_disk => {
+            Err(format!("{} is on {name}: name a disk", store.display()).into())
+        }
+        _ => Ok(()),
     }
 }
 
