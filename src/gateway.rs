@@ -1,1 +1,218 @@
-//! To come.
+//! The gateway: the only place that knows all the parts, and the order in which they start and
+//! stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::admin::{self, Health};
+use crate::clock::Clock;
+use crate::config::{Config, Ordering, Server};
+use crate::delivery::{Delivery, StartError, WorkerFailed};
+use crate::ingress::Ingress;
+use crate::listen::{self, Limits, Timeouts};
+use crate::store::{self, OpenError, Store, UpstreamOptions};
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Deliveries cannot start.
+    #[error(transparent)]
+    Delivery(#[from] StartError),
+    /// An address cannot be listened on.
+    #[error("listening on {address} failed: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part of the start was cut off.
+    #[error("starting was interrupted: {0}")]
+    Interrupted(#[from] JoinError),
+}
+
+/// Why a running gateway must end: a part of it has died.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayFailed {
+    /// A delivery worker has.
+    #[error(transparent)]
+    Worker(#[from] WorkerFailed),
+    /// A listener has.
+    #[error("the {0} listener has ended")]
+    Listener(&'static str),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    store: Arc<Store>,
+    delivery: Delivery,
+    health: Arc<Health>,
+    public: Listening,
+    admin: Option<Listening>,
+    stop_public: watch::Sender<bool>,
+    stop_admin: watch::Sender<bool>,
+    drain_timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Listening {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Opens the store, takes the addresses, and starts both roads. Returns once requests are
+    /// taken.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; then nothing is left running.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, GatewayError> {
+        // The addresses first: two gateways by mistake should not wait for each other's store.
+        let listener = bind(config.server.listen)?;
+        let admin_listener = config.admin.as_ref().map(|admin| bind(admin.listen)).transpose()?;
+        let options = store_options(&config, clock.clone());
+        let opening = tokio::task::spawn_blocking(move || Store::open(options));
+        let store = Arc::new(opening.await??);
+        let upstreams = &config.upstreams;
+        let never = std::future::pending();
+        let delivery = match Delivery::start(upstreams, Arc::clone(&store), clock.clone(), never) {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                store.close().await;
+                return Err(error.into());
+            }
+        };
+        let health = Arc::new(Health::new(Arc::clone(&store)));
+        let ingress = Arc::new(Ingress::new(&config, Arc::clone(&store), clock));
+        let (stop_public, stopped) = watch::channel(false);
+        let public = listen_publicly(listener, &config.server, ingress, stopped);
+        let (stop_admin, stopped) = watch::channel(false);
+        let admin = admin_listener
+            .map(|l| listen_for_admins(l, &config.server, Arc::clone(&health), stopped));
+        let drain_timeout = config.server.drain_timeout;
+        Ok(Self { store, delivery, health, public, admin, stop_public, stop_admin, drain_timeout })
+    }
+
+    /// Where the providers call.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public.address
+    }
+
+    /// Where operators and probes call, if there is an admin listener.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Waits until a part of the gateway has died, for ever if none does. Safe to cancel.
+    pub async fn failed(&mut self) -> GatewayFailed {
+        let admin = async {
+            match &mut self.admin {
+                Some(admin) => drop((&mut admin.task).await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failed = self.delivery.failed() => failed.into(),
+            _ = &mut self.public.task => GatewayFailed::Listener("public"),
+            () = admin => GatewayFailed::Listener("admin"),
+        }
+    }
+
+    /// Stops: no further request is taken, those in hand are answered, attempts in flight finish,
+    /// and everything is on stable storage; what takes longer than `drain_timeout` is cut off.
+    /// Health is answered to the end. Whether everything that was accepted is safe.
+    pub async fn shutdown(self) -> bool {
+        self.health.drain();
+        let deadline = tokio::time::Instant::now() + self.drain_timeout;
+        self.stop_public.send_replace(true);
+        drop(self.public.task.await);
+        self.delivery.drain(deadline).await;
+        let safe = self.store.close().await;
+        self.stop_admin.send_replace(true);
+        if let Some(admin) = self.admin {
+            drop(admin.task.await);
+        }
+        safe
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError> {
+    let bound = listen::bind(address).and_then(|l| l.local_addr().map(|local| (l, local)));
+    bound.map_err(|source| GatewayError::Listen { address, source })
+}
+
+fn store_options(config: &Config, clock: Clock) -> store::Options {
+    let upstreams = config.upstreams.iter().map(|upstream| UpstreamOptions {
+        name: upstream.name.clone(),
+        ordered: upstream.ordering == Ordering::Subject,
+        give_up: upstream.retry.give_up,
+    });
+    store::Options {
+        path: config.store.path.clone(),
+        retention: config.store.retention,
+        min_free: config.store.min_free,
+        clock,
+        upstreams: upstreams.collect(),
+    }
+}
+
+fn limits(server: &Server, max_connections: usize) -> Limits {
+    Limits {
+        max_connections,
+        timeouts: Timeouts { header: server.header_timeout, idle: server.idle_timeout },
+        drain_timeout: server.drain_timeout,
+    }
+}
+
+fn listen_publicly(
+    (listener, address): (TcpListener, SocketAddr),
+    server: &Server,
+    ingress: Arc<Ingress>,
+    stopped: watch::Receiver<bool>,
+) -> Listening {
+    let limits = limits(server, server.max_connections);
+    let handler = move |arrival| {
+        let ingress = Arc::clone(&ingress);
+        async move { ingress.answer(arrival).await }
+    };
+    let task = tokio::spawn(async move {
+        let drained = listen::run(listener, limits, handler, told(stopped)).await;
+        if drained.cut_off > 0 {
+            let connections = drained.cut_off;
+            tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
+        }
+    });
+    Listening { address, task }
+}
+
+fn listen_for_admins(
+    (listener, address): (TcpListener, SocketAddr),
+    server: &Server,
+    health: Arc<Health>,
+    stopped: watch::Receiver<bool>,
+) -> Listening {
+    let limits = limits(server, admin::MAX_CONNECTIONS);
+    let handler = move |arrival| {
+        let health = Arc::clone(&health);
+        async move { health.answer(arrival).await }
+    };
+    let task = tokio::spawn(async move {
+        listen::run(listener, limits, handler, told(stopped)).await;
+    });
+    Listening { address, task }
+}
+
+/// Ready once `stopped` says so, or nobody is left who could.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    drop(stopped.wait_for(|stop| *stop).await);
+}

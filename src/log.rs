@@ -1,1 +1,222 @@
-//! To come.
+//! Log lines, JSON or text, on their way to one file descriptor.
+//!
+//! A thread that logs copies its line into a bounded buffer and goes on: it never waits for the
+//! disk or the terminal. One writer thread empties the buffer with one write at a time. Lines that
+//! do not fit are dropped and counted, and the count is logged once there is room again. Nothing
+//! here sees a secret or a payload, because nothing that logs may hand one over.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{Log, LogFormat};
+
+/// Bytes of lines that may wait for the writer: a quarter of a second at ten thousand lines of
+/// 400 bytes, and a bound on what logging can take of the memory (twice, as one buffer is being
+/// written while the other fills).
+const CAPACITY: usize = 1 << 20;
+
+/// From this fill on the writer does not wait for more.
+const FULL_ENOUGH: usize = 64 << 10;
+
+/// How long the writer lets lines gather after the first, so that a busy gateway pays one wake-up
+/// and one write for many lines.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Sends every log line of the process to standard error from here on. What is logged before the
+/// returned handle is dropped is written; hold it to the end of `main`.
+///
+/// # Errors
+/// When the writer's thread cannot be started, or logging has been set up before.
+pub fn init(config: Log) -> io::Result<Flush> {
+    let (lines, flush) = start(io::stderr(), CAPACITY)?;
+    let already = |error| io::Error::new(io::ErrorKind::AlreadyExists, error);
+    let builder = tracing_subscriber::fmt().with_max_level(config.level).with_writer(lines);
+    match config.format {
+        LogFormat::Json => {
+            let json = builder.json().flatten_event(true);
+            json.with_current_span(false).with_span_list(false).try_init().map_err(already)?;
+        }
+        LogFormat::Text => builder.with_ansi(false).try_init().map_err(already)?,
+    }
+    Ok(flush)
+}
+
+/// Writes out what has been logged when it is dropped.
+#[derive(Debug)]
+pub struct Flush {
+    queue: Arc<Queue>,
+    writer: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        self.queue.waiting.lock().closed = true;
+        self.queue.wake.notify_one();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Where formatted lines go: each `write` is one whole line.
+#[derive(Clone, Debug)]
+struct Lines(Arc<Queue>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[derive(Debug)]
+struct Queue {
+    capacity: usize,
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    dropped: u64,
+    closed: bool,
+}
+
+/// A batch of lines, and how many were dropped while they gathered.
+struct Batch {
+    lines: Vec<u8>,
+    dropped: u64,
+}
+
+impl Queue {
+    /// Takes the line, or drops it when there is no room.
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        let before = waiting.lines.len();
+        if before + line.len() > self.capacity {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.lines.extend_from_slice(line);
+        let wake = before == 0 || (before < FULL_ENOUGH && waiting.lines.len() >= FULL_ENOUGH);
+        drop(waiting);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for lines and takes them, leaving the emptied `spare` in their place; `None` when
+    /// there are none and there will be none.
+    fn take(&self, spare: Vec<u8>) -> Option<Batch> {
+        let mut waiting = self.waiting.lock();
+        while waiting.lines.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            self.wake.wait(&mut waiting);
+        }
+        if !waiting.closed && waiting.lines.len() < FULL_ENOUGH {
+            self.wake.wait_for(&mut waiting, GATHER);
+        }
+        let lines = std::mem::replace(&mut waiting.lines, spare);
+        Some(Batch { lines, dropped: std::mem::take(&mut waiting.dropped) })
+    }
+}
+
+fn start(sink: impl Write + Send + 'static, capacity: usize) -> io::Result<(Lines, Flush)> {
+    let queue = Arc::new(Queue { capacity, waiting: Mutex::default(), wake: Condvar::new() });
+    let lines = Lines(Arc::clone(&queue));
+    let held = Arc::clone(&queue);
+    let write = move || write_all(&held, sink);
+    let writer = thread::Builder::new().name("hookward-log".to_owned()).spawn(write)?;
+    Ok((lines, Flush { queue, writer: Some(writer) }))
+}
+
+/// The writer's thread. A sink that fails (a closed pipe) loses lines; it must not stop the
+/// gateway, and there is nowhere left to say so.
+fn write_all(queue: &Queue, mut sink: impl Write) {
+    let mut spare = Vec::new();
+    while let Some(Batch { mut lines, dropped }) = queue.take(spare) {
+        let _ = sink.write_all(&lines);
+        let _ = sink.flush();
+        lines.clear();
+        spare = lines;
+        if dropped > 0 {
+            tracing::warn!(target: "hookward::log", dropped, "log lines dropped: the writer is slow");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A sink that takes what comes only when told, and shows what it took.
+    struct Gate {
+        open: mpsc::Receiver<()>,
+        seen: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.open.recv();
+            let _ = self.seen.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gate() -> (Gate, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
+        let (open, opened) = mpsc::channel();
+        let (seen, shown) = mpsc::channel();
+        (Gate { open: opened, seen }, open, shown)
+    }
+
+    #[test]
+    fn dropping_the_handle_writes_what_was_logged() {
+        let (sink, open, shown) = gate();
+        let (mut lines, flush) = start(sink, 1024).unwrap();
+        lines.write_all(b"one\n").unwrap();
+        lines.write_all(b"two\n").unwrap();
+        drop(open);
+        drop(flush);
+        assert_eq!(shown.iter().collect::<Vec<_>>().concat(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_sink_that_hangs_costs_lines_and_no_waiting() {
+        let (sink, open, shown) = gate();
+        let (mut lines, flush) = start(sink, 8).unwrap();
+        for _ in 0..10_000 {
+            lines.write_all(b"line\n").unwrap();
+        }
+        drop(open);
+        drop(flush);
+        let written = shown.iter().collect::<Vec<_>>().concat();
+        // One line was on its way to the sink, one fitted into the buffer.
+        assert!(written == b"line\n" || written == b"line\nline\n", "{} bytes", written.len());
+    }
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `hookward` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hookward::cli::main()
+}

@@ -1,5 +1,9 @@
 //! What was refused, and why: the fixed vocabulary, and the record of each refusal.
 
+mod refused;
+
+pub use self::refused::{Client, Refused, micros};
+
 /// Why a request was refused. The vocabulary is a contract: names are added, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {

@@ -18,7 +18,9 @@ use self::clinic::Clinic;
 use self::files::DemoDir;
 use self::screen::Screen;
 use self::story::{PATIENCE, Story};
-use super::seam::{self, Running};
+use super::seam;
+use crate::clock::Clock;
+use crate::gateway::{Gateway, GatewayError};
 use crate::provider::caller::CallError;
 use crate::provider::sign::SignError;
 
@@ -39,7 +41,7 @@ enum DemoError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("the gateway did not start: {0}")]
-    Gateway(String),
+    Gateway(#[from] GatewayError),
     #[error("its own configuration was refused")]
     Config(ExitCode),
     #[error("its own configuration lacks a {0}")]
@@ -79,7 +81,7 @@ async fn demo(dir: &DemoDir, once: bool) -> Result<ExitCode, DemoError> {
     let config_file = dir.write_config(clinic.addr())?;
     let config = seam::load_config(Some(&config_file)).map_err(DemoError::Config)?;
     let sources = config.sources.clone();
-    let gateway = Running::start(config).await.map_err(DemoError::Gateway)?;
+    let gateway = Gateway::start(config, Clock::System).await?;
     screen.opening(gateway.public_addr(), clinic.addr())?;
 
     let story = tokio::select! {

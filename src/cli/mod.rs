@@ -1,7 +1,89 @@
-//! To come.
+//! The command line: one binary, its commands and their exit codes. 0 done, 1 failed, 2 wrong usage
+//! (clap's own), 78 invalid configuration.
 
 pub mod check;
 pub mod demo;
 pub mod init;
+pub mod keygen;
+pub mod run;
 mod seam;
 pub mod send;
+pub mod sources;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The gateway a clinic puts in front of its app to receive webhooks.
+#[derive(Debug, Parser)]
+#[command(name = "hookward", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file [default: HOOKWARD_CONFIG, else hookward.toml here, else
+    /// /etc/hookward/hookward.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or SIGINT
+    Run(ConfigFile),
+    /// Print every problem of the configuration, or what would run with it
+    Check(ConfigFile),
+    /// Write a commented hookward.toml and random secrets
+    Init {
+        /// Where to write them
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// A source to configure: a preset's name, or any other name
+        #[arg(long = "source", value_name = "NAME")]
+        sources: Vec<String>,
+    },
+    Demo(demo::Args),
+    Send(send::Args),
+    /// List the configured sources
+    Sources {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a new random secret
+    Keygen {
+        /// How to write it
+        #[arg(long, value_enum, default_value_t)]
+        form: keygen::Form,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(file) => run::run(&seam::config_file(file.config.as_deref())),
+        Command::Check(file) => check::run(&seam::config_file(file.config.as_deref())),
+        Command::Init { dir, sources } => init::run(&dir, &sources),
+        Command::Demo(args) => demo::run(args.once),
+        Command::Send(args) => send::run(args),
+        Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
+        Command::Keygen { form } => keygen::run(form),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,44 +1,29 @@
-//! What `send` and `demo` need of the rest of the crate: to load a configuration, and to run a
-//! gateway.
+//! What several commands do alike: finding and loading the configuration.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::check;
 use crate::config::Config;
+
+/// Where a configuration is looked for when none is named.
+const PLACES: [&str; 2] = ["hookward.toml", "/etc/hookward/hookward.toml"];
+
+/// The configuration file to use: the one that is named (on the command line or by
+/// `HOOKWARD_CONFIG`), else the first that is there, else the first place, so that the error names
+/// it.
+pub(super) fn config_file(named: Option<&Path>) -> PathBuf {
+    let here = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+    let named = named.map(Path::to_owned).or_else(|| {
+        std::env::var_os("HOOKWARD_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from)
+    });
+    named.or_else(here).unwrap_or_else(|| PathBuf::from(PLACES[0]))
+}
 
 /// Loads the configuration; prints its errors, and no warnings: those are `check`'s and `run`'s.
 ///
 /// # Errors
 /// The exit code, when there is none to go on with.
-pub(super) fn load_config(_file: Option<&Path>) -> Result<Config, ExitCode> {
-    unimplemented!("config::load")
-}
-
-/// A gateway that runs in this process.
-pub(super) struct Running {}
-
-impl Running {
-    /// Starts the gateway that `config` describes.
-    ///
-    /// # Errors
-    /// Why it did not start, for the user.
-    pub(super) async fn start(_config: Config) -> Result<Self, String> {
-        unimplemented!("Gateway::start")
-    }
-
-    /// Where the providers call.
-    pub(super) fn public_addr(&self) -> SocketAddr {
-        unimplemented!("Gateway::public_addr")
-    }
-
-    /// Where health is asked for, if anywhere.
-    pub(super) fn admin_addr(&self) -> Option<SocketAddr> {
-        unimplemented!("Gateway::admin_addr")
-    }
-
-    /// Drains and stops.
-    pub(super) async fn shutdown(self) {
-        unimplemented!("Gateway::shutdown")
-    }
+pub(super) fn load_config(file: Option<&Path>) -> Result<Config, ExitCode> {
+    check::load(&config_file(file)).map(|(config, _)| config)
 }

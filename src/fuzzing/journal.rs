@@ -17,7 +17,7 @@ use crate::store::journal::segment::{Frame, SEGMENT_HEADER_LEN, Scanned, Scanner
 /// A segment: frames and gaps cover it without overlap, sequences ascend, and every payload is
 /// understood or not, without a panic. An attempt that is understood is written as it was read.
 pub fn journal(data: &[u8]) {
-    drop(SegmentHeader::decode(data));
+    let _ = SegmentHeader::decode(data);
     let file = Arc::new(InMemory(data.to_vec()));
     let Ok(mut scanner) = Scanner::new(file, SEGMENT_HEADER_LEN, Sequence(0)) else { return };
     let mut at = SEGMENT_HEADER_LEN;

@@ -154,6 +154,8 @@ impl Index {
             drop(db);
             Ok(())
         })?;
+        // sled's own threads let go of its files a little later.
+        File::open(dir.join("db"))?.lock()?;
         sync_tree(&dir)?;
         File::create(dir.join(CLEAN_MARK))?.sync_all()?;
         File::open(&dir)?.sync_all()?;
@@ -311,6 +313,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
         drop(fill(&path, 700));
+        File::open(path.join("db")).unwrap().lock().unwrap();
         let (found, progress) = read(&path);
         assert_eq!(found, (1..=512).map(entry).collect::<Vec<_>>());
         assert_eq!(progress.unwrap().last, Sequence(512));

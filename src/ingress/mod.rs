@@ -1,0 +1,194 @@
+//! The first road: from a provider's request to its answer, step by step. Nothing is answered
+//! with 200 that the store has not accepted, and nothing reaches the store that was not verified:
+//! [`Received`] -> `Verified` -> `Identified` -> [`Accepted`], each consumed by the next.
+
+mod answer;
+mod body;
+mod head;
+mod report;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::{Sleep, sleep};
+
+use self::report::Report;
+use self::routes::Routes;
+use crate::admit::{self, Received, Refusal};
+use crate::audit::Reason;
+use crate::clock::Clock;
+use crate::config::{Config, canonical_ip};
+use crate::identify::{self, Identification};
+use crate::listen::{Answer, Arrival};
+use crate::store::{AcceptError, Accepted, Store};
+
+/// Answers the public listener's requests.
+#[derive(Debug)]
+pub struct Ingress {
+    routes: Routes,
+    store: Arc<Store>,
+    clock: Clock,
+    ack_deadline: Duration,
+    max_body: u64,
+}
+
+/// A request that gets a 200.
+enum Passed {
+    /// Its event is on stable storage.
+    Event(Accepted),
+    /// It is answered with what it asked to hear.
+    Challenge(String),
+}
+
+/// Why a request gets no 200, sorted by who is at fault.
+enum Stop {
+    /// The sender.
+    Refused(Refusal),
+    /// The store.
+    Unavailable(AcceptError),
+    /// We: the store had not answered by the deadline. What it has begun goes on.
+    Late,
+}
+
+impl Ingress {
+    /// The road for this configuration's sources, into this store.
+    pub fn new(config: &Config, store: Arc<Store>, clock: Clock) -> Self {
+        Self {
+            routes: Routes::new(config),
+            store,
+            clock,
+            ack_deadline: config.server.ack_deadline,
+            max_body: config.server.max_body,
+        }
+    }
+
+    /// Answers a request within `ack_deadline`, whatever happens.
+    pub async fn answer(&self, arrival: Arrival) -> Answer {
+        let (head, body) = arrival.request.into_parts();
+        let client = canonical_ip(arrival.peer.ip());
+        let mut report = Report::new(&head, client, body::declared(&body));
+        let result = self.road(head, body, arrival.defect, client, &mut report).await;
+        answer_to(result, report)
+    }
+
+    /// The road itself. The order of its checks is a contract.
+    ///
+    /// When the client goes away, this is dropped where it waits: while the body is read, and
+    /// then nothing has happened yet; or in the store's `accept`, which finishes what it has
+    /// begun. Between the two nothing waits, so an event that was read whole is always stored.
+    async fn road(
+        &self,
+        head: http::request::Parts,
+        body: hyper::body::Incoming,
+        defect: Option<crate::listen::Defect>,
+        client: std::net::IpAddr,
+        report: &mut Report,
+    ) -> Result<Passed, Stop> {
+        let received_at = self.clock.now();
+        let mut deadline = pin!(sleep(self.ack_deadline));
+        head::check(&head, defect)?;
+        // Only the path counts; a query is left to those providers that like to add one.
+        let endpoint = self.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
+        let source = &endpoint.source;
+        report.source = Some(source.name.clone());
+        check_method(&head.method)?;
+        admit::check_address(source, client)?;
+        body::check_declared(&body, self.max_body)?;
+
+        let body = body::read(body, self.max_body, deadline.as_mut()).await?;
+        report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let source = Arc::clone(source);
+        let received = Received { source, headers: head.headers, body, received_at };
+        let verified = endpoint.verifier.verify(received)?;
+        let event = match identify::identify(verified)? {
+            Identification::Event(event) => event,
+            Identification::Challenge(challenge) => return Ok(Passed::Challenge(challenge)),
+        };
+        report.kind = report.shows_accepted().then(|| event.normalized_type().to_owned());
+        let targets = endpoint.targets(&event);
+        let accepted = by(deadline, self.store.accept(*event, targets)).await.ok_or(Stop::Late)?;
+        Ok(Passed::Event(accepted?))
+    }
+}
+
+const NO_ROUTE: Refusal = Refusal::new(Reason::UnknownRoute, "no source has this path");
+
+fn check_method(method: &Method) -> Result<(), Refusal> {
+    if method == Method::POST {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::MethodNotAllowed, "only POST is answered"))
+}
+
+fn answer_to(result: Result<Passed, Stop>, report: Report) -> Answer {
+    match result {
+        Ok(passed) => {
+            report.passed(&passed);
+            match passed {
+                Passed::Event(accepted) => answer::received(&accepted),
+                Passed::Challenge(challenge) => answer::challenge(challenge),
+            }
+        }
+        Err(stop) => {
+            let answer = answer::refused(stop.reason());
+            report.stopped(&stop, answer.status().as_u16());
+            answer
+        }
+    }
+}
+
+impl Stop {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(refusal) => refusal.reason,
+            Self::Unavailable(AcceptError::Overloaded) => Reason::Overloaded,
+            Self::Unavailable(
+                AcceptError::Full
+                | AcceptError::Failed
+                | AcceptError::Unreadable
+                | AcceptError::Closing,
+            ) => Reason::StoreUnavailable,
+            Self::Late => Reason::StoreUnavailable,
+        }
+    }
+
+    /// For our own log.
+    fn detail(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.detail,
+            Self::Unavailable(AcceptError::Overloaded) => "the journal's queue is full",
+            Self::Unavailable(AcceptError::Full) => "free space is below store.min_free",
+            Self::Unavailable(AcceptError::Failed) => "the journal has failed",
+            Self::Unavailable(AcceptError::Unreadable) => "the journal cannot be read",
+            Self::Unavailable(AcceptError::Closing) => "the store is closing",
+            Self::Late => "the store has not answered by the deadline",
+        }
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<AcceptError> for Stop {
+    fn from(error: AcceptError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// What `work` comes to, unless the deadline is first. `work` is polled at least once, however
+/// late it is.
+async fn by<F: Future>(deadline: Pin<&mut Sleep>, work: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = deadline => None,
+    }
+}

@@ -1,0 +1,145 @@
+//! One connection: HTTP/1.1 by hyper, one timer, and the listener's stop.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderValue, Request, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::wire::{Progress, Timeouts, Wire};
+use super::{Answer, Arrival, Stage};
+use crate::audit::{Reason, Refused};
+
+/// What hyper may buffer of a connection: the longest head, and how much of a body it holds at
+/// once. Providers' heads are below 4 KiB.
+const MAX_BUFFER: usize = 32 << 10;
+
+/// Serves the connection until the client or the listener ends it.
+pub(super) async fn serve<S, H, F>(
+    stream: S,
+    peer: SocketAddr,
+    timeouts: Timeouts,
+    mut stage: watch::Receiver<Stage>,
+    handler: &H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(Arrival) -> F,
+    F: Future<Output = Answer>,
+{
+    let progress = Arc::new(Progress::new());
+    let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
+    let service = service_fn(|request| answer(request, peer, &progress, handler));
+    let mut http = http1::Builder::new();
+    http.half_close(false).pipeline_flush(false).max_buf_size(MAX_BUFFER);
+    let mut connection = pin!(http.serve_connection(io, service));
+    let mut watchdog = pin!(Watchdog::new(&progress, timeouts));
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {eprintln!("ENDED {ended:?}");
+                if let Err(error) = ended {
+                    report(&error, peer);
+                }
+                return;
+            }
+            () = poll_fn(|cx| watchdog.as_mut().poll_expired(cx)) => {
+                tracing::debug!(%peer, "connection closed: the client took too long");
+                return;
+            }
+            changed = stage.changed() => {
+                let now = *stage.borrow_and_update();
+                match (changed, now) {
+                    (Ok(()), Stage::Draining) => connection.as_mut().graceful_shutdown(),
+                    (Ok(()), Stage::Serving) => {}
+                    (Ok(()), Stage::Forced) | (Err(_), _) => return,
+                }
+            }
+        }
+    }
+}
+
+/// One request's turn.
+async fn answer<H, F>(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    progress: &Progress,
+    handler: &H,
+) -> Result<Answer, Infallible>
+where
+    H: Fn(Arrival) -> F,
+    F: Future<Output = Answer>,
+{
+    let turn = progress.begin();
+    let mut answer = handler(Arrival { request, peer, defect: turn.defect }).await;
+    if progress.answer(turn) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
+}
+
+/// What hyper has answered by itself is a refusal like any other; that a client went away is not.
+fn report(error: &hyper::Error, peer: SocketAddr) {
+    if !error.is_parse() {
+        tracing::debug!(%peer, %error, "connection ended");
+        return;
+    }
+    let too_large = error.is_parse_too_large();
+    let refused = Refused {
+        reason: Reason::ProtocolError,
+        detail: if too_large { "the head is too large" } else { "malformed head" },
+        source: None,
+        client: Some(peer.ip().to_canonical()),
+        method: "",
+        path: "",
+        user_agent: b"",
+        size: 0,
+        status: if too_large { 431 } else { 400 },
+        duration: std::time::Duration::ZERO,
+    };
+    refused.record();
+}
+
+/// The connection's one timer. It is set anew only when it fires too early, or would fire too
+/// late; most requests never touch it.
+struct Watchdog<'a> {
+    progress: &'a Progress,
+    timeouts: Timeouts,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<'a> Watchdog<'a> {
+    fn new(progress: &'a Progress, timeouts: Timeouts) -> Self {
+        let first = Instant::now() + timeouts.header;
+        Self { progress, timeouts, timer: Box::pin(sleep_until(first)) }
+    }
+
+    /// Ready when the client has taken too long. To be polled after the connection.
+    fn poll_expired(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let due = self.progress.due(&self.timeouts);
+            if let Some(due) = due.filter(|due| *due < self.timer.deadline()) {
+                self.timer.as_mut().reset(due);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            match due {
+                Some(due) if due <= now => return Poll::Ready(()),
+                Some(due) => self.timer.as_mut().reset(due),
+                None => {
+                    let again = now + self.timeouts.header;
+                    self.timer.as_mut().reset(again);
+                }
+            }
+        }
+    }
+}
