@@ -46,7 +46,7 @@ pub(super) async fn serve<S, H, F>(
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => {eprintln!("ENDED {ended:?}");
+            ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     report(&error, peer);
                 }

@@ -189,7 +189,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let begun = self.progress.0.lock().lingering.is_some();
-        eprintln!("SHUT {begun} {:?}", self.progress);
         if !begun {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             let mut state = self.progress.0.lock();

@@ -5,8 +5,9 @@
 //! of its first event, value the segment and, for each event, how much further its number is, where
 //! its frame starts and its key's fingerprint. A last row says how far the index has come.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -85,6 +86,7 @@ impl Index {
         dir: &Path,
         mut each: impl FnMut(IndexEntry),
     ) -> Result<(Self, Option<Progress>), IndexError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let mark = dir.join(CLEAN_MARK);
         let clean = mark.exists();
         if clean {
