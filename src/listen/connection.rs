@@ -20,8 +20,9 @@ use super::wire::{Progress, Timeouts, Wire};
 use super::{Answer, Arrival, Stage};
 use crate::audit::{Reason, Refused};
 
-/// What hyper may buffer of a connection: the longest head, and how much of a body it holds at
-/// once. Providers' heads are below 4 KiB.
+/// What hyper may buffer of a connection: a head that is not complete by then is refused (hyper looks
+/// after each read, so one up to twice as long may pass), and how much of a body it holds at once.
+/// Providers' heads are below 4 KiB.
 const MAX_BUFFER: usize = 32 << 10;
 
 /// Serves the connection until the client or the listener ends it.

@@ -162,7 +162,7 @@ async fn ambiguous_framing_is_told_and_ends_the_connection() {
 #[tokio::test]
 async fn what_hyper_refuses_is_400_or_431_and_closed() {
     let gateway = start(limits(), echo);
-    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(40 << 10));
+    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(100 << 10));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
     for (request, status) in [
         ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "400 Bad Request"),
@@ -172,7 +172,6 @@ async fn what_hyper_refuses_is_400_or_431_and_closed() {
         (&long, "431 Request Header Fields Too Large"),
         (&many, "431 Request Header Fields Too Large"),
     ] {
-        eprintln!("{:.60}", request);
         let answer = gateway.ask(request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
     }
@@ -374,13 +373,4 @@ async fn a_client_that_goes_away_ends_its_request() {
     timeout(BOUND, signal.notified()).await.expect("the handler is dropped");
     assert_eq!(count.load(Ordering::SeqCst), 1);
     assert_eq!(gateway.stop().await, Drained { cut_off: 0 });
-}
-#[tokio::test]
-async fn zz() {
-    let gateway = start(limits(), echo);
-    let mut s = gateway.send("GET / HTTP/1.1\r\nA : b\r\n\r\n").await;
-    let mut b = [0; 500];
-    let n = timeout(SOON * 5, s.read(&mut b)).await;
-    eprintln!("{n:?} {}", String::from_utf8_lossy(&b));
-    panic!();
 }
