@@ -9,7 +9,7 @@ use super::core::Core;
 use super::journal::files::ReadError;
 use super::journal::record::decode_event;
 use super::journal::segment::Place;
-use super::journal::writer::{Reply, Submission};
+use super::queue::{Reply, Submission};
 use super::{AcceptError, Accepted, Outcome, Store, StoredEvent, Targets};
 use crate::config::OnConflict;
 use crate::event::{BodyHash, DedupeKey, EventId, Sequence};

@@ -9,7 +9,7 @@ use super::core::Core;
 use super::journal::files::ReadError;
 use super::journal::record::decode_event;
 use super::journal::segment::Place;
-use super::journal::writer::Note;
+use super::queue::Note;
 use super::{Attempt, AttemptResult, Store, StoredEvent, Verdict};
 use crate::event::Sequence;
 use crate::store::backlog::checkpoint::EntryRecord;

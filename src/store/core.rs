@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::backlog::Backlog;
 use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
 use super::journal::files::SegmentFiles;
 use super::journal::segment::SegmentHeader;
-use super::journal::writer::{Note, Submission, Work};
+use super::queue::Queue;
 use super::{AcceptError, Options};
 
 /// Sizes that operators need not know; tests choose their own.
@@ -183,91 +183,5 @@ impl Core {
         self.state
             .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
-    }
-}
-
-/// What waits for the writer; bounded.
-#[derive(Debug)]
-pub struct Queue {
-    inner: Mutex<Queued>,
-    bell: Condvar,
-    max_events: usize,
-    max_bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Queued {
-    work: Work,
-    bytes: usize,
-    closed: bool,
-}
-
-impl Queue {
-    fn new(max_events: usize, max_bytes: usize) -> Self {
-        Self { inner: Mutex::default(), bell: Condvar::new(), max_events, max_bytes }
-    }
-
-    /// Queues an event.
-    ///
-    /// # Errors
-    /// [`AcceptError::Overloaded`] when the queue is full, [`AcceptError::Closing`] when the
-    /// writer has been told to stop.
-    pub fn submit(&self, submission: Submission) -> Result<(), AcceptError> {
-        let mut queued = self.inner.lock();
-        if queued.closed {
-            return Err(AcceptError::Closing);
-        }
-        let bytes = queued.bytes + submission.event.body.len();
-        let fits = queued.work.submissions.len() < self.max_events && bytes <= self.max_bytes;
-        if !fits {
-            return Err(AcceptError::Overloaded);
-        }
-        queued.bytes = bytes;
-        let first = queued.work.submissions.is_empty();
-        queued.work.submissions.push(submission);
-        drop(queued);
-        if first {
-            self.bell.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Queues an attempt. Bounded by the attempts in flight; lost if the writer has stopped, which
-    /// costs one more delivery after the restart.
-    pub fn note(&self, note: Note) {
-        let mut queued = self.inner.lock();
-        if !queued.closed {
-            queued.work.notes.push(note);
-            drop(queued);
-            self.bell.notify_one();
-        }
-    }
-
-    /// Asks for a checkpoint.
-    pub fn request_checkpoint(&self) {
-        self.inner.lock().work.checkpoint = true;
-        self.bell.notify_one();
-    }
-
-    /// Tells the writer to finish what is queued and stop.
-    pub fn close(&self) {
-        let mut queued = self.inner.lock();
-        queued.closed = true;
-        queued.work.close = true;
-        drop(queued);
-        self.bell.notify_one();
-    }
-
-    /// Takes all that is queued, or waits for something, at most for `timeout`.
-    pub fn wait(&self, timeout: Duration) -> Work {
-        let mut queued = self.inner.lock();
-        let idle = |work: &Work| {
-            work.submissions.is_empty() && work.notes.is_empty() && !work.checkpoint && !work.close
-        };
-        if idle(&queued.work) {
-            self.bell.wait_for(&mut queued, timeout);
-        }
-        queued.bytes = 0;
-        std::mem::take(&mut queued.work)
     }
 }

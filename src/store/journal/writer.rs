@@ -9,75 +9,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::frame::{Batch, Kind};
 use super::record::{self, AttemptRecord, NewEvent};
 use super::segment::{self, Place, SegmentHeader};
-use crate::event::{DedupeKey, EventId, Sequence};
+use crate::event::Sequence;
+use crate::store::AcceptError;
 use crate::store::backlog::{Fresh, checkpoint};
 use crate::store::core::{Core, State};
 use crate::store::disk::AppendFile;
 use crate::store::index::IndexEntry;
 use crate::store::indexer::IndexFeed;
-use crate::store::{AcceptError, Attempt, StoredEvent, Targets};
+use crate::store::queue::{Note, Reply, Submission, Work};
 
 /// How often free space is looked at, and unsynced attempts are synced, when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
-
-/// An event that waits to be written.
-#[derive(Debug)]
-pub struct Submission {
-    /// The event; its sequence is given when it is written.
-    pub event: StoredEvent,
-    /// What makes it one with its repeats.
-    pub key: DedupeKey,
-    /// Kept back until an operator decides.
-    pub quarantined: bool,
-    /// Whom it goes to.
-    pub targets: Targets,
-    /// Places with its fingerprint that are known to hold other keys.
-    pub checked: Vec<Place>,
-    /// Who waits.
-    pub reply: oneshot::Sender<Reply>,
-}
-
-/// What became of a submission.
-#[derive(Debug)]
-pub enum Reply {
-    /// It is on stable storage.
-    Stored(EventId),
-    /// An event that may be the same was written meanwhile: look again.
-    Raced(Box<StoredEvent>),
-    /// It was not written, or it is unknown whether it was.
-    Refused(AcceptError),
-}
-
-/// An attempt that waits to be written.
-#[derive(Debug)]
-pub struct Note {
-    /// The event's number.
-    pub event: Sequence,
-    /// The lane's index.
-    pub lane: usize,
-    /// Which attempt it was, counted from 1.
-    pub number: u32,
-    /// What happened.
-    pub attempt: Attempt,
-}
-
-/// What has queued up for the writer.
-#[derive(Debug, Default)]
-pub struct Work {
-    /// Events, in the order of arrival.
-    pub submissions: Vec<Submission>,
-    /// Attempts, in the order they were settled.
-    pub notes: Vec<Note>,
-    /// A lane has read on: write down what is unsettled, so that a restart need not read as far.
-    pub checkpoint: bool,
-    /// Finish and stop.
-    pub close: bool,
-}
 
 /// The head of the journal.
 #[derive(Debug)]

@@ -1,0 +1,152 @@
+//! What waits for the journal's writer: events and who waits for them, attempts, and what else it is
+//! asked to do. Bounded in events and bytes.
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::journal::segment::Place;
+use super::{AcceptError, Attempt, StoredEvent, Targets};
+use crate::event::{DedupeKey, EventId, Sequence};
+
+/// An event that waits to be written.
+#[derive(Debug)]
+pub struct Submission {
+    /// The event; its sequence is given when it is written.
+    pub event: StoredEvent,
+    /// What makes it one with its repeats.
+    pub key: DedupeKey,
+    /// Kept back until an operator decides.
+    pub quarantined: bool,
+    /// Whom it goes to.
+    pub targets: Targets,
+    /// Places with its fingerprint that are known to hold other keys.
+    pub checked: Vec<Place>,
+    /// Who waits.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub enum Reply {
+    /// It is on stable storage.
+    Stored(EventId),
+    /// An event that may be the same was written meanwhile: look again.
+    Raced(Box<StoredEvent>),
+    /// It was not written, or it is unknown whether it was.
+    Refused(AcceptError),
+}
+
+/// An attempt that waits to be written.
+#[derive(Debug)]
+pub struct Note {
+    /// The event's number.
+    pub event: Sequence,
+    /// The lane's index.
+    pub lane: usize,
+    /// Which attempt it was, counted from 1.
+    pub number: u32,
+    /// What happened.
+    pub attempt: Attempt,
+}
+
+/// What has queued up for the writer.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Events, in the order of arrival.
+    pub submissions: Vec<Submission>,
+    /// Attempts, in the order they were settled.
+    pub notes: Vec<Note>,
+    /// A lane has read on: write down what is unsettled, so that a restart need not read as far.
+    pub checkpoint: bool,
+    /// Finish and stop.
+    pub close: bool,
+}
+
+/// What waits for the writer; bounded.
+#[derive(Debug)]
+pub struct Queue {
+    inner: Mutex<Queued>,
+    bell: Condvar,
+    max_events: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queued {
+    work: Work,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// An empty queue with these bounds.
+    pub fn new(max_events: usize, max_bytes: usize) -> Self {
+        Self { inner: Mutex::default(), bell: Condvar::new(), max_events, max_bytes }
+    }
+
+    /// Queues an event.
+    ///
+    /// # Errors
+    /// [`AcceptError::Overloaded`] when the queue is full, [`AcceptError::Closing`] when the
+    /// writer has been told to stop.
+    pub fn submit(&self, submission: Submission) -> Result<(), AcceptError> {
+        let mut queued = self.inner.lock();
+        if queued.closed {
+            return Err(AcceptError::Closing);
+        }
+        let bytes = queued.bytes + submission.event.body.len();
+        let fits = queued.work.submissions.len() < self.max_events && bytes <= self.max_bytes;
+        if !fits {
+            return Err(AcceptError::Overloaded);
+        }
+        queued.bytes = bytes;
+        let first = queued.work.submissions.is_empty();
+        queued.work.submissions.push(submission);
+        drop(queued);
+        if first {
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Queues an attempt. Bounded by the attempts in flight; lost if the writer has stopped, which
+    /// costs one more delivery after the restart.
+    pub fn note(&self, note: Note) {
+        let mut queued = self.inner.lock();
+        if !queued.closed {
+            queued.work.notes.push(note);
+            drop(queued);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Asks for a checkpoint.
+    pub fn request_checkpoint(&self) {
+        self.inner.lock().work.checkpoint = true;
+        self.bell.notify_one();
+    }
+
+    /// Tells the writer to finish what is queued and stop.
+    pub fn close(&self) {
+        let mut queued = self.inner.lock();
+        queued.closed = true;
+        queued.work.close = true;
+        drop(queued);
+        self.bell.notify_one();
+    }
+
+    /// Takes all that is queued, or waits for something, at most for `timeout`.
+    pub fn wait(&self, timeout: Duration) -> Work {
+        let mut queued = self.inner.lock();
+        let idle = |work: &Work| {
+            work.submissions.is_empty() && work.notes.is_empty() && !work.checkpoint && !work.close
+        };
+        if idle(&queued.work) {
+            self.bell.wait_for(&mut queued, timeout);
+        }
+        queued.bytes = 0;
+        std::mem::take(&mut queued.work)
+    }
+}
