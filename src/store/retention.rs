@@ -33,7 +33,9 @@ fn oldest_expired(core: &Core) -> Option<(SegmentHeader, SegmentHeader)> {
         [old, next, ..] => (*old, *next),
         _ => return None,
     };
-    let expired = next.created_at.after(core.options.retention) < core.backlog.timeline.wall();
+    if next.created_at.after(core.options.retention) >= core.backlog.timeline.wall() {
+        return None;
+    }
     let needed = core.backlog.oldest_segment().is_some_and(|oldest| oldest <= old.number);
-    (expired && !needed).then_some((old, next))
+    (!needed).then_some((old, next))
 }
