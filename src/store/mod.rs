@@ -62,7 +62,7 @@ impl Targets {
     }
 }
 
-/// Proof that an event is on stable storage (or, for [`Outcome::Dropped`], that its conflict
+/// Proof that an event is on stable storage (or, for [`Outcome::ConflictDropped`], that its conflict
 /// partner is). Made by the store only; what a 200 is made from.
 #[derive(Debug)]
 pub struct Accepted {
