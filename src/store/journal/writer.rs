@@ -22,7 +22,7 @@ use crate::store::indexer::IndexFeed;
 use crate::store::queue::{Note, Reply, Submission, Work};
 
 /// How often free space is looked at, and unsynced attempts are synced, when nothing else happens.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(250);
 
 /// The head of the journal.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Writer {
         self.look_at_space();
         loop {
             let mut work = self.core.queue.wait(TICK);
-            if self.looked_at_space.elapsed() >= TICK {
+            if self.looked_at_space.elapsed() >= TICK / 2 {
                 self.look_at_space();
             }
             let close = work.close;
