@@ -156,6 +156,7 @@ fn store_options(config: &Config, clock: Clock) -> store::Options {
         name: upstream.name.clone(),
         ordered: upstream.ordering == Ordering::Subject,
         give_up: upstream.retry.give_up,
+        retry_max: upstream.retry.max,
     });
     store::Options {
         path: config.store.path.clone(),

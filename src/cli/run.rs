@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::check;
@@ -24,6 +25,7 @@ pub fn run(file: &Path) -> ExitCode {
         Err(error) => return complain(&format!("logging cannot start: {error}")),
     };
     warn(&warnings);
+    raise_descriptor_limit();
     let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(config)),
         Err(error) => complain(&format!("the runtime cannot start: {error}")),
@@ -91,6 +93,16 @@ impl Signals {
                 ),
             }
         }
+    }
+}
+
+/// Each connection takes a descriptor, and so does each segment: what the system allows is used.
+/// Where it cannot be raised, the listener copes with running out.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    if let Err(error) = raised {
+        tracing::warn!(target: "hookward", %error, "the limit of open files cannot be raised");
     }
 }
 

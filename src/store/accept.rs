@@ -117,7 +117,7 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
             Ok(None)
         }
         // Retention has let its segment go between the look-up and the read.
-        Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error @ ReadError::Io(_)) if error.is_final() => Ok(None),
         Err(ReadError::Io(error)) => {
             tracing::error!(target: "hookward::store", %error, "the journal cannot be read");
             Err(AcceptError::Unreadable)

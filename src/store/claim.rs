@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backlog::lane::{Entry, Settled, Sign, Take, Ticks};
+use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks};
 use super::backlog::replay::{make_entry, walk};
 use super::core::Core;
 use super::journal::files::ReadError;
@@ -11,6 +11,7 @@ use super::journal::record::decode_event;
 use super::journal::segment::Place;
 use super::queue::Note;
 use super::{Attempt, AttemptResult, Store, StoredEvent, Verdict};
+use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::backlog::checkpoint::EntryRecord;
 
@@ -67,7 +68,7 @@ impl Store {
         let (lane, sequence) = (claimed.lane, claimed.event.sequence);
         let settled = match attempt.verdict {
             Verdict::Delivered | Verdict::Dead => Settled::Done,
-            Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.timeline.tick_at(at)),
+            Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.retry_tick(lane, at)),
         };
         let sign = match attempt.result {
             AttemptResult::Answered(_) => Sign::Alive,
@@ -87,12 +88,17 @@ impl Store {
             let bell = slot.bell.notified();
             let (take, refill) = {
                 let mut lane = slot.lane.lock();
-                let take = lane.take(self.core.backlog.timeline.now());
-                (take, lane.begin_refill())
+                let now = self.core.backlog.timeline.now();
+                let take = match (lane.take(now), lane.refill_due(now)) {
+                    (Take::Idle, Some(at)) => Take::Wait(at),
+                    (Take::Wait(until), Some(at)) => Take::Wait(until.min(at)),
+                    (take, _) => take,
+                };
+                (take, lane.begin_refill(now))
             };
             if let Some((cursor, room)) = refill {
                 let core = Arc::clone(&self.core);
-                tokio::task::spawn_blocking(move || refill_lane(&core, upstream, cursor, room));
+                tokio::task::spawn_blocking(move || refill_lane(core, upstream, cursor, room));
             }
             match take {
                 Take::Ready(entry) => {
@@ -129,11 +135,11 @@ impl Store {
         let Place { segment, offset } = place;
         let settled = match read {
             Ok(Ok(record)) => return Some(Arc::new(record.event)),
-            Ok(Err(ReadError::Damaged(_))) => {
-                tracing::error!(target: "hookward::store", %sequence, segment, offset, "an event that waits for delivery is damaged and given up");
+            Ok(Err(error)) if error.is_final() => {
+                tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery is lost and given up");
                 Settled::Done
             }
-            Ok(Err(ReadError::Io(error))) => {
+            Ok(Err(error)) => {
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery cannot be read now");
                 Settled::RestUntil(self.rest())
             }
@@ -178,29 +184,47 @@ fn release(core: &Core, lane: usize, sequence: Sequence, settled: Settled, sign:
 }
 
 /// Reads the next events of a lane that had no room for them.
-fn refill_lane(core: &Core, index: usize, cursor: super::backlog::lane::Cursor, room: usize) {
+fn refill_lane(core: Arc<Core>, index: usize, cursor: Cursor, room: usize) {
     let Some(slot) = core.backlog.lanes.get(index) else { return };
+    let mut refill = Refill { core: Arc::clone(&core), lane: index, done: false };
     let mut entries = Vec::new();
     let walked = walk(&core.files, cursor, |sequence, place, head| {
         if entries.len() >= room {
             return false;
         }
         if !head.quarantined && head.targets().any(|name| name == slot.name) {
-            let record =
-                EntryRecord { sequence, place, attempts: 0, due: crate::clock::UnixMillis(0) };
+            let record = EntryRecord { sequence, place, attempts: 0, due: UnixMillis(0) };
             entries.push(make_entry(&core.backlog, index, &record, head));
         }
         true
     });
     match walked {
         Ok((sequence, place)) => {
-            slot.lane.lock().refilled(entries, sequence, place);
+            let now = core.backlog.timeline.now();
+            slot.lane.lock().refilled(entries, sequence, place, now);
+            refill.done = true;
             core.queue.request_checkpoint();
         }
         Err(error) => {
-            slot.lane.lock().refill_failed();
-            tracing::error!(target: "hookward::store", upstream = slot.name, %error, "reading the backlog failed");
+            let upstream = &slot.name;
+            tracing::error!(target: "hookward::store", upstream, %error, "reading the backlog failed; it is tried again");
         }
     }
-    slot.bell.notify_one();
+}
+
+/// A refill under way: unless it is done, even if it panics, the lane is told to try again.
+struct Refill {
+    core: Arc<Core>,
+    lane: usize,
+    done: bool,
+}
+
+impl Drop for Refill {
+    fn drop(&mut self) {
+        let Some(slot) = self.core.backlog.lanes.get(self.lane) else { return };
+        if !self.done {
+            slot.lane.lock().refill_failed(self.core.backlog.timeline.now());
+        }
+        slot.bell.notify_one();
+    }
 }

@@ -60,6 +60,9 @@ pub enum IndexError {
     /// sled panicked.
     #[error("sled panicked")]
     Panicked,
+    /// sled does not let go of its files.
+    #[error("sled does not let go of its files")]
+    Held,
     /// A row is not of our form.
     #[error("a row is malformed")]
     Malformed,
@@ -101,6 +104,10 @@ impl Index {
                 Some(row) => decode_progress(&row, clean)?,
             };
             if progress.is_some() {
+                // From here on it is of this boot.
+                if let Some(progress) = progress {
+                    index.db.insert(PROGRESS_KEY, encode_progress(progress))?;
+                }
                 for row in index.db.range(..PROGRESS_KEY.as_slice()) {
                     let (key, value) = row?;
                     decode_block(&key, &value, &mut each).ok_or(IndexError::Malformed)?;
@@ -157,7 +164,7 @@ impl Index {
             Ok(())
         })?;
         // sled's own threads let go of its files a little later.
-        File::open(dir.join("db"))?.lock()?;
+        wait_until_released(&dir.join("db"))?;
         sync_tree(&dir)?;
         File::create(dir.join(CLEAN_MARK))?.sync_all()?;
         File::open(&dir)?.sync_all()?;
@@ -181,6 +188,11 @@ impl Index {
         self.block.clear();
         Ok(())
     }
+}
+
+/// Lets go of an index that has failed: sled may panic once more.
+pub fn abandon(index: Index) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(index))));
 }
 
 /// Moves an index that cannot be used out of the way, replacing an older one set aside.
@@ -210,6 +222,18 @@ fn open_db(dir: &Path) -> Result<sled::Db, IndexError> {
 /// sled is known to panic on damaged files.
 fn guard<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(IndexError::Panicked))
+}
+
+/// Waits until nobody holds the lock on the file any more; not for ever.
+fn wait_until_released(file: &Path) -> Result<(), IndexError> {
+    let file = File::open(file)?;
+    for _ in 0..400 {
+        if file.try_lock().is_ok() {
+            return Ok(());
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+    Err(IndexError::Held)
 }
 
 fn sync_tree(dir: &Path) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::core::Core;
-use super::index::{Index, IndexEntry, IndexError, Progress};
+use super::index::{self, Index, IndexEntry, IndexError, Progress};
 use super::journal::segment::Place;
 use super::retention;
 use crate::event::Sequence;
@@ -122,7 +122,7 @@ impl Indexer {
 
     fn check(&mut self, result: Result<(), IndexError>) {
         if let Err(error) = result {
-            self.index = None;
+            self.index.take().into_iter().for_each(index::abandon);
             tracing::warn!(
                 target: "hookward::store",
                 %error,

@@ -201,6 +201,8 @@ pub struct UpstreamOptions {
     pub ordered: bool,
     /// From reception to dead letter.
     pub give_up: Duration,
+    /// The longest wait between two attempts.
+    pub retry_max: Duration,
 }
 
 /// The open store.

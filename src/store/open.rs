@@ -11,12 +11,14 @@ use parking_lot::Mutex;
 
 use super::backlog::Backlog;
 use super::core::{Core, Parts, Tuning};
+use super::disk::{Disk as _, OsDisk};
 use super::indexer::IndexFeed;
 use super::journal::files::SegmentFiles;
 use super::journal::segment::SegmentHeader;
 use super::journal::writer::Writer;
 use super::recover::{self, Report};
 use super::{Options, Store};
+use crate::clock::UnixMillis;
 
 /// Why the store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -67,13 +69,17 @@ impl Store {
             move |source| OpenError::Io { what, path, source }
         };
         tuning.disk.create_dir(&dir).map_err(failed("creating"))?;
+        tuning.disk.sync_dir(&options.path).map_err(failed("syncing the directory of"))?;
         let files = SegmentFiles::new(Arc::clone(&tuning.disk), dir.clone());
         let index_dir = options.path.join("index");
         let found = recover::scan(&files, &index_dir, &tuning)?;
         let mut report = found.report;
         let backlog = backlog(&options, &tuning, &found.replay.names());
         recover::restore(found.replay, &backlog, &files, &mut report)?;
-        let next = SegmentHeader { created_at: backlog.timeline.wall(), ..found.next };
+        // Never before the segment before it, wherever the clock stands: retention goes by it.
+        let before = found.segments.last().map_or(UnixMillis(0), |s| s.created_at);
+        let created_at = backlog.timeline.wall().max(before);
+        let next = SegmentHeader { created_at, ..found.next };
         let core = Arc::new(Core::new(Parts {
             journal: next.journal,
             options,
@@ -101,7 +107,10 @@ impl Store {
 /// Makes the store's directory and takes the lock on it, which ends with the process.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let failed = |what| move |source| OpenError::Io { what, path: path.to_owned(), source };
-    super::disk::Disk::create_dir(&super::disk::OsDisk, path).map_err(failed("creating"))?;
+    OsDisk.create_dir(path).map_err(failed("creating"))?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        OsDisk.sync_dir(parent).map_err(failed("syncing the directory of"))?;
+    }
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -140,6 +149,10 @@ fn spawn(core: Arc<Core>, writer: Writer) -> io::Result<std::thread::JoinHandle<
 }
 
 fn tell(report: &Report) {
+    let harmed = report.missing.len() + report.unreadable.len();
+    if harmed > 0 {
+        tracing::error!(target: "hookward::store", harmed, "the journal has lost frames or cannot be read in places; see above");
+    }
     tracing::info!(
         target: "hookward::store",
         events = report.events,

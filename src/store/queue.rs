@@ -1,6 +1,7 @@
 //! What waits for the journal's writer: events and who waits for them, attempts, and what else it is
 //! asked to do. Bounded in events and bytes.
 
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -60,6 +61,8 @@ pub struct Work {
     pub notes: Vec<Note>,
     /// A lane has read on: write down what is unsettled, so that a restart need not read as far.
     pub checkpoint: bool,
+    /// Who wants to hear when everything before is on stable storage.
+    pub syncs: Vec<SyncSender<()>>,
     /// Finish and stop.
     pub close: bool,
 }
@@ -128,6 +131,20 @@ impl Queue {
         self.bell.notify_one();
     }
 
+    /// Returns once everything that was queued before is on stable storage. Blocks. Whether it is:
+    /// not when the writer has failed or stopped.
+    pub fn sync(&self) -> bool {
+        let (done, wait) = sync_channel(1);
+        let mut queued = self.inner.lock();
+        if queued.closed {
+            return false;
+        }
+        queued.work.syncs.push(done);
+        drop(queued);
+        self.bell.notify_one();
+        wait.recv().is_ok()
+    }
+
     /// Tells the writer to finish what is queued and stop.
     pub fn close(&self) {
         let mut queued = self.inner.lock();
@@ -141,7 +158,8 @@ impl Queue {
     pub fn wait(&self, timeout: Duration) -> Work {
         let mut queued = self.inner.lock();
         let idle = |work: &Work| {
-            work.submissions.is_empty() && work.notes.is_empty() && !work.checkpoint && !work.close
+            let nobody = work.submissions.is_empty() && work.syncs.is_empty();
+            nobody && work.notes.is_empty() && !work.checkpoint && !work.close
         };
         if idle(&queued.work) {
             self.bell.wait_for(&mut queued, timeout);

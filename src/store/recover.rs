@@ -82,6 +82,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         pending: None,
         last: Sequence(0),
         events_in_last: 0,
+        gaps_in_last: 0,
         report: Report { index_rebuilt, ..Report::default() },
     };
     let first_for_index = progress.map_or(0, |p| p.upto.segment);
@@ -97,7 +98,13 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         rewritten.map_err(|source| OpenError::Io { what: "rewriting", path, source })?;
     }
     let last = scan.last.max(progress.map_or(Sequence(0), |p| p.last));
-    let superseded = segments.last().filter(|_| scan.events_in_last == 0);
+    if let Some(indexed) = progress.map(|p| p.last).filter(|indexed| *indexed > scan.last) {
+        let found = scan.last;
+        tracing::error!(target: "hookward::store", %indexed, %found, "the journal ends before what the index knows: acknowledged events are lost");
+        scan.report.missing.push((found, indexed));
+    }
+    let empty = scan.events_in_last == 0 && scan.gaps_in_last == 0;
+    let superseded = segments.last().filter(|_| empty);
     let next = SegmentHeader {
         number: segments.last().map_or(1, |s| s.number + 1),
         journal,
@@ -129,7 +136,7 @@ pub fn restore(
     report: &mut Report,
 ) -> Result<(), OpenError> {
     let unreadable = replay.restore(backlog, files).map_err(|e| read_failed(files, e))?;
-    report.unreadable = unreadable;
+    report.unreadable.extend(unreadable);
     Ok(())
 }
 
@@ -240,7 +247,8 @@ fn open_index(
             return (Some(index), Some(progress), false);
         }
         Ok((index, _)) if !existed => return (Some(index), None, true),
-        Ok(_) => {
+        Ok((untrusted, _)) => {
+            drop(untrusted);
             tracing::info!(target: "hookward::store", "the index cannot be trusted; rebuilding it")
         }
         Err(error) => {
@@ -275,6 +283,7 @@ struct Scan<'a> {
     pending: Option<Vec<LaneRecord>>,
     last: Sequence,
     events_in_last: u64,
+    gaps_in_last: u64,
     report: Report,
 }
 
@@ -288,10 +297,12 @@ impl Scan<'_> {
         let failed = |e| read_failed(self.files, e);
         let file = self.files.file(info.number).map_err(failed)?;
         let (offset, before) = self.start(info, lanes);
+        let before = before.max(Sequence(info.first.0.saturating_sub(1)));
         let mut scanner = Scanner::new(file, offset, before).map_err(failed)?;
         self.check_follows(info);
         self.pending = None;
         self.events_in_last = 0;
+        self.gaps_in_last = 0;
         while let Some(scanned) = scanner.step().map_err(failed)? {
             match scanned {
                 Scanned::Frame(frame) => self.frame(info.number, &frame, lanes),
@@ -361,7 +372,12 @@ impl Scan<'_> {
 
     fn event(&mut self, sequence: Sequence, place: Place, payload: &[u8], lanes: bool) {
         self.events_in_last += 1;
-        let Some(head) = decode_event_head(payload) else { return };
+        let Some(head) = decode_event_head(payload) else {
+            let Place { segment, offset } = place;
+            tracing::error!(target: "hookward::store", %sequence, segment, offset, "a stored event is not understood");
+            self.report.unreadable.push(place);
+            return;
+        };
         if lanes {
             self.replay.event(sequence, place, &head);
         }
@@ -382,6 +398,7 @@ impl Scan<'_> {
     fn gap(&mut self, segment: u32, gap: Gap, newest: bool) -> Result<(), OpenError> {
         let Gap { from, to, kind } = gap;
         self.report.gaps.push((segment, gap));
+        self.gaps_in_last += 1;
         if newest && kind == GapKind::Tail {
             tracing::warn!(target: "hookward::store", segment, from, to, "torn tail cut off; nothing in it was acknowledged");
             let path = segment::path(self.files.dir(), segment);

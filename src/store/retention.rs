@@ -8,8 +8,17 @@ use crate::event::Sequence;
 /// Removes the oldest segments that nothing needs; the number of the first frame that is left, if
 /// any went.
 pub fn purge(core: &Core) -> Option<Sequence> {
+    oldest_expired(core)?;
+    // What is settled in memory may not be so on disk: a crash must not find the events gone that
+    // it would deliver again. Whatever is settled by now is durable behind the sync.
+    let needed = core.backlog.oldest_segment();
+    if !core.queue.sync() {
+        return None;
+    }
     let mut first_left = None;
-    while let Some((old, next)) = oldest_expired(core) {
+    while let Some((old, next)) = oldest_expired(core)
+        && needed.is_none_or(|needed| needed > old.number)
+    {
         if let Err(error) = core.files.remove(old.number) {
             let segment = old.number;
             tracing::warn!(target: "hookward::store", segment, %error, "an expired segment stays");
@@ -26,8 +35,8 @@ pub fn purge(core: &Core) -> Option<Sequence> {
     Some(first_left.first)
 }
 
-/// The oldest segment and the one after it, if the oldest can go. Everything in it was stored
-/// before the next one was begun.
+/// The oldest segment and the one after it, if the oldest is past the retention. Everything in it
+/// was stored before the next one was begun.
 fn oldest_expired(core: &Core) -> Option<(SegmentHeader, SegmentHeader)> {
     let (old, next) = match core.segments.lock().as_slice() {
         [old, next, ..] => (*old, *next),
@@ -36,6 +45,5 @@ fn oldest_expired(core: &Core) -> Option<(SegmentHeader, SegmentHeader)> {
     if next.created_at.after(core.options.retention) >= core.backlog.timeline.wall() {
         return None;
     }
-    let needed = core.backlog.oldest_segment().is_some_and(|oldest| oldest <= old.number);
-    (!needed).then_some((old, next))
+    Some((old, next))
 }

@@ -25,6 +25,14 @@ const OUTAGE_AFTER: u32 = 8;
 /// The first and the longest wait between two probes of an upstream that is out.
 const PROBE_FIRST: u64 = 250;
 const PROBE_MAX: u64 = 10_000;
+/// The first and the longest wait after a refill that failed.
+const REFILL_FIRST: u64 = 1_000;
+const REFILL_MAX: u64 = 60_000;
+/// How many times the window all that is held may grow to, when most of it is to be tried again or
+/// waits for its subject: what fails must not keep out what would not.
+const HELD_WINDOWS: usize = 8;
+/// Deliveries whose time is put off at once in an outage, so that nobody waits long for the lane.
+const PUT_OFF: usize = 512;
 
 /// A delivery that waits.
 #[derive(Clone, Debug)]
@@ -153,6 +161,9 @@ pub struct Lane {
     parked_count: usize,
     cursor: Option<Cursor>,
     refilling: bool,
+    /// After a refill that failed: when to try again, and how long the next wait will be.
+    refill_at: Ticks,
+    refill_wait: u64,
     health: Health,
 }
 
@@ -171,6 +182,8 @@ impl Lane {
             parked_count: 0,
             cursor: None,
             refilling: false,
+            refill_at: Ticks(0),
+            refill_wait: REFILL_FIRST,
             health: Health::Up { failures: 0 },
         }
     }
@@ -273,29 +286,41 @@ impl Lane {
 
     /// Whether the lane has room for events it does not hold; a caller that gets `Some` reads
     /// them from there and calls [`Lane::refilled`].
-    pub fn begin_refill(&mut self) -> Option<(Cursor, usize)> {
+    pub fn begin_refill(&mut self, now: Ticks) -> Option<(Cursor, usize)> {
         let cursor = self.cursor?;
-        if self.refilling || self.held() > self.window / 2 {
+        let runnable = self.fresh.len() + self.ready.len();
+        let most = self.window.saturating_mul(HELD_WINDOWS);
+        let room = (self.window - runnable.min(self.window)).min(most.saturating_sub(self.held()));
+        if self.refilling || now < self.refill_at || runnable > self.window / 2 || room == 0 {
             return None;
         }
         self.refilling = true;
-        Some((cursor, self.window - self.held()))
+        Some((cursor, room))
     }
 
     /// Takes over what a refill has read, in order. It has seen every event before `sequence`, and
     /// goes on from `place`; when that is beyond the last one, the lane holds everything again.
-    pub fn refilled(&mut self, entries: Vec<Entry>, sequence: Sequence, place: Place) {
+    /// They are due from `now` on: what was to be tried again before goes before.
+    pub fn refilled(&mut self, entries: Vec<Entry>, sequence: Sequence, place: Place, now: Ticks) {
         self.refilling = false;
+        self.refill_wait = REFILL_FIRST;
         let Some(cursor) = self.cursor else { return };
         let count = cursor.count.saturating_sub(entries.len() as u64);
-        self.fresh.extend(entries);
+        self.fresh.extend(entries.into_iter().map(|entry| Entry { due: now, ..entry }));
         self.cursor =
             (sequence <= cursor.last).then_some(Cursor { sequence, place, count, ..cursor });
     }
 
-    /// A refill that could not be read: it is tried again later.
-    pub fn refill_failed(&mut self) {
+    /// A refill that could not be read: it is tried again later, and each time later still.
+    pub fn refill_failed(&mut self, now: Ticks) {
         self.refilling = false;
+        self.refill_at = Ticks(now.0 + self.refill_wait);
+        self.refill_wait = (self.refill_wait * 2).min(REFILL_MAX);
+    }
+
+    /// When a refill that failed may be tried again, if that is what the lane waits for.
+    pub fn refill_due(&self, now: Ticks) -> Option<Ticks> {
+        (self.cursor.is_some() && self.refill_at > now).then_some(self.refill_at)
     }
 
     /// Every delivery that is held, in no particular order.
@@ -347,6 +372,7 @@ impl Lane {
     /// While the upstream is out, only what has reached its deadline goes: its last attempt.
     fn take_last_chance(&mut self, now: Ticks, probe_at: Option<Ticks>) -> Take {
         let wake = probe_at.unwrap_or(Ticks(now.0 + PROBE_MAX));
+        let mut put_off = 0;
         while let Some(retry) = self.retries.peek()
             && retry.0.0.due <= now
             && let Some(Reverse(ByDue(mut entry))) = self.retries.pop()
@@ -356,6 +382,10 @@ impl Lane {
             }
             entry.due = wake.min(entry.deadline);
             self.retries.push(Reverse(ByDue(entry)));
+            put_off += 1;
+            if put_off == PUT_OFF {
+                return Take::Wait(now);
+            }
         }
         if self.ready.front().is_some_and(|e| e.deadline <= now)
             && let Some(entry) = self.ready.pop_front()

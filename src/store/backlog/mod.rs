@@ -66,6 +66,8 @@ pub struct LaneSlot {
     pub name: String,
     /// From reception to dead letter.
     pub give_up: Duration,
+    /// The longest wait between two attempts.
+    pub retry_max: Duration,
     /// What waits.
     pub lane: Mutex<Lane>,
     /// Rung when something may have become ready.
@@ -106,18 +108,17 @@ impl Backlog {
         memory: usize,
         clock: Clock,
     ) -> Self {
+        let slot = |name: &str, ordered, give_up, retry_max| LaneSlot {
+            name: name.to_owned(),
+            give_up,
+            retry_max,
+            lane: Mutex::new(Lane::new(ordered, window)),
+            bell: Notify::new(),
+        };
         let configured =
-            upstreams.iter().map(|u| (u.name.as_str().to_owned(), u.ordered, u.give_up));
-        let others = others.iter().map(|name| (name.clone(), false, Duration::MAX));
-        let lanes = configured
-            .chain(others)
-            .map(|(name, ordered, give_up)| LaneSlot {
-                name,
-                give_up,
-                lane: Mutex::new(Lane::new(ordered, window)),
-                bell: Notify::new(),
-            })
-            .collect();
+            upstreams.iter().map(|u| slot(u.name.as_str(), u.ordered, u.give_up, u.retry_max));
+        let others = others.iter().map(|name| slot(name, false, Duration::MAX, Duration::MAX));
+        let lanes = configured.chain(others).collect();
         Self {
             lanes,
             quarantine: Mutex::default(),
@@ -135,6 +136,15 @@ impl Backlog {
     /// What the lanes hash a subject to: events of different sources never wait for each other.
     pub fn subject(&self, source: &str, subject: Option<&str>) -> Option<u64> {
         subject.map(|subject| self.subjects.hash_one((source, subject)))
+    }
+
+    /// When a delivery may be tried again that is due `at`: never later than the longest wait from
+    /// now, whatever the wall clock was or is.
+    pub fn retry_tick(&self, lane: usize, at: UnixMillis) -> Ticks {
+        let longest = self.lanes.get(lane).map_or(Duration::ZERO, |slot| slot.retry_max);
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let latest = Ticks(self.timeline.now().0.saturating_add(longest));
+        self.timeline.tick_at(at).min(latest)
     }
 
     /// The names of an event's upstreams.

@@ -12,7 +12,7 @@ use crate::store::Verdict;
 use crate::store::journal::files::{ReadError, SegmentFiles};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{AttemptRecord, EventHead, decode_event_head};
-use crate::store::journal::segment::{Place, SEGMENT_HEADER_LEN, Scanned, Scanner};
+use crate::store::journal::segment::{Gap, Place, SEGMENT_HEADER_LEN, Scanned, Scanner};
 
 /// What is known of the unsettled deliveries so far.
 #[derive(Debug)]
@@ -102,10 +102,11 @@ impl Replay {
     }
 
     /// Fills the lanes of `backlog`, reading what is needed of each event; returns the places of
-    /// events that could not be read.
+    /// events that could not be read. Those are held all the same: it is for the attempt to deliver
+    /// them to find out whether they can be read by then.
     ///
     /// # Errors
-    /// As the file system says; damage is no error here.
+    /// As the file system says; that an event cannot be read is no error here.
     pub fn restore(
         mut self,
         backlog: &Backlog,
@@ -116,11 +117,11 @@ impl Replay {
             let Some(index) = backlog.lane_index(name) else { continue };
             state.catch_up(name, files)?;
             for entry in state.entries.values() {
-                match read_entry(backlog, index, files, entry) {
-                    Ok(entry) => backlog.lanes[index].lane.lock().restore(entry),
-                    Err(ReadError::Damaged(place)) => unreadable.push(place),
-                    Err(ReadError::Io(e)) => return Err(e),
-                }
+                let entry = read_entry(backlog, index, files, entry).unwrap_or_else(|error| {
+                    unreadable.push(entry.place);
+                    unread_entry(backlog, index, entry, &error)
+                });
+                backlog.lanes[index].lane.lock().restore(entry);
             }
             backlog.lanes[index].lane.lock().restore_cursor(state.cursor);
         }
@@ -189,7 +190,13 @@ pub fn walk(
         let file = files.file(number)?;
         let mut scanner = Scanner::new(file, offset, before)?;
         while let Some(scanned) = scanner.step()? {
-            let Scanned::Frame(frame) = scanned else { continue };
+            let frame = match scanned {
+                Scanned::Frame(frame) => frame,
+                Scanned::Gap(Gap { from, to, kind }) => {
+                    tracing::error!(target: "hookward::store", segment = number, from, to, ?kind, "the journal is damaged here; events that waited for delivery may be lost");
+                    continue;
+                }
+            };
             at = Place { segment: number, offset: frame.offset };
             next = frame.header.sequence;
             if next > cursor.last {
@@ -219,6 +226,24 @@ fn read_entry(
     Ok(make_entry(backlog, index, record, &head))
 }
 
+/// An entry for an event that cannot be read now: nothing is known of it but its place.
+fn unread_entry(backlog: &Backlog, index: usize, record: &EntryRecord, error: &ReadError) -> Entry {
+    let Place { segment, offset } = record.place;
+    let (sequence, upstream) = (record.sequence, &backlog.lanes[index].name);
+    tracing::error!(target: "hookward::store", %sequence, segment, offset, upstream, %error, "an event that waits for delivery cannot be read");
+    let received_at = backlog.timeline.wall();
+    Entry {
+        sequence,
+        place: record.place,
+        subject: None,
+        received_at,
+        deadline: backlog.timeline.tick_at(received_at.after(backlog.lanes[index].give_up)),
+        attempts: record.attempts,
+        due: Ticks(0),
+        hot: None,
+    }
+}
+
 /// A lane's entry for an event that was read back from the journal.
 pub fn make_entry(
     backlog: &Backlog,
@@ -227,7 +252,7 @@ pub fn make_entry(
     head: &EventHead<'_>,
 ) -> Entry {
     let give_up = backlog.lanes[index].give_up;
-    let due = if record.attempts == 0 { Ticks(0) } else { backlog.timeline.tick_at(record.due) };
+    let due = if record.attempts == 0 { Ticks(0) } else { backlog.retry_tick(index, record.due) };
     Entry {
         sequence: record.sequence,
         place: record.place,

@@ -29,6 +29,16 @@ pub enum ReadError {
     Damaged(Place),
 }
 
+impl ReadError {
+    /// Whether no later try can succeed.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// Reads frames at known places.
 #[derive(Debug)]
 pub struct SegmentFiles {

@@ -192,7 +192,7 @@ pub struct Scanner {
 
 impl Scanner {
     /// Starts at `offset`, which must be the end of the header or the start of a frame; frames up
-    /// to `last` have been seen.
+    /// to `last` have been seen. With 0 the first frame may have any number.
     ///
     /// # Errors
     /// As the file system says.
@@ -232,8 +232,9 @@ impl Scanner {
         let Some(header) = Header::parse(self.peek(pos, frame::HEADER_LEN as u64)?) else {
             return Ok(None);
         };
-        let ahead = header.sequence.0.wrapping_sub(self.last.0);
-        if ahead == 0 || ahead > RESYNC_REACH || pos + header.frame_len() > self.len {
+        let ahead = header.sequence.0.saturating_sub(self.last.0);
+        let too_far = self.last != Sequence(0) && ahead > RESYNC_REACH;
+        if ahead == 0 || too_far || pos + header.frame_len() > self.len {
             return Ok(None);
         }
         let bytes = self.peek(pos, header.frame_len())?;
@@ -268,13 +269,37 @@ impl Scanner {
             let upto = (wanted + AHEAD).min(self.len) - self.start;
             self.window.resize(index(upto), 0);
             let fresh = self.window.get_mut(have..).unwrap_or_default();
-            let got = self.file.read_at(fresh, self.start + have as u64)?;
+            let got = read_or_zero(&*self.file, fresh, self.start + have as u64)?;
             self.window.truncate(have + got);
         }
         let from = index(pos - self.start);
         let to = index(wanted - self.start).min(self.window.len());
         Ok(self.window.get(from..to).unwrap_or_default())
     }
+}
+
+/// Reads as far as the file goes. Pages that the disk will not give come as zeros, which no frame
+/// survives: to the scan they are damage, and what lies behind them is still found.
+fn read_or_zero(file: &dyn ReadFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    const PAGE: usize = 4096;
+    if let Ok(got) = file.read_at(buf, offset) {
+        return Ok(got);
+    }
+    let mut at = offset;
+    let mut got = 0;
+    for page in buf.chunks_mut(PAGE) {
+        match file.read_at(page, at) {
+            Ok(n) if n < page.len() => return Ok(got + n),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(target: "hookward::store", offset = at, %error, "a page of the journal cannot be read");
+                page.fill(0);
+            }
+        }
+        at += page.len() as u64;
+        got += page.len();
+    }
+    Ok(got)
 }
 
 /// A distance inside the window, which always fits memory.

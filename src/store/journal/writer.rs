@@ -24,6 +24,11 @@ use crate::store::queue::{Note, Reply, Submission, Work};
 /// How often free space is looked at, and unsynced attempts are synced, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long a head may grow while no new segment can be begun: offsets have 32 bits.
+const HARD_LIMIT: u32 = 2 << 30;
+/// How soon that is tried again.
+const ROTATE_AGAIN: Duration = Duration::from_secs(1);
+
 /// The head of the journal.
 #[derive(Debug)]
 pub struct Head {
@@ -46,6 +51,8 @@ pub struct Writer {
     batch: Batch,
     index: IndexFeed,
     looked_at_space: Instant,
+    /// A new segment is not begun before.
+    rotate_at: Instant,
 }
 
 /// An event of the current batch: written, and not yet known to anyone.
@@ -62,8 +69,11 @@ impl Writer {
     /// As the file system says.
     pub fn start(core: Arc<Core>, header: SegmentHeader, index: IndexFeed) -> io::Result<Self> {
         let mut batch = Batch::default();
-        let (head, next) = begin_segment(&core, header, &mut batch)?;
-        Ok(Self { core, head, next, batch, index, looked_at_space: Instant::now() })
+        let path = segment::path(core.files.dir(), header.number);
+        let file = core.files.disk().create(&path)?;
+        let (head, next) = begin_segment(&core, file, header, &mut batch)?;
+        let now = Instant::now();
+        Ok(Self { core, head, next, batch, index, looked_at_space: now, rotate_at: now })
     }
 
     /// Works until it is told to close.
@@ -75,8 +85,16 @@ impl Writer {
                 self.look_at_space();
             }
             let close = work.close;
-            if let Err(error) = self.step(&mut work) {
-                self.fail(&error, &mut work);
+            match self.step(&mut work) {
+                // Dropping the others tells those who wait that nothing is certain.
+                Ok(()) if self.core.state() != State::Failed => {
+                    for done in work.syncs.drain(..) {
+                        // Who no longer waits need not know.
+                        let _ = done.try_send(());
+                    }
+                }
+                Ok(()) => {}
+                Err(error) => self.fail(&error, &mut work),
             }
             if close {
                 return self.finish();
@@ -93,7 +111,7 @@ impl Writer {
             State::Full => refuse(work, AcceptError::Full),
             State::Open | State::Closing => {}
         }
-        if self.is_due_for_rotation() {
+        if self.is_due_for_rotation() && Instant::now() >= self.rotate_at {
             self.rotate()?;
         }
         self.batch.clear();
@@ -102,7 +120,7 @@ impl Writer {
         }
         self.add_notes(&work.notes);
         let (written, raced) = self.add_events(std::mem::take(&mut work.submissions));
-        let result = self.write_batch(!written.is_empty());
+        let result = self.write_batch(!written.is_empty() || !work.syncs.is_empty());
         match result {
             Ok(()) => self.publish(written),
             Err(_) => refuse_written(written),
@@ -166,7 +184,7 @@ impl Writer {
             self.head.offset = self.head.offset.saturating_add(len);
             self.head.dirty = true;
         }
-        if sync { self.sync() } else { Ok(()) }
+        if sync && self.head.dirty { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -221,11 +239,23 @@ impl Writer {
             number: self.head.header.number + 1,
             follows: Sequence(self.next.0 - 1),
             first: self.next,
-            created_at: self.core.backlog.timeline.wall(),
+            created_at: self.core.backlog.timeline.wall().max(self.head.header.created_at),
             ..self.head.header
         };
-        (self.head, self.next) = begin_segment(&self.core, header, &mut self.batch)?;
-        Ok(())
+        let path = segment::path(self.core.files.dir(), header.number);
+        match self.core.files.disk().create(&path) {
+            Ok(file) => {
+                (self.head, self.next) = begin_segment(&self.core, file, header, &mut self.batch)?;
+                Ok(())
+            }
+            // Nothing is uncertain yet, and the head will do for a while: descriptors may be short.
+            Err(error) if self.head.offset < HARD_LIMIT => {
+                tracing::warn!(target: "hookward::store", %error, "no new segment can be begun; trying again");
+                self.rotate_at = Instant::now() + ROTATE_AGAIN;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn look_at_space(&mut self) {
@@ -272,14 +302,13 @@ fn refuse_written(written: Vec<Written>) {
     }
 }
 
-/// Creates a segment that opens with a checkpoint, durable before anything is added to it.
+/// Begins a segment that opens with a checkpoint, durable before anything is added to it.
 fn begin_segment(
     core: &Core,
+    mut file: Box<dyn AppendFile>,
     header: SegmentHeader,
     batch: &mut Batch,
 ) -> io::Result<(Head, Sequence)> {
-    let path = segment::path(core.files.dir(), header.number);
-    let mut file = core.files.disk().create(&path)?;
     batch.clear();
     let next = checkpoint::write(&core.backlog, header.first, batch);
     let mut bytes = header.encode().to_vec();

@@ -94,4 +94,68 @@ async fn a_missing_segment_is_told() {
     disk.remove(&dir.path().join("journal").join(&names[1])).unwrap();
     let store = reopen(dir.path(), &disk);
     assert_eq!(store.report().missing.len(), 1, "{:?}", store.report());
+    let delivered = drain(&store).await.len();
+    assert!((40..80).contains(&delivered), "{delivered}: all but what stood in the segment");
+}
+
+/// A scan that began without a number to go by refused every frame beyond 2^32 as too far ahead,
+/// took the segment for a torn tail and cut it off.
+#[tokio::test]
+async fn sequences_may_be_larger_than_32_bits() {
+    use crate::store::disk::Disk as _;
+    use crate::store::journal::frame::{Batch, Kind};
+    use crate::store::journal::record::NewEvent;
+    use crate::store::journal::segment::SegmentHeader;
+
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let first = Sequence(u64::from(u32::MAX) * 3);
+    let header =
+        SegmentHeader { number: 7, journal: 1, follows: Sequence(0), first, created_at: START };
+    let mut batch = Batch::default();
+    for n in 0..3u64 {
+        let identified = event(u32::try_from(n).unwrap());
+        let key = identified.key();
+        let (meta, body) = identified.into_parts();
+        let (body_hash, sequence) = (BodyHash::of(&body), Sequence(first.0 + n));
+        let id = EventId::new(START, [u8::try_from(n).unwrap(); 10]);
+        let source = SourceName::new("lab").unwrap();
+        let conflict = false;
+        let stored = StoredEvent {
+            sequence,
+            id,
+            received_at: START,
+            source,
+            body_hash,
+            conflict,
+            meta,
+            body,
+        };
+        let new = NewEvent { key, quarantined: false, event: &stored };
+        batch.push(sequence, Kind::Event, |out| new.encode(["app"].into_iter(), out));
+    }
+    let path = dir.path().join("journal").join("0000000007.journal");
+    let mut file = disk.create(&path).unwrap();
+    file.append(&header.encode()).unwrap();
+    file.append(batch.bytes()).unwrap();
+    let store = reopen(dir.path(), &disk);
+    assert_eq!(store.report().gaps, []);
+    assert_eq!(drain(&store).await.len(), 3);
+    assert_eq!(store.accept(event(1), app()).await.unwrap().outcome(), Outcome::Repeat);
+}
+
+/// Two frames, the only event damaged: the segment counted as empty and was removed.
+#[tokio::test]
+async fn a_damaged_segment_is_not_taken_for_an_empty_one() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = reopen(dir.path(), &disk);
+    store.accept(event(1), app()).await.unwrap();
+    store.settle(claim(&store).await, attempt(Verdict::RetryAt(START)));
+    store.close().await;
+    drop(store);
+    disk.corrupt(FIRST, |bytes| {
+        let at = find(bytes, br#"{"n":1}"#);
+        bytes[at] ^= 1;
+    });
+    drop(reopen(dir.path(), &disk));
+    assert!(disk.names().contains(&FIRST.to_owned()), "{:?}", disk.names());
 }

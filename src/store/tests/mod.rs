@@ -29,7 +29,8 @@ fn options(dir: &Path) -> Options {
 
 fn upstream(name: &str, ordered: bool) -> UpstreamOptions {
     let give_up = Duration::from_secs(72 * 3600);
-    UpstreamOptions { name: UpstreamName::new(name).unwrap(), ordered, give_up }
+    let retry_max = Duration::from_secs(600);
+    UpstreamOptions { name: UpstreamName::new(name).unwrap(), ordered, give_up, retry_max }
 }
 
 /// Everything small, so that a few events rotate segments and overflow windows.
