@@ -31,8 +31,8 @@ const REFILL_MAX: u64 = 60_000;
 /// How many times the window all that is held may grow to, when most of it is to be tried again or
 /// waits for its subject: what fails must not keep out what would not.
 const HELD_WINDOWS: usize = 8;
-/// Deliveries whose time is put off at once in an outage, so that nobody waits long for the lane.
-const PUT_OFF: usize = 512;
+/// Deliveries that are held back or let go at once, so that nobody waits long for the lane.
+const MOVED_AT_ONCE: usize = 512;
 
 /// A delivery that waits.
 #[derive(Clone, Debug)]
@@ -55,30 +55,42 @@ pub struct Entry {
     pub hot: Option<Arc<Hot>>,
 }
 
+/// An entry in a heap, by time.
 #[derive(Debug)]
-struct ByDue(Entry);
+struct At {
+    time: Ticks,
+    entry: Entry,
+}
 
-impl ByDue {
+impl At {
+    fn due(entry: Entry) -> Reverse<Self> {
+        Reverse(Self { time: entry.due, entry })
+    }
+
+    fn deadline(entry: Entry) -> Reverse<Self> {
+        Reverse(Self { time: entry.deadline, entry })
+    }
+
     fn order(&self) -> (Ticks, Sequence) {
-        (self.0.due, self.0.sequence)
+        (self.time, self.entry.sequence)
     }
 }
 
-impl PartialEq for ByDue {
+impl PartialEq for At {
     fn eq(&self, other: &Self) -> bool {
         self.order() == other.order()
     }
 }
 
-impl Eq for ByDue {}
+impl Eq for At {}
 
-impl PartialOrd for ByDue {
+impl PartialOrd for At {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for ByDue {
+impl Ord for At {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.order().cmp(&other.order())
     }
@@ -151,8 +163,11 @@ pub struct Lane {
     /// The next of a subject that was busy, and what was put back: first in line, and their
     /// subjects are marked busy already.
     ready: VecDeque<Entry>,
-    /// To be tried again, by time.
-    retries: BinaryHeap<Reverse<ByDue>>,
+    /// To be tried again, by due time.
+    retries: BinaryHeap<Reverse<At>>,
+    /// Those of them that became due while the upstream is out, by deadline: only that can make
+    /// one of them go now.
+    held_back: BinaryHeap<Reverse<At>>,
     /// Taken and not settled.
     taken: HashMap<Sequence, Entry>,
     /// By subject, what waits for a delivery about the same subject that is taken or to be tried
@@ -177,6 +192,7 @@ impl Lane {
             fresh: VecDeque::new(),
             ready: VecDeque::new(),
             retries: BinaryHeap::new(),
+            held_back: BinaryHeap::new(),
             taken: HashMap::new(),
             parked: HashMap::new(),
             parked_count: 0,
@@ -193,6 +209,7 @@ impl Lane {
         self.fresh.len()
             + self.ready.len()
             + self.retries.len()
+            + self.held_back.len()
             + self.taken.len()
             + self.parked_count
     }
@@ -233,7 +250,7 @@ impl Lane {
             self.parked_count += 1;
         } else if entry.attempts > 0 {
             self.mark_busy(&entry);
-            self.retries.push(Reverse(ByDue(entry)));
+            self.retries.push(At::due(entry));
         } else {
             self.fresh.push_back(entry);
         }
@@ -247,9 +264,15 @@ impl Lane {
     /// The next delivery that may go.
     pub fn take(&mut self, now: Ticks) -> Take {
         match self.health {
-            Health::Up { .. } => self.take_any(now),
+            Health::Up { .. } => {
+                self.let_go();
+                self.take_any(now)
+            }
             Health::Out { probe_at, wait } if probe_at <= now => {
-                let take = self.take_any(now);
+                let take = match self.held_back.pop() {
+                    Some(Reverse(At { entry, .. })) => Take::Ready(self.give(entry)),
+                    None => self.take_any(now),
+                };
                 if let Take::Ready(entry) = &take {
                     self.health = Health::Probing { probe: entry.sequence, wait };
                 }
@@ -274,11 +297,11 @@ impl Lane {
                 entry.attempts = entry.attempts.saturating_add(1);
                 entry.due = due;
                 entry.hot = None;
-                self.retries.push(Reverse(ByDue(entry)));
+                self.retries.push(At::due(entry));
             }
             Settled::RestUntil(due) => {
                 entry.due = due;
-                self.retries.push(Reverse(ByDue(entry)));
+                self.retries.push(At::due(entry));
             }
             Settled::PutBack => self.ready.push_front(entry),
         }
@@ -328,7 +351,7 @@ impl Lane {
         self.fresh
             .iter()
             .chain(&self.ready)
-            .chain(self.retries.iter().map(|r| &r.0.0))
+            .chain(self.retries.iter().chain(&self.held_back).map(|r| &r.0.entry))
             .chain(self.taken.values())
             .chain(self.parked.values().flatten())
     }
@@ -344,12 +367,20 @@ impl Lane {
         self.entries().map(|e| e.received_at).min()
     }
 
+    /// The upstream is back, and what it kept waiting was due long ago.
+    fn let_go(&mut self) {
+        for _ in 0..MOVED_AT_ONCE {
+            let Some(Reverse(At { entry, .. })) = self.held_back.pop() else { return };
+            self.retries.push(At::due(entry));
+        }
+    }
+
     /// By due time: an event that was never tried is due since it was stored.
     fn take_any(&mut self, now: Ticks) -> Take {
         if let Some(entry) = self.ready.pop_front() {
             return Take::Ready(self.give(entry));
         }
-        let retry = self.retries.peek().map(|r| r.0.0.due);
+        let retry = self.retries.peek().map(|r| r.0.time);
         while let Some(entry) = self.fresh.front() {
             if retry.is_some_and(|due| due <= now && due <= entry.due) {
                 break;
@@ -363,7 +394,7 @@ impl Lane {
             None => Take::Idle,
             Some(due) if due > now => Take::Wait(due),
             Some(_) => match self.retries.pop() {
-                Some(Reverse(ByDue(entry))) => Take::Ready(self.give(entry)),
+                Some(Reverse(At { entry, .. })) => Take::Ready(self.give(entry)),
                 None => Take::Idle,
             },
         }
@@ -371,21 +402,20 @@ impl Lane {
 
     /// While the upstream is out, only what has reached its deadline goes: its last attempt.
     fn take_last_chance(&mut self, now: Ticks, probe_at: Option<Ticks>) -> Take {
-        let wake = probe_at.unwrap_or(Ticks(now.0 + PROBE_MAX));
-        let mut put_off = 0;
-        while let Some(retry) = self.retries.peek()
-            && retry.0.0.due <= now
-            && let Some(Reverse(ByDue(mut entry))) = self.retries.pop()
+        let mut moved = 0;
+        while self.retries.peek().is_some_and(|retry| retry.0.time <= now)
+            && let Some(Reverse(At { entry, .. })) = self.retries.pop()
         {
-            if entry.deadline <= now {
-                return Take::Ready(self.give(entry));
-            }
-            entry.due = wake.min(entry.deadline);
-            self.retries.push(Reverse(ByDue(entry)));
-            put_off += 1;
-            if put_off == PUT_OFF {
+            self.held_back.push(At::deadline(entry));
+            moved += 1;
+            if moved == MOVED_AT_ONCE {
                 return Take::Wait(now);
             }
+        }
+        if self.held_back.peek().is_some_and(|held| held.0.time <= now)
+            && let Some(Reverse(At { entry, .. })) = self.held_back.pop()
+        {
+            return Take::Ready(self.give(entry));
         }
         if self.ready.front().is_some_and(|e| e.deadline <= now)
             && let Some(entry) = self.ready.pop_front()
@@ -398,9 +428,11 @@ impl Lane {
                 return Take::Ready(self.give(entry));
             }
         }
-        let retry = self.retries.peek().map(|r| r.0.0.due.max(wake.min(r.0.0.deadline)));
+        let wake = probe_at.unwrap_or(Ticks(now.0 + PROBE_MAX));
+        let retry = self.retries.peek().map(|r| r.0.time.max(wake.min(r.0.entry.deadline)));
+        let held = self.held_back.peek().map(|held| held.0.time);
         let waiting = self.ready.front().into_iter().chain(self.fresh.front()).map(|e| e.deadline);
-        match (waiting.chain(retry).min(), probe_at) {
+        match (waiting.chain(retry).chain(held).min(), probe_at) {
             (None, _) => Take::Idle,
             (Some(next), Some(probe_at)) => Take::Wait(next.min(probe_at)),
             (Some(next), None) => Take::Wait(next),

@@ -103,6 +103,27 @@ fn a_probe_that_is_put_back_lets_another_one_go() {
     assert_eq!(taken(lane.take(Ticks(251))), probe);
 }
 
+/// A look at the lane while a probe was on its way put every retry that was due off by ten seconds,
+/// so that an app that had been away for a moment got its events that much later.
+#[test]
+fn what_became_due_in_an_outage_goes_as_soon_as_the_upstream_is_back() {
+    let mut lane = lane(10);
+    for n in 1..=8 {
+        let sequence = taken(lane.take(Ticks(10)));
+        assert_eq!(sequence, Sequence(n));
+        lane.settle(sequence, Settled::RetryAt(Ticks(20 + n)), Some(Sign::Silent), Ticks(10));
+    }
+    assert!(matches!(lane.take(Ticks(100)), Take::Wait(Ticks(260))));
+    let probe = taken(lane.take(Ticks(260)));
+    assert!(matches!(lane.take(Ticks(261)), Take::Wait(_)), "one probe at a time");
+    assert_eq!((lane.held(), lane.entries().count()), (10, 10));
+    lane.settle(probe, Settled::Done, Some(Sign::Alive), Ticks(262));
+    let mut back: Vec<u64> = (0..9).map(|_| taken(lane.take(Ticks(262))).0).collect();
+    back.push(probe.0);
+    back.sort_unstable();
+    assert_eq!(back, (1..=10).collect::<Vec<_>>());
+}
+
 #[test]
 fn retries_that_are_due_go_before_events_that_came_later() {
     let mut lane = lane(3);
