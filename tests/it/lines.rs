@@ -1,0 +1,92 @@
+//! The log of all gateways in this process, as `log.format = "json"` writes it at the most
+//! talkative level. Reasons stand there only: a caller is not told them.
+
+use std::io::{self, Write};
+use std::sync::{Arc, LazyLock};
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::client::BOUND;
+
+static LOG: LazyLock<Arc<watch::Sender<Vec<String>>>> = LazyLock::new(|| {
+    let log = Arc::new(watch::Sender::new(Vec::new()));
+    let sink = Sink(Arc::clone(&log));
+    let builder = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+    let json = builder.json().flatten_event(true).with_writer(move || sink.clone());
+    json.with_current_span(false).with_span_list(false).init();
+    log
+});
+
+#[derive(Clone)]
+struct Sink(Arc<watch::Sender<Vec<String>>>);
+
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8(line.to_vec()).unwrap();
+        self.0.send_modify(|lines| lines.push(text));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts to collect. What was logged before is gone.
+pub fn collect() {
+    LazyLock::force(&LOG);
+}
+
+/// The line about the refused request whose User-Agent is `tag`.
+pub async fn refusal(tag: &str) -> Value {
+    let needle = format!("\"user_agent\":\"{tag}\"");
+    wait(&needle, |line| line["message"] == "refused").await
+}
+
+/// The line about the refused request from this client, for those whose head was not readable.
+pub async fn refusal_from(client: &str) -> Value {
+    let needle = format!("\"client\":\"{client}\"");
+    wait(&needle, |line| line["message"] == "refused").await
+}
+
+/// All attempts at this event that are logged so far.
+pub fn attempts(event: &str) -> Vec<Value> {
+    let lines = LOG.borrow();
+    let about = lines.iter().filter(|line| line.contains(event)).map(|line| parse(line));
+    about.filter(|line| line["message"] == "delivery attempt").collect()
+}
+
+/// The attempt at this event with which its delivery came to this end.
+pub async fn verdict(event: &str, verdict: &str) -> Value {
+    wait(event, |line| line["message"] == "delivery attempt" && line["verdict"] == verdict).await
+}
+
+/// The attempt with this number at this event.
+pub async fn attempt(event: &str, number: u32) -> Value {
+    wait(event, |line| line["message"] == "delivery attempt" && line["attempt"] == number).await
+}
+
+/// How the accepted event was told of.
+pub async fn accepted(event: &str) -> Value {
+    wait(event, |line| line["message"] == "accepted").await
+}
+
+async fn wait(needle: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    let mut log = LOG.subscribe();
+    let mut seen = 0;
+    let mut found = None;
+    let look = log.wait_for(|lines| {
+        let new = lines[seen..].iter().filter(|line| line.contains(needle));
+        found = new.map(|line| parse(line)).find(|line| fits(line));
+        seen = lines.len();
+        found.is_some()
+    });
+    drop(timeout(BOUND, look).await.unwrap_or_else(|_| panic!("no log line with {needle}")));
+    found.unwrap()
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}

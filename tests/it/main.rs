@@ -1,0 +1,37 @@
+//! The contract with Hookward's users, over real sockets: what the public listener answers, what
+//! the app behind it receives, and what the commands do. Most tests start the gateway in this
+//! process, each with a store of its own; those of commands and signals run the binary.
+//!
+//! Nothing here sleeps for luck: what must happen is waited for with a bound, and what must not
+//! happen is ruled out by something that happens after it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod app;
+mod client;
+mod gateway;
+mod lines;
+mod process;
+
+mod addresses;
+mod bodies;
+mod canaries;
+mod commands;
+mod configuration;
+mod conflicts;
+mod credentials;
+mod delivery;
+mod framing;
+mod limits;
+mod ordering;
+mod presets;
+mod providers;
+mod restarts;
+mod routing;
+mod signals;
+mod storage;
