@@ -34,10 +34,14 @@ pub(super) fn challenge(challenge: String) -> Answer {
     plain(StatusCode::OK, TEXT, Bytes::from(challenge))
 }
 
-/// A refusal: `application/problem+json` (RFC 9457).
+/// A refusal: `application/problem+json` (RFC 9457). One for what could be read in two ways ends
+/// the connection: what follows on it may have been meant as part of the same request.
 pub(super) fn refused(reason: Reason) -> Answer {
     let Problem { status, body } = problem(reason);
     let mut answer = plain(status, PROBLEM, Bytes::from_static(body.as_bytes()));
+    if reason == Reason::ProtocolError {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }

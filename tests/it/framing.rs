@@ -40,12 +40,7 @@ async fn ambiguous_requests_are_400_and_end_the_connection() {
             format!("{post}\r\nTransfer-Encoding: chunked\r\nContent-Length: 2"),
             "2\r\n{}\r\n0\r\n\r\n",
         ),
-        ("two lengths", format!("{post}\r\nContent-Length: 2\r\nContent-Length: 3"), "{}"),
         ("one length twice", format!("{post}\r\nContent-Length: 2\r\nContent-Length: 2"), "{}"),
-        ("a list of lengths", format!("{post}\r\nContent-Length: 2, 2"), "{}"),
-        ("a signed length", format!("{post}\r\nContent-Length: +2"), "{}"),
-        ("a length that is none", format!("{post}\r\nContent-Length: two"), "{}"),
-        ("a hexadecimal length", format!("{post}\r\nContent-Length: 0x2"), "{}"),
         ("two hosts", format!("{post}\r\nHost: gw\r\nContent-Length: 2"), "{}"),
         ("two other hosts", format!("{post}\r\nHost: other\r\nContent-Length: 2"), "{}"),
         ("no host", "POST /hooks/open HTTP/1.1\r\nContent-Length: 2".to_owned(), "{}"),
@@ -62,7 +57,6 @@ async fn ambiguous_requests_are_400_and_end_the_connection() {
             "{}",
         ),
         ("another coding", format!("{post}\r\nTransfer-Encoding: gzip, chunked"), "0\r\n\r\n"),
-        ("identity", format!("{post}\r\nTransfer-Encoding: identity"), "{}"),
         (
             "chunked twice",
             format!("{post}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
@@ -88,7 +82,15 @@ async fn heads_that_are_none_are_refused_and_end_the_connection() {
     let app = App::start().await;
     let gateway = start(&app).await;
     let long = "a".repeat(70 << 10);
+    let lengths =
+        |fields: &str| format!("POST /hooks/open HTTP/1.1\r\nHost: gw\r\n{fields}\r\n\r\n{{}}");
     for (n, (case, bytes, status)) in [
+        ("two lengths", lengths("Content-Length: 2\r\nContent-Length: 3"), 400),
+        ("a list of lengths", lengths("Content-Length: 2, 2"), 400),
+        ("a signed length", lengths("Content-Length: +2"), 400),
+        ("a length that is none", lengths("Content-Length: two"), 400),
+        ("identity", lengths("Transfer-Encoding: identity"), 400),
+        ("a hexadecimal length", lengths("Content-Length: 0x2"), 400),
         ("no HTTP at all", "hello\r\n\r\n".to_owned(), 400),
         ("a space in the target", "POST /hooks/open /x HTTP/1.1\r\nHost: gw\r\n\r\n".to_owned(), 400),
         ("another version", "POST /hooks/open HTTP/3.7\r\nHost: gw\r\n\r\n".to_owned(), 400),
