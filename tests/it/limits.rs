@@ -121,16 +121,23 @@ async fn a_body_that_stays_away_is_408_at_the_deadline() {
 
 #[tokio::test]
 async fn silent_and_slow_clients_are_let_go() {
-    let gateway = small("header_timeout = \"100ms\"\nidle_timeout = \"1s\"").start().await;
-    let silent = Connection::open(gateway.address, None).await;
-    assert_eq!(silent.rest().await, "");
-    let mut slow = Connection::open(gateway.address, None).await;
-    slow.write(b"POST /hooks/open HTTP/1.1\r\nHost: gw\r\n").await;
-    slow.rest().await;
-    let mut idle = Connection::open(gateway.address, None).await;
-    idle.write(&[Post::to("/hooks/open").head(), b"{}".to_vec()].concat()).await;
-    assert_eq!(idle.answer().await.status, 200);
-    assert_eq!(idle.rest().await, "");
+    let gateway = small("header_timeout = \"1s\"\nidle_timeout = \"1s\"").start().await;
+    let silent = async {
+        let silent = Connection::open(gateway.address, None).await;
+        assert_eq!(silent.rest().await, "");
+    };
+    let slow = async {
+        let mut slow = Connection::open(gateway.address, None).await;
+        slow.write(b"POST /hooks/open HTTP/1.1\r\nHost: gw\r\n").await;
+        slow.rest().await;
+    };
+    let idle = async {
+        let mut idle = Connection::open(gateway.address, None).await;
+        idle.write(&[Post::to("/hooks/open").head(), b"{}".to_vec()].concat()).await;
+        assert_eq!(idle.answer().await.status, 200);
+        assert_eq!(idle.rest().await, "");
+    };
+    tokio::join!(silent, slow, idle);
 }
 
 #[tokio::test]
