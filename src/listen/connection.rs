@@ -20,9 +20,10 @@ use super::wire::{Progress, Timeouts, Wire};
 use super::{Answer, Arrival, Stage};
 use crate::audit::{Reason, Refused};
 
-/// What hyper may buffer of a connection: a head that is not complete by then is refused (hyper looks
-/// after each read, so one up to twice as long may pass), and how much of a body it holds at once.
-/// Providers' heads are below 4 KiB.
+/// The longest head; providers' are below 4 KiB. hyper's own bound on header fields is 100.
+const MAX_HEAD: usize = 32 << 10;
+
+/// What hyper buffers of a connection, roughly: its buffer may grow to twice this.
 const MAX_BUFFER: usize = 32 << 10;
 
 /// Serves the connection until the client or the listener ends it.
@@ -41,7 +42,8 @@ pub(super) async fn serve<S, H, F>(
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| answer(request, peer, &progress, handler));
     let mut http = http1::Builder::new();
-    http.half_close(false).pipeline_flush(false).max_buf_size(MAX_BUFFER);
+    http.half_close(false).pipeline_flush(false);
+    http.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER);
     let mut connection = pin!(http.serve_connection(io, service));
     let mut watchdog = pin!(Watchdog::new(&progress, timeouts));
     loop {

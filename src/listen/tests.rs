@@ -162,7 +162,7 @@ async fn ambiguous_framing_is_told_and_ends_the_connection() {
 #[tokio::test]
 async fn what_hyper_refuses_is_400_or_431_and_closed() {
     let gateway = start(limits(), echo);
-    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(100 << 10));
+    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(40 << 10));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
     for (request, status) in [
         ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "400 Bad Request"),
@@ -271,8 +271,8 @@ async fn a_client_that_takes_no_answers_is_let_go() {
     // Answers larger than what the sockets hold, to a client that never reads.
     let gateway = start(short(SOON, NEVER), async |_| says(StatusCode::OK, vec![b'a'; 64 << 20]));
     let stream = gateway.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let drained = gateway.stop().await;
-    assert_eq!(drained, Drained { cut_off: 0 });
+    // Without that, the drain would wait for ever.
+    assert_eq!(gateway.stop().await, Drained { cut_off: 0 });
     drop(stream);
 }
 
