@@ -67,7 +67,18 @@ pub struct Gateway {
 #[derive(Debug)]
 struct Listening {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    /// Until its end has been seen: a handle must not be asked again.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    /// Ready once the listener has ended. Safe to cancel, and to ask again.
+    async fn ended(&mut self) {
+        if let Some(task) = &mut self.task {
+            drop(task.await);
+            self.task = None;
+        }
+    }
 }
 
 impl Gateway {
@@ -117,13 +128,13 @@ impl Gateway {
     pub async fn failed(&mut self) -> GatewayFailed {
         let admin = async {
             match &mut self.admin {
-                Some(admin) => drop((&mut admin.task).await),
+                Some(admin) => admin.ended().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             failed = self.delivery.failed() => failed.into(),
-            _ = &mut self.public.task => GatewayFailed::Listener("public"),
+            () = self.public.ended() => GatewayFailed::Listener("public"),
             () = admin => GatewayFailed::Listener("admin"),
         }
     }
@@ -131,16 +142,16 @@ impl Gateway {
     /// Stops: no further request is taken, those in hand are answered, attempts in flight finish,
     /// and everything is on stable storage; what takes longer than `drain_timeout` is cut off.
     /// Health is answered to the end. Whether everything that was accepted is safe.
-    pub async fn shutdown(self) -> bool {
+    pub async fn shutdown(mut self) -> bool {
         self.health.drain();
         let deadline = tokio::time::Instant::now() + self.drain_timeout;
         self.stop_public.send_replace(true);
-        drop(self.public.task.await);
+        self.public.ended().await;
         self.delivery.drain(deadline).await;
         let safe = self.store.close().await;
         self.stop_admin.send_replace(true);
-        if let Some(admin) = self.admin {
-            drop(admin.task.await);
+        if let Some(admin) = &mut self.admin {
+            admin.ended().await;
         }
         safe
     }
@@ -193,7 +204,7 @@ fn listen_publicly(
             tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
         }
     });
-    Listening { address, task }
+    Listening { address, task: Some(task) }
 }
 
 fn listen_for_admins(
@@ -210,10 +221,48 @@ fn listen_for_admins(
     let task = tokio::spawn(async move {
         listen::run(listener, limits, handler, told(stopped)).await;
     });
-    Listening { address, task }
+    Listening { address, task: Some(task) }
 }
 
 /// Ready once `stopped` says so, or nobody is left who could.
 async fn told(mut stopped: watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Placeholders, check_text};
+
+    const TOML: &str = r#"
+        [server]
+        listen = "127.0.0.1:0"
+        [store]
+        path = "data"
+        [source.lab]
+        auth = { kind = "none-dangerous" }
+        [upstream.app]
+        url = "http://127.0.0.1:9/"
+    "#;
+
+    /// A stop used to wait a second time for the listener whose end had brought it about, which a
+    /// task's handle answers with a panic: the store was never closed.
+    #[tokio::test]
+    async fn a_gateway_whose_listener_has_died_still_stops_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gateway = Gateway::start(config(dir.path()), Clock::System).await.unwrap();
+        gateway.public.task.as_ref().unwrap().abort();
+        let failed = gateway.failed().await;
+        assert_eq!(failed.to_string(), "the public listener has ended");
+        assert!(gateway.shutdown().await, "the store closes cleanly");
+    }
+
+    fn config(dir: &Path) -> Config {
+        let file = dir.join("hookward.toml");
+        let (mut config, _) = check_text(&file, TOML, &Placeholders).unwrap();
+        config.store.min_free = 0;
+        config
+    }
 }
