@@ -57,7 +57,7 @@ impl Report {
                 source = self.source_name(),
                 event = %accepted.id(),
                 outcome = outcome(accepted.outcome()),
-                kind = self.kind.as_deref().unwrap_or_default(),
+                r#type = self.kind.as_deref().unwrap_or_default(),
                 client = %Client(Some(self.client)),
                 size = self.size,
                 duration_us = micros(self.took()),
