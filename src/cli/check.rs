@@ -7,10 +7,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use http::HeaderName;
+
 use crate::config::units::{show_duration, show_size};
 use crate::config::{
-    self, Auth, Config, OnConflict, Ordering, Place, Problem, Selector, Severity, Source,
-    TimestampPlace, Upstream,
+    self, Auth, Config, OnConflict, Ordering, Place, Problem, Selector, Severity, SignedPart,
+    Source, TimestampPlace, Upstream,
 };
 
 /// The exit code of an invalid configuration (`EX_CONFIG` of sysexits.h).
@@ -203,6 +205,11 @@ fn describe_place(place: &Place) -> String {
 /// What a captured request can be used for, and what would close that.
 fn describe_replays(source: &Source, config: &Config) -> String {
     let retention = show_duration(config.store.retention);
+    if let Some(name) = unsigned_header(source) {
+        return format!(
+            "OPEN: {name} is not signed, so whoever captured a request can change it and send it again as another event"
+        );
+    }
     if let Some(age) = source.max_event_age {
         let untimed = if source.require_event_time {
             ""
@@ -229,6 +236,20 @@ fn describe_replays(source: &Source, config: &Config) -> String {
     format!(
         "OPEN: a captured request is taken again once its key is gone, after {retention}; {remedy}"
     )
+}
+
+/// A header that tells events apart, or how old they are, and that the signature does not cover.
+fn unsigned_header(source: &Source) -> Option<&HeaderName> {
+    let Auth::Hmac(scheme) = &source.auth else { return None };
+    let signed = |name: &HeaderName| {
+        scheme.signed.iter().any(|part| matches!(part, SignedPart::Header(h) if h == name))
+    };
+    let identity = source.dedupe.as_deref().unwrap_or(std::slice::from_ref(&source.event.id));
+    let judged_by = identity.iter().chain([&source.event.time]);
+    judged_by.flat_map(|selector| &selector.0).find_map(|place| match place {
+        Place::Header(name) if !signed(name) => Some(name),
+        Place::Header(_) | Place::Pointer(_) => None,
+    })
 }
 
 fn summarize_upstream(f: &mut fmt::Formatter<'_>, upstream: &Upstream) -> fmt::Result {

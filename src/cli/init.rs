@@ -298,7 +298,8 @@ mod tests {
         init(&dir, &names(&sources), &mut Vec::new()).unwrap();
         let (config, warnings) = config::load(&dir.join(CONFIG), &|_| None).unwrap();
         let warned: Vec<&str> = warnings.iter().map(|w| w.key.as_str()).collect();
-        assert_eq!(warned, ["store.encryption_key"]);
+        // c4hxp's preset lets in its provider's addresses, which never reach a loopback listener.
+        assert_eq!(warned, ["store.encryption_key", "source.c4hxp"]);
         let loaded: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(loaded, sources);
         assert!(config.admin.unwrap().token.is_some());

@@ -290,6 +290,11 @@ pub enum Warning {
     /// No encryption at rest.
     #[error("events are stored unencrypted: encryption at rest comes in a later version")]
     Unencrypted,
+    /// Only loopback reaches the listener, and the allowlist has no loopback address.
+    #[error(
+        "only this machine reaches server.listen, so every caller comes from the TLS terminator's address, and the allowlist does not hold it: all requests will be refused. Allow the provider's addresses at the terminator, and the terminator's own (such as 127.0.0.1/32) in allow_ips"
+    )]
+    AllowsNobody,
     /// A key that does nothing yet.
     #[error("without effect: the public listener has no TLS in this version")]
     NoHandshake,

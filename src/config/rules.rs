@@ -1,10 +1,13 @@
 //! What must hold between tables: times that bound each other, and what only one may have.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::context::{At, Context};
-use super::problem::ProblemKind;
+use super::problem::{ProblemKind, Warning};
 use super::units::Quantity as _;
 use super::{address, admin, server, source, upstream};
 
@@ -26,6 +29,7 @@ pub(super) fn check(
     unique_paths(sources, cx);
     for source in sources {
         ages(source, retention, cx);
+        reachable(source, server.server.listen.ip(), cx);
     }
     for give_up in upstreams.iter().filter_map(|upstream| upstream.give_up.as_ref()) {
         if give_up.value > retention.value {
@@ -47,6 +51,24 @@ fn unique_paths(sources: &[source::Checked], cx: &mut Context<'_>) {
             cx.problem(&path.spot, ProblemKind::Taken { found, by });
         }
     }
+}
+
+/// Behind a TLS terminator on the same machine, an allowlist of the provider's addresses lets nobody
+/// in.
+fn reachable(source: &source::Checked, listen: IpAddr, cx: &mut Context<'_>) {
+    let allowed = source.source.as_ref().and_then(|source| source.allow_ips.as_deref());
+    let local = |nets: &[IpNet]| {
+        let any =
+            |v4: &str| v4.parse().is_ok_and(|net: IpNet| nets.iter().any(|n| overlap(n, &net)));
+        any("127.0.0.0/8") || any("::1/128")
+    };
+    if listen.is_loopback() && allowed.is_some_and(|nets| !local(nets)) {
+        cx.problem(&source.spot, Warning::AllowsNobody);
+    }
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
 }
 
 /// A key must outlive every repeat of its event, and a replay must be refused for its age before

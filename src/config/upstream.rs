@@ -46,6 +46,7 @@ const RESERVED: &[&str] = &[
     "expect",
     "host",
     "hookward-attempt",
+    "hookward-event-id",
     "hookward-source",
     "keep-alive",
     "proxy-connection",
