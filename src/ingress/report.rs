@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri, header, request};
 
 use super::{Passed, Stop};
-use crate::audit::{Client, Refused, micros};
+use crate::audit::{Client, Reason, Refused, micros};
 use crate::event::SourceName;
 use crate::store::Outcome;
 
@@ -51,6 +51,22 @@ impl Report {
     pub(super) fn passed(mut self, passed: &Passed) {
         self.told = true;
         match passed {
+            Passed::Event(accepted) if accepted.outcome() == Outcome::ConflictQuarantined => {
+                tracing::warn!(
+                    target: "hookward::request",
+                    status = 200,
+                    source = self.source_name(),
+                    event = %accepted.id(),
+                    outcome = outcome(accepted.outcome()),
+                    r#type = self.kind.as_deref().unwrap_or_default(),
+                    reason = Reason::Conflict.as_str(),
+                    detail = "kept back: the key of a stored event with other content",
+                    client = %Client(Some(self.client)),
+                    size = self.size,
+                    duration_us = micros(self.took()),
+                    "accepted"
+                );
+            }
             Passed::Event(accepted) => tracing::info!(
                 target: "hookward::request",
                 status = 200,

@@ -42,7 +42,7 @@ pub(super) async fn serve<S, H, F>(
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| answer(request, peer, &progress, handler));
     let mut http = http1::Builder::new();
-    http.half_close(false).pipeline_flush(false);
+    http.half_close(true).pipeline_flush(false);
     http.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER);
     let mut connection = pin!(http.serve_connection(io, service));
     let mut watchdog = pin!(Watchdog::new(&progress, timeouts));

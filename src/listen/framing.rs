@@ -188,8 +188,8 @@ impl Head {
             if self.any_line {
                 return true;
             }
-            // Line breaks before a request line are skipped, as RFC 9112, section 2.2 asks.
-            self.begun = None;
+            // Line breaks before a request line are skipped, as RFC 9112, section 2.2 asks. They do
+            // not start the head's time anew: a client could go on with them for ever.
             return false;
         }
         if self.any_line {

@@ -1,8 +1,6 @@
 //! The listener over real sockets, with handlers that stand in for the gateway. Time limits are
 //! short where the test waits for them to pass, and out of reach where they must not.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -347,30 +345,34 @@ async fn a_drain_ends_at_its_deadline() {
     assert_eq!(to_end(&mut stream).await, "");
 }
 
+/// A client that had closed its side after the request got no answer, and sent its event again and
+/// again although it was stored each time.
 #[tokio::test]
-async fn a_client_that_goes_away_ends_its_request() {
-    struct Count(Arc<AtomicUsize>, Arc<Notify>);
-    impl Drop for Count {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            self.1.notify_one();
-        }
-    }
-    let (count, signal) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let (entered, counted) = (Arc::new(Notify::new()), Arc::clone(&count));
-    let (inside, dropped) = (Arc::clone(&entered), Arc::clone(&signal));
-    let gateway = start(limits(), move |_| {
-        let held = Count(Arc::clone(&counted), Arc::clone(&dropped));
-        inside.notify_one();
-        async move {
-            let _held = held;
-            std::future::pending().await
-        }
-    });
-    let stream = gateway.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    entered.notified().await;
-    drop(stream);
-    timeout(BOUND, signal.notified()).await.expect("the handler is dropped");
-    assert_eq!(count.load(Ordering::SeqCst), 1);
+async fn a_client_that_has_said_all_still_gets_its_answer() {
+    let gateway = start(limits(), echo);
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let mut stream = gateway.send(request).await;
+    stream.shutdown().await.unwrap();
+    let answer = to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("abc"), "{answer}");
     assert_eq!(gateway.stop().await, Drained { cut_off: 0 });
+}
+
+/// Each line break before a request line started the time for the head anew.
+#[tokio::test]
+async fn line_breaks_do_not_put_off_the_end_of_a_connection() {
+    let timeouts = Timeouts { header: SOON, idle: NEVER };
+    let gateway = start(Limits { timeouts, ..limits() }, echo);
+    let mut stream = gateway.connect().await;
+    let begun = std::time::Instant::now();
+    let dripped = async {
+        while stream.write_all(b"\r\n\r").await.is_ok() {
+            tokio::time::sleep(SOON / 4).await;
+            if stream.write_all(b"\n").await.is_err() {
+                break;
+            }
+        }
+    };
+    timeout(BOUND, dripped).await.expect("the connection ends");
+    assert!(begun.elapsed() < BOUND / 2, "{:?}", begun.elapsed());
 }

@@ -54,6 +54,14 @@ impl Store {
                 event.conflict = true;
                 continue;
             }
+            // What conflicted with an event that retention has let go since is still the same.
+            if !event.conflict {
+                let kept = key.with_content(&event.body_hash);
+                let places = self.core.dedupe.candidates(&kept);
+                if let Some(stored) = self.find(&kept, &places).await? {
+                    return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
+                }
+            }
             self.core.writable()?;
             let conflict = event.conflict;
             let (reply, answer) = oneshot::channel();

@@ -115,7 +115,9 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
     let app = down.come_up();
     let seen = app.wait(20).await;
     let mut delivered: Vec<&str> = seen.iter().map(|d| d.id()).collect();
+    // Ids of one millisecond are in no order.
     delivered.sort_unstable();
+    ids.sort_unstable();
     assert_eq!(delivered, ids);
     process.signal("TERM");
     assert_eq!(process.end().await, Some(0));
