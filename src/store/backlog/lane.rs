@@ -2,23 +2,23 @@
 //! no I/O, no clock of its own. Times are on the store's monotonic clock (see `Ticks`), so a step
 //! of the wall clock neither hurries nor delays a retry.
 //!
-//! Memory is bounded: at most `window` deliveries are held. Events beyond it are not held at all;
-//! the lane only remembers where in the journal they begin, and they are read back in order.
+//! Memory is bounded: of deliveries that could go, at most `window` are held, and with those that are
+//! to be tried again or wait for their subject at most eight times as many. Events beyond that are not
+//! held at all; the lane only remembers where in the journal they begin, and they are read back in
+//! order.
+
+mod entry;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use self::entry::At;
+pub use self::entry::{Cursor, Entry, Ticks};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::journal::segment::Place;
-use crate::store::memory::Hot;
-
-/// Milliseconds on a clock that never steps; zero is when the store was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticks(pub u64);
 
 /// Failures in a row, without any answer, after which an upstream counts as out.
 const OUTAGE_AFTER: u32 = 8;
@@ -33,68 +33,6 @@ const REFILL_MAX: u64 = 60_000;
 const HELD_WINDOWS: usize = 8;
 /// Deliveries that are held back or let go at once, so that nobody waits long for the lane.
 const MOVED_AT_ONCE: usize = 512;
-
-/// A delivery that waits.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The event's number.
-    pub sequence: Sequence,
-    /// Where its frame starts.
-    pub place: Place,
-    /// A hash of source and subject; `None` for an event that nothing else waits for.
-    pub subject: Option<u64>,
-    /// When it was received: what giving up is counted from.
-    pub received_at: UnixMillis,
-    /// When no further attempt begins.
-    pub deadline: Ticks,
-    /// Attempts made so far.
-    pub attempts: u32,
-    /// When it may be tried.
-    pub due: Ticks,
-    /// The event itself, while it is fresh and memory allows.
-    pub hot: Option<Arc<Hot>>,
-}
-
-/// An entry in a heap, by time.
-#[derive(Debug)]
-struct At {
-    time: Ticks,
-    entry: Entry,
-}
-
-impl At {
-    fn due(entry: Entry) -> Reverse<Self> {
-        Reverse(Self { time: entry.due, entry })
-    }
-
-    fn deadline(entry: Entry) -> Reverse<Self> {
-        Reverse(Self { time: entry.deadline, entry })
-    }
-
-    fn order(&self) -> (Ticks, Sequence) {
-        (self.time, self.entry.sequence)
-    }
-}
-
-impl PartialEq for At {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for At {}
-
-impl PartialOrd for At {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for At {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order().cmp(&other.order())
-    }
-}
 
 /// What [`Lane::take`] found.
 #[derive(Debug)]
@@ -138,19 +76,6 @@ enum Health {
     Out { probe_at: Ticks, wait: u64 },
     /// One delivery is on its way to see whether it is back.
     Probing { probe: Sequence, wait: u64 },
-}
-
-/// Where the events begin that the lane does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// The first such event's number.
-    pub sequence: Sequence,
-    /// Where its frame starts, or where to look for it from.
-    pub place: Place,
-    /// The last such event's number.
-    pub last: Sequence,
-    /// How many there are.
-    pub count: u64,
 }
 
 /// One upstream's waiting deliveries.

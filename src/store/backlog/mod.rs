@@ -21,7 +21,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::event::Sequence;
 use crate::store::memory::{Budget, Hot};
 
-/// Deliveries that a lane holds in memory at most, about 100 bytes each.
+/// Deliveries that could go that a lane holds in memory at most, about 100 bytes each.
 pub const WINDOW: usize = 128 * 1024;
 
 /// The store's monotonic time, and how it lines up with the wall clock.
