@@ -310,3 +310,26 @@ async fn the_index_saves_reading_the_journal_and_is_rebuilt_when_it_is_gone() {
     assert_eq!(store.accept(event(1999), app()).await.unwrap().outcome(), Outcome::Repeat);
     assert_eq!(store.backlog(0), 0);
 }
+
+/// An event that had been kept back for its conflict was delivered unseen when it was sent again after
+/// retention had let the event go that it conflicted with.
+#[tokio::test]
+async fn a_conflict_is_known_even_when_its_partner_is_gone() {
+    const DAY: u64 = 86_400;
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let store = Store::open_with(options, small(&disk)).unwrap();
+    store.accept(event(1), app()).await.unwrap();
+    drain(&store).await;
+    clock.advance(Duration::from_secs(20 * DAY));
+    let other = || event_with(1, "[1]", OnConflict::Quarantine);
+    let kept_back = store.accept(other(), app()).await.unwrap();
+    assert_eq!(kept_back.outcome(), Outcome::ConflictQuarantined);
+    clock.advance(Duration::from_secs(31 * DAY));
+    retention::purge(&store.core);
+    assert!(!disk.names().contains(&"0000000001.journal".to_owned()), "{:?}", disk.names());
+    let again = store.accept(other(), app()).await.unwrap();
+    assert_eq!((again.id(), again.outcome()), (kept_back.id(), Outcome::Repeat));
+    assert_eq!(store.backlog(0), 0);
+}
