@@ -40,7 +40,7 @@ async fn a_backlog_survives_a_restart() {
     let app = down.come_up();
     let seen = app.wait(31).await;
     let mut delivered: Vec<&str> = seen.iter().map(|d| d.id()).collect();
-    // Both sorted: two ids of one millisecond stand in no order.
+    // Ids of one millisecond are in no order.
     delivered.sort_unstable();
     ids.sort_unstable();
     assert_eq!(delivered, ids);
