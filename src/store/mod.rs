@@ -212,7 +212,7 @@ pub struct Store {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     report: Report,
     /// Held for as long as the store is open: no second process may have it.
-    _lock: std::fs::File,
+    lock: std::fs::File,
 }
 
 impl Store {
@@ -243,6 +243,11 @@ impl Store {
         if let Some(writer) = writer {
             // The writer's own failures are in the state; a panic is one too.
             drop(tokio::task::spawn_blocking(move || writer.join()).await);
+        }
+        // In words, for dropping the file is not enough: a child process that is just being started
+        // holds a copy of the descriptor until it has become another program.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(target: "hookward::store", %error, "the store's lock stays until the process ends");
         }
         self.core.state() != core::State::Failed
     }

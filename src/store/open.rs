@@ -100,7 +100,7 @@ impl Store {
         }
         let writer = spawn(Arc::clone(&core), writer).map_err(failed("starting the writer of"))?;
         tell(&report);
-        Ok(Self { core, writer: Mutex::new(Some(writer)), report, _lock: lock })
+        Ok(Self { core, writer: Mutex::new(Some(writer)), report, lock })
     }
 }
 
