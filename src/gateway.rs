@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -15,7 +16,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Ordering, Server};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
 use crate::ingress::Ingress;
-use crate::listen::{self, Limits, Timeouts};
+use crate::listen::{self, Limits, Settings, Timeouts};
+use crate::metrics::Metrics;
 use crate::store::{self, OpenError, Store, UpstreamOptions};
 
 /// Why the gateway did not start.
@@ -91,12 +93,20 @@ impl Gateway {
         // The addresses first: two gateways by mistake should not wait for each other's store.
         let listener = bind(config.server.listen)?;
         let admin_listener = config.admin.as_ref().map(|admin| bind(admin.listen)).transpose()?;
-        let options = store_options(&config, clock.clone());
+        let metrics = Arc::new(Metrics::new());
+        let options = store_options(&config, clock.clone(), Arc::clone(&metrics));
         let opening = tokio::task::spawn_blocking(move || Store::open(options));
         let store = Arc::new(opening.await??);
         let upstreams = &config.upstreams;
         let never = std::future::pending();
-        let delivery = match Delivery::start(upstreams, Arc::clone(&store), clock.clone(), never) {
+        let started = Delivery::start(
+            upstreams,
+            Arc::clone(&store),
+            clock.clone(),
+            Arc::clone(&metrics),
+            never,
+        );
+        let delivery = match started {
             Ok(delivery) => delivery,
             Err(error) => {
                 store.close().await;
@@ -104,7 +114,7 @@ impl Gateway {
             }
         };
         let health = Arc::new(Health::new(Arc::clone(&store)));
-        let ingress = Arc::new(Ingress::new(&config, Arc::clone(&store), clock));
+        let ingress = Arc::new(Ingress::new(&config, Arc::clone(&store), clock, metrics));
         let (stop_public, stopped) = watch::channel(false);
         let public = listen_publicly(listener, &config.server, ingress, stopped);
         let (stop_admin, stopped) = watch::channel(false);
@@ -162,7 +172,7 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError> 
     bound.map_err(|source| GatewayError::Listen { address, source })
 }
 
-fn store_options(config: &Config, clock: Clock) -> store::Options {
+fn store_options(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> store::Options {
     let upstreams = config.upstreams.iter().map(|upstream| UpstreamOptions {
         name: upstream.name.clone(),
         ordered: upstream.ordering == Ordering::Subject,
@@ -174,6 +184,7 @@ fn store_options(config: &Config, clock: Clock) -> store::Options {
         retention: config.store.retention,
         min_free: config.store.min_free,
         clock,
+        metrics,
         upstreams: upstreams.collect(),
     }
 }
@@ -181,7 +192,18 @@ fn store_options(config: &Config, clock: Clock) -> store::Options {
 fn limits(server: &Server, max_connections: usize) -> Limits {
     Limits {
         max_connections,
-        timeouts: Timeouts { header: server.header_timeout, idle: server.idle_timeout },
+        max_connections_per_client: server.max_connections_per_client,
+        max_requests: server.max_requests_per_connection,
+        max_headers: server.max_headers,
+        max_header_bytes: server.max_header_bytes,
+        max_target: server.max_target,
+        max_streams: server.max_streams,
+        timeouts: Timeouts {
+            handshake: server.handshake_timeout,
+            header: server.header_timeout,
+            write: server.write_timeout,
+            idle: server.idle_timeout,
+        },
         drain_timeout: server.drain_timeout,
     }
 }
@@ -192,13 +214,19 @@ fn listen_publicly(
     ingress: Arc<Ingress>,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
-    let limits = limits(server, server.max_connections);
+    let settings = Settings {
+        limits: limits(server, server.max_connections),
+        tls: None,
+        trusted_proxies: server.trusted_proxies.clone(),
+        proxy_protocol: server.proxy_protocol,
+    };
+    let settings = Arc::new(ArcSwap::from_pointee(settings));
     let handler = move |arrival| {
         let ingress = Arc::clone(&ingress);
         async move { ingress.answer(arrival).await }
     };
     let task = tokio::spawn(async move {
-        let drained = listen::run(listener, limits, handler, told(stopped)).await;
+        let drained = listen::run(listener, settings, handler, told(stopped)).await;
         if drained.cut_off > 0 {
             let connections = drained.cut_off;
             tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
@@ -213,13 +241,14 @@ fn listen_for_admins(
     health: Arc<Health>,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
-    let limits = limits(server, admin::MAX_CONNECTIONS);
+    let settings = Settings::plain(limits(server, admin::MAX_CONNECTIONS));
+    let settings = Arc::new(ArcSwap::from_pointee(settings));
     let handler = move |arrival| {
         let health = Arc::clone(&health);
         async move { health.answer(arrival).await }
     };
     let task = tokio::spawn(async move {
-        listen::run(listener, limits, handler, told(stopped)).await;
+        listen::run(listener, settings, handler, told(stopped)).await;
     });
     Listening { address, task: Some(task) }
 }

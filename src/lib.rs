@@ -20,6 +20,7 @@ pub mod ingress;
 pub mod json;
 pub mod listen;
 pub mod log;
+pub mod metrics;
 pub mod provider;
 pub mod secret;
 pub mod store;

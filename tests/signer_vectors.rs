@@ -19,10 +19,10 @@ use hookward::admit::{self, Received};
 use hookward::audit::Reason;
 use hookward::clock::UnixMillis;
 use hookward::config::{
-    Algorithm, Auth, Encoding, EventPaths, HmacScheme, OnConflict, Place, Selector, SignedPart,
-    Source, TimestampPlace,
+    Algorithm, Auth, Encoding, HmacScheme, Place, Selector, SignedPart, Source, TimestampPlace,
 };
 use hookward::event::SourceName;
+use hookward::listen::Origin;
 use hookward::provider::sample::Outgoing;
 use hookward::provider::sign;
 use hookward::secret::Secret;
@@ -122,20 +122,8 @@ fn auth(scheme: &str, secret: &str) -> Auth {
 }
 
 fn source(scheme: &str, secret: &str) -> Source {
-    Source {
-        name: SourceName::new("signed").unwrap(),
-        preset: None,
-        path: "/hooks/signed".into(),
-        auth: auth(scheme, secret),
-        keys: vec![Secret::new(secret.into())],
-        allow_ips: None,
-        max_event_age: None,
-        require_event_time: false,
-        event: EventPaths::default(),
-        dedupe: None,
-        on_conflict: OnConflict::Quarantine,
-        events: None,
-    }
+    let keys = vec![Secret::new(secret.into())];
+    Source { auth: auth(scheme, secret), keys, ..Source::open(SourceName::new("signed").unwrap()) }
 }
 
 impl Vector {
@@ -166,7 +154,7 @@ impl Vector {
     fn verify_with(&self, headers: HeaderMap, received_at: UnixMillis) -> Result<(), Reason> {
         let source = Arc::new(source(&self.scheme, &self.secret));
         let body = Bytes::from(self.body.clone().into_bytes());
-        admit::verify(Received { source, headers, body, received_at })
+        admit::verify(Received { source, headers, body, received_at, origin: Origin::nowhere() })
             .map(drop)
             .map_err(|refusal| refusal.reason)
     }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::Refusal;
 use crate::audit::Reason;
 use crate::config::{Source, canonical_ip};
@@ -10,14 +12,15 @@ const NOT_ALLOWED: Refusal =
     Refusal::new(Reason::IpNotAllowed, "the client address is not on the source's allowlist");
 
 /// Whether the source's allowlist lets `client` in. An IPv4-mapped IPv6 address is judged as the
-/// IPv4 address; a source without an allowlist lets anyone in, one with an empty list nobody.
+/// IPv4 address, one that cannot be told is on no list; a source without an allowlist lets anyone in, one with an empty list nobody.
 ///
 /// # Errors
 /// [`Reason::IpNotAllowed`] when it does not.
-pub fn check_address(source: &Source, client: IpAddr) -> Result<(), Refusal> {
-    let client = canonical_ip(client);
+pub fn check_address(source: &Source, client: Option<IpAddr>) -> Result<(), Refusal> {
+    let client = client.map(canonical_ip);
+    let holds = |net: &IpNet| client.is_some_and(|client| net.contains(&client));
     match &source.allow_ips {
-        Some(nets) if !nets.iter().any(|net| net.contains(&client)) => Err(NOT_ALLOWED),
+        Some(nets) if !nets.iter().any(holds) => Err(NOT_ALLOWED),
         _ => Ok(()),
     }
 }
@@ -30,7 +33,7 @@ mod tests {
     fn allowed(nets: Option<&[&str]>, client: &str) -> bool {
         let mut source = fuzzing::open_source();
         source.allow_ips = nets.map(|n| n.iter().map(|net| net.parse().unwrap()).collect());
-        let answer = check_address(&source, client.parse().unwrap());
+        let answer = check_address(&source, client.parse().ok());
         assert!(answer.is_ok() || answer == Err(NOT_ALLOWED));
         answer.is_ok()
     }
@@ -60,6 +63,12 @@ mod tests {
     fn no_list_is_anyone_and_an_empty_one_is_nobody() {
         assert!(allowed(None, "192.0.2.1"));
         assert!(!allowed(Some(&[]), "192.0.2.1"));
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_told_is_on_no_list() {
+        assert!(!allowed(Some(&["0.0.0.0/0", "::/0"]), "unknown"));
+        assert!(allowed(None, "unknown"));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 
 mod address;
 mod auth;
+mod certificate;
+mod client;
+mod rate;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +16,11 @@ use http::HeaderMap;
 use crate::audit::Reason;
 use crate::clock::UnixMillis;
 use crate::config::Source;
+use crate::listen::Origin;
 
 pub use address::check_address;
+pub use client::client_address;
+pub use rate::Rates;
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.
 #[derive(Debug)]
@@ -27,6 +33,8 @@ pub struct Received {
     pub body: Bytes,
     /// When its headers were complete.
     pub received_at: UnixMillis,
+    /// Where its connection comes from.
+    pub origin: Arc<Origin>,
 }
 
 /// A request that has proved who sent it. Made by [`Verifier::verify`] only.
@@ -87,6 +95,7 @@ impl Verifier {
         if !Arc::ptr_eq(&self.source, &request.source) {
             return Err(OTHER_SOURCE);
         }
+        certificate::check(&self.source, &request.origin)?;
         self.scheme.check(&self.source, &request)?;
         Ok(Verified(request))
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::defaults;
 use crate::event::{SourceName, UpstreamName};
 use crate::provider::Preset;
 use crate::secret::Secret;
@@ -46,12 +48,86 @@ pub struct Server {
     pub max_body: u64,
     /// Connections at once; further ones are closed at once.
     pub max_connections: usize,
+    /// Connections at once from one client address (an IPv6 one counts with its /64); peers that
+    /// are `trusted_proxies` are not counted.
+    pub max_connections_per_client: usize,
+    /// Requests on one connection; then it is closed.
+    pub max_requests_per_connection: u64,
+    /// Fields in a request's header section.
+    pub max_headers: usize,
+    /// Bytes of a request's head: request line and header section.
+    pub max_header_bytes: usize,
+    /// Bytes of a request target.
+    pub max_target: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Bytes of bodies that are being read or wait to be stored, all requests together. What
+    /// would exceed it gets 503.
+    pub body_memory: u64,
+    /// Bytes a second that a body must arrive with on average, once its first second is over.
+    pub min_body_rate: u64,
+    /// From accepting to the end of the TLS handshake (and of the PROXY header before it).
+    pub handshake_timeout: Duration,
+    /// How long a client may take to read its answer.
+    pub write_timeout: Duration,
+    /// TLS on the public listener. `None`: plain HTTP/1.1.
+    pub tls: Option<Tls>,
+    /// Whose X-Forwarded-For and PROXY header is believed, IPv4-mapped addresses as IPv4.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection must begin with a PROXY header (version 1 or 2), from one of
+    /// `trusted_proxies`.
+    pub proxy_protocol: bool,
+    /// Requests of one client address, whatever their source. `None`: no limit.
+    pub client_rate_limit: Option<RateLimit>,
+    /// Failed authentications of one client address, and (ten times as many) of one source's
+    /// callers together; further ones are 429 rather than 401.
+    pub failure_rate_limit: RateLimit,
+    /// Whether the process gives up what it does not need of the file system (Landlock).
+    pub sandbox: bool,
     /// From the first byte of a request to the end of its headers, and to the first byte itself.
     pub header_timeout: Duration,
     /// How long a kept-alive connection may stay silent.
     pub idle_timeout: Duration,
     /// How long a stop waits for requests and deliveries in flight.
     pub drain_timeout: Duration,
+}
+
+/// Where the public listener's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Two PEM files: the chain, the server's own certificate first, and its key.
+    Files {
+        /// The chain.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// A certificate authority that speaks ACME (RFC 8555), over TLS-ALPN-01 (RFC 8737).
+    Acme(Acme),
+}
+
+/// `server.tls.acme`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// The names that the certificate is for; at least one.
+    pub domains: Vec<String>,
+    /// Whom the authority may write to, as `mailto:` URLs without the scheme; may be empty.
+    pub contact: Vec<String>,
+    /// The authority's directory URL.
+    pub directory: String,
+    /// Where account key and certificates are kept, mode 0700.
+    pub cache: PathBuf,
+    /// Roots to trust for the directory itself, instead of the platform's.
+    pub ca: Option<PathBuf>,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// What flows in.
+    pub per_second: NonZeroU32,
+    /// What it holds.
+    pub burst: NonZeroU32,
 }
 
 /// `[admin]`: health, metrics, API and console.
@@ -119,6 +195,32 @@ pub struct Source {
     pub on_conflict: OnConflict,
     /// Patterns over the normalized event name; `None`: all are forwarded.
     pub events: Option<Vec<Pattern>>,
+    /// Verified requests of this source. `None`: no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// Roots of which a caller must show a client certificate, beside its other credentials.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Source {
+    /// A source with the default path and nothing else: anyone may send to it.
+    pub fn open(name: SourceName) -> Self {
+        Self {
+            path: format!("{}{name}", defaults::PATH_PREFIX),
+            name,
+            preset: None,
+            auth: Auth::NoneDangerous,
+            keys: Vec::new(),
+            allow_ips: None,
+            max_event_age: None,
+            require_event_time: false,
+            event: EventPaths::default(),
+            dedupe: None,
+            on_conflict: defaults::ON_CONFLICT,
+            events: None,
+            rate_limit: None,
+            client_ca: None,
+        }
+    }
 }
 
 /// Where the parts of an event stand; each a list that is tried in order.

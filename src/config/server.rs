@@ -42,11 +42,41 @@ pub(super) fn read(table: &Table<'_>, cx: &mut Context<'_>) -> Checked {
         ack_deadline: table.duration("ack_deadline", &d::ACK_DEADLINE, cx).value,
         max_body: table.size("max_body", &d::MAX_BODY, cx).value.0,
         max_connections: as_usize(table.count("max_connections", &d::MAX_CONNECTIONS, cx).value.0),
+        max_connections_per_client: 1024,
+        max_requests_per_connection: 10_000,
+        max_headers: 100,
+        max_header_bytes: 32 << 10,
+        max_target: 8 << 10,
+        max_streams: 100,
+        body_memory: 256 << 20,
+        min_body_rate: 1 << 10,
+        handshake_timeout: handshake.value,
+        write_timeout: std::time::Duration::from_secs(5),
+        tls: None,
+        trusted_proxies: Vec::new(),
+        proxy_protocol: false,
+        client_rate_limit: None,
+        failure_rate_limit: super::RateLimit {
+            per_second: std::num::NonZeroU32::MIN,
+            burst: std::num::NonZeroU32::MAX,
+        },
+        sandbox: false,
         header_timeout: table.duration("header_timeout", &d::HEADER_TIMEOUT, cx).value,
         idle_timeout: table.duration("idle_timeout", &d::IDLE_TIMEOUT, cx).value,
         drain_timeout: table.duration("drain_timeout", &d::DRAIN_TIMEOUT, cx).value,
     };
     Checked { server, listen: listen.spot }
+}
+
+impl Server {
+    /// Every default.
+    pub fn defaults() -> Self {
+        let file = std::path::Path::new("");
+        let empty = toml::de::DeTable::new();
+        let mut cx = Context::new(file, "", &super::Placeholders);
+        let spot = Spot { key: "server".to_owned(), at: 0 };
+        read(&Table::absent(spot, &empty), &mut cx).server
+    }
 }
 
 /// A table's `listen`.

@@ -268,6 +268,8 @@ impl Layer {
             dedupe: self.dedupe,
             on_conflict: self.on_conflict.unwrap_or(ON_CONFLICT),
             events: self.events,
+            rate_limit: None,
+            client_ca: None,
         })
     }
 }

@@ -28,6 +28,7 @@ pub use self::normalize::cloudevent;
 use crate::clock::Clock;
 use crate::config::Upstream;
 use crate::event::UpstreamName;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// Why deliveries to an upstream cannot start. All of it is the operator's to mend.
@@ -92,6 +93,7 @@ impl Delivery {
         upstreams: &[Arc<Upstream>],
         store: Arc<Store>,
         clock: Clock,
+        _metrics: Arc<Metrics>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, StartError> {
         let mut roots = client::PlatformRoots::default();

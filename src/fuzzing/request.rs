@@ -14,12 +14,13 @@ use crate::admit::{Received, Refusal, Verified, Verifier};
 use crate::audit::Reason;
 use crate::clock::UnixMillis;
 use crate::config::{
-    Algorithm, Auth, Encoding, EventPaths, HmacScheme, OnConflict, Place, Selector, SignedPart,
-    Source, TimestampPlace,
+    Algorithm, Auth, Encoding, EventPaths, HmacScheme, Place, Selector, SignedPart, Source,
+    TimestampPlace,
 };
 use crate::event::SourceName;
 use crate::identify::{self, Identification, Identified};
 use crate::json::Document;
+use crate::listen::Origin;
 use crate::provider::Preset;
 use crate::secret::Secret;
 
@@ -104,6 +105,7 @@ fn verified(source: &Arc<Source>, sample: &Sample, body: Bytes) -> Result<Verifi
         headers: sample.headers.clone(),
         body,
         received_at: NOW,
+        origin: Origin::nowhere(),
     };
     Verifier::new(Arc::clone(source)).verify(request)
 }
@@ -233,20 +235,7 @@ pub(crate) fn places(written: &[&str]) -> Selector {
 /// A source that anyone may send to, and that looks for nothing.
 #[expect(clippy::expect_used, reason = "the name is a constant, and valid")]
 pub(crate) fn open_source() -> Source {
-    Source {
-        name: SourceName::new("fuzz").expect("a valid name"),
-        preset: None,
-        path: "/hooks/fuzz".to_owned(),
-        auth: Auth::NoneDangerous,
-        keys: Vec::new(),
-        allow_ips: None,
-        max_event_age: None,
-        require_event_time: false,
-        event: EventPaths::default(),
-        dedupe: None,
-        on_conflict: OnConflict::Quarantine,
-        events: None,
-    }
+    Source::open(SourceName::new("fuzz").expect("a valid name"))
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub enum Identification {
 /// # Errors
 /// `unsupported_media_type`, `malformed_json` and `event_too_old`.
 pub fn identify(request: Verified) -> Result<Identification, Refusal> {
-    let Received { source, headers, body, received_at } = request.into_request();
+    let Received { source, headers, body, received_at, .. } = request.into_request();
     let content_type = media_type::check(&headers)?;
     let document = Document::parse(&body).map_err(malformed)?;
     if let Some(challenge) = slack_challenge(&source, &document) {

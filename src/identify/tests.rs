@@ -7,6 +7,7 @@ use crate::admit::verify;
 use crate::config::{Pattern, Selector};
 use crate::event::{KeyKind, SourceName};
 use crate::fuzzing::{open_source, places};
+use crate::listen::Origin;
 
 const NOW: UnixMillis = UnixMillis(1_736_937_000_412);
 
@@ -20,7 +21,13 @@ fn try_identify(
         map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }
     let body = Bytes::copy_from_slice(body.as_bytes());
-    let received = Received { source: Arc::new(source), headers: map, body, received_at: NOW };
+    let received = Received {
+        source: Arc::new(source),
+        headers: map,
+        body,
+        received_at: NOW,
+        origin: Origin::nowhere(),
+    };
     identify(verify(received).unwrap())
 }
 
@@ -106,6 +113,7 @@ fn the_body_is_not_copied() {
         headers: HeaderMap::new(),
         body: body.clone(),
         received_at: NOW,
+        origin: Origin::nowhere(),
     };
     let Identification::Event(event) = identify(verify(received).unwrap()).unwrap() else {
         panic!("a challenge");

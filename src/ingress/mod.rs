@@ -10,31 +10,65 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::Method;
+use ipnet::IpNet;
 use tokio::time::{Sleep, sleep};
 
 use self::report::Report;
 use self::routes::Routes;
-use crate::admit::{self, Received, Refusal};
+use crate::admit::{self, Rates, Received, Refusal};
 use crate::audit::Reason;
 use crate::clock::Clock;
-use crate::config::{Config, canonical_ip};
+use crate::config::Config;
 use crate::identify::{self, Identification};
-use crate::listen::{Answer, Arrival};
+use crate::listen::{Answer, Arrival, Defect, Origin};
+use crate::metrics::Metrics;
 use crate::store::{AcceptError, Accepted, Store};
 
 /// Answers the public listener's requests.
 #[derive(Debug)]
 pub struct Ingress {
-    routes: Routes,
+    rules: ArcSwap<Rules>,
+    rates: Rates,
     store: Arc<Store>,
     clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+/// What a reload changes. A request keeps to the rules that it began with.
+#[derive(Debug)]
+struct Rules {
+    routes: Routes,
+    trusted_proxies: Vec<IpNet>,
     ack_deadline: Duration,
     max_body: u64,
+}
+
+impl Rules {
+    fn new(config: &Config) -> Self {
+        Self {
+            routes: Routes::new(config),
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            ack_deadline: config.server.ack_deadline,
+            max_body: config.server.max_body,
+        }
+    }
+}
+
+/// A request at the beginning of its road.
+struct Call {
+    head: http::request::Parts,
+    body: hyper::body::Incoming,
+    defect: Option<Defect>,
+    origin: Arc<Origin>,
+    /// Who is calling, as far as trusted proxies tell; `None`: it cannot be told.
+    client: Option<IpAddr>,
 }
 
 /// A request that gets a 200.
@@ -57,22 +91,26 @@ enum Stop {
 
 impl Ingress {
     /// The road for this configuration's sources, into this store.
-    pub fn new(config: &Config, store: Arc<Store>, clock: Clock) -> Self {
-        Self {
-            routes: Routes::new(config),
-            store,
-            clock,
-            ack_deadline: config.server.ack_deadline,
-            max_body: config.server.max_body,
-        }
+    pub fn new(config: &Config, store: Arc<Store>, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let rules = ArcSwap::from_pointee(Rules::new(config));
+        Self { rules, rates: Rates::new(config), store, clock, metrics }
+    }
+
+    /// From here on this configuration's sources and limits hold.
+    pub fn reload(&self, config: &Config) {
+        self.rates.reload(config);
+        self.rules.store(Arc::new(Rules::new(config)));
     }
 
     /// Answers a request within `ack_deadline`, whatever happens.
     pub async fn answer(&self, arrival: Arrival) -> Answer {
-        let (head, body) = arrival.request.into_parts();
-        let client = canonical_ip(arrival.peer.ip());
+        let rules = self.rules.load_full();
+        let Arrival { request, origin, defect } = arrival;
+        let (head, body) = request.into_parts();
+        let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
         let mut report = Report::new(&head, client, body::declared(&body));
-        let result = self.road(head, body, arrival.defect, client, &mut report).await;
+        let call = Call { head, body, defect, origin, client };
+        let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)
     }
 
@@ -81,30 +119,28 @@ impl Ingress {
     /// When the client goes away, this is dropped where it waits: while the body is read, and
     /// then nothing has happened yet; or in the store's `accept`, which finishes what it has
     /// begun. Between the two nothing waits, so an event that was read whole is always stored.
-    async fn road(
-        &self,
-        head: http::request::Parts,
-        body: hyper::body::Incoming,
-        defect: Option<crate::listen::Defect>,
-        client: std::net::IpAddr,
-        report: &mut Report,
-    ) -> Result<Passed, Stop> {
+    async fn road(&self, call: Call, rules: &Rules, report: &mut Report) -> Result<Passed, Stop> {
+        let Call { head, body, defect, origin, client } = call;
         let received_at = self.clock.now();
-        let mut deadline = pin!(sleep(self.ack_deadline));
+        let mut deadline = pin!(sleep(rules.ack_deadline));
         head::check(&head, defect)?;
         // Only the path counts; a query is left to those providers that like to add one.
-        let endpoint = self.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
+        let endpoint = rules.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
         let source = &endpoint.source;
         report.source = Some(source.name.clone());
         check_method(&head.method)?;
         admit::check_address(source, client)?;
-        body::check_declared(&body, self.max_body)?;
+        self.rates.arrived(source, client)?;
+        body::check_declared(&body, rules.max_body)?;
 
-        let body = body::read(body, self.max_body, deadline.as_mut()).await?;
+        let body = body::read(body, rules.max_body, deadline.as_mut()).await?;
         report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let source = Arc::clone(source);
-        let received = Received { source, headers: head.headers, body, received_at };
-        let verified = endpoint.verifier.verify(received)?;
+        let received = Received { source, headers: head.headers, body, received_at, origin };
+        let verified = endpoint.verifier.verify(received);
+        let verified =
+            verified.map_err(|refusal| self.rates.failed(&endpoint.source, client, refusal))?;
+        self.rates.verified(&endpoint.source)?;
         let event = match identify::identify(verified)? {
             Identification::Event(event) => event,
             Identification::Challenge(challenge) => return Ok(Passed::Challenge(challenge)),

@@ -14,7 +14,7 @@ use crate::store::Outcome;
 /// Gathers what the line says while the request is on its way.
 pub(super) struct Report {
     begun: Instant,
-    client: IpAddr,
+    client: Option<IpAddr>,
     method: Method,
     uri: Uri,
     user_agent: Option<HeaderValue>,
@@ -28,7 +28,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(head: &request::Parts, client: IpAddr, size: u64) -> Self {
+    pub(super) fn new(head: &request::Parts, client: Option<IpAddr>, size: u64) -> Self {
         Self {
             begun: Instant::now(),
             client,
@@ -61,7 +61,7 @@ impl Report {
                     r#type = self.kind.as_deref().unwrap_or_default(),
                     reason = Reason::Conflict.as_str(),
                     detail = "kept back: the key of a stored event with other content",
-                    client = %Client(Some(self.client)),
+                    client = %Client(self.client),
                     size = self.size,
                     duration_us = micros(self.took()),
                     "accepted"
@@ -74,7 +74,7 @@ impl Report {
                 event = %accepted.id(),
                 outcome = outcome(accepted.outcome()),
                 r#type = self.kind.as_deref().unwrap_or_default(),
-                client = %Client(Some(self.client)),
+                client = %Client(self.client),
                 size = self.size,
                 duration_us = micros(self.took()),
                 "accepted"
@@ -84,7 +84,7 @@ impl Report {
                 status = 200,
                 source = self.source_name(),
                 outcome = "challenge",
-                client = %Client(Some(self.client)),
+                client = %Client(self.client),
                 duration_us = micros(self.took()),
                 "answered"
             ),
@@ -98,7 +98,7 @@ impl Report {
             reason: stop.reason(),
             detail: stop.detail(),
             source: self.source.as_ref(),
-            client: Some(self.client),
+            client: self.client,
             method: self.method.as_str(),
             path: self.uri.path(),
             user_agent: self.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
@@ -127,7 +127,7 @@ impl Drop for Report {
                 target: "hookward::request",
                 source = self.source_name(),
                 outcome = "client_gone",
-                client = %Client(Some(self.client)),
+                client = %Client(self.client),
                 size = self.size,
                 duration_us = micros(self.took()),
                 "abandoned by the client"

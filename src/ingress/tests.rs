@@ -5,24 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{
-    Auth, EventPaths, Log, LogFormat, OnConflict, Ordering, Retry, Route, Server, Source, Upstream,
-};
+use crate::config::{Log, LogFormat, Ordering, Retry, Route, Server, Source, Upstream};
 use crate::event::{SourceName, UpstreamName};
 
 /// A configuration with these sources, `n` upstreams and these routes.
 pub(super) fn config(sources: &[&str], n: usize, routes: Vec<Route>) -> Config {
     Config {
         file: PathBuf::new(),
-        server: Server {
-            listen: ([127, 0, 0, 1], 0).into(),
-            ack_deadline: Duration::from_secs(4),
-            max_body: 1 << 20,
-            max_connections: 16,
-            header_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(60),
-            drain_timeout: Duration::from_secs(10),
-        },
+        server: Server::defaults(),
         admin: None,
         store: crate::config::Store {
             path: PathBuf::new(),
@@ -37,20 +27,7 @@ pub(super) fn config(sources: &[&str], n: usize, routes: Vec<Route>) -> Config {
 }
 
 fn source(name: &str) -> Source {
-    Source {
-        name: SourceName::new(name).unwrap(),
-        preset: None,
-        path: format!("/hooks/{name}"),
-        auth: Auth::NoneDangerous,
-        keys: Vec::new(),
-        allow_ips: None,
-        max_event_age: None,
-        require_event_time: false,
-        event: EventPaths::default(),
-        dedupe: None,
-        on_conflict: OnConflict::Quarantine,
-        events: None,
-    }
+    Source::open(SourceName::new(name).unwrap())
 }
 
 fn upstream(n: usize) -> Upstream {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::wire::{Progress, Timeouts, Wire};
-use super::{Answer, Arrival, Stage};
+use super::{Answer, Arrival, Limits, Origin, Stage};
 use crate::audit::{Reason, Refused};
 
 /// The longest head; providers' are below 4 KiB. hyper's own bound on header fields is 100.
@@ -29,8 +28,8 @@ const MAX_BUFFER: usize = 32 << 10;
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<S, H, F>(
     stream: S,
-    peer: SocketAddr,
-    timeouts: Timeouts,
+    origin: Arc<Origin>,
+    limits: &Limits,
     mut stage: watch::Receiver<Stage>,
     handler: &H,
 ) where
@@ -40,22 +39,23 @@ pub(super) async fn serve<S, H, F>(
 {
     let progress = Arc::new(Progress::new());
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
-    let service = service_fn(|request| answer(request, peer, &progress, handler));
+    let service = service_fn(|request| answer(request, &origin, &progress, handler));
     let mut http = http1::Builder::new();
     http.half_close(true).pipeline_flush(false);
     http.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER);
     let mut connection = pin!(http.serve_connection(io, service));
-    let mut watchdog = pin!(Watchdog::new(&progress, timeouts));
+    let mut watchdog = pin!(Watchdog::new(&progress, limits.timeouts));
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    report(&error, peer);
+                    report(&error, &origin);
                 }
                 return;
             }
             () = poll_fn(|cx| watchdog.as_mut().poll_expired(cx)) => {
+                let peer = origin.peer;
                 tracing::debug!(%peer, "connection closed: the client took too long");
                 return;
             }
@@ -74,7 +74,7 @@ pub(super) async fn serve<S, H, F>(
 /// One request's turn.
 async fn answer<H, F>(
     request: Request<Incoming>,
-    peer: SocketAddr,
+    origin: &Arc<Origin>,
     progress: &Progress,
     handler: &H,
 ) -> Result<Answer, Infallible>
@@ -83,7 +83,8 @@ where
     F: Future<Output = Answer>,
 {
     let turn = progress.begin();
-    let mut answer = handler(Arrival { request, peer, defect: turn.defect }).await;
+    let arrival = Arrival { request, origin: Arc::clone(origin), defect: turn.defect };
+    let mut answer = handler(arrival).await;
     if progress.answer(turn) {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -91,7 +92,8 @@ where
 }
 
 /// What hyper has answered by itself is a refusal like any other; that a client went away is not.
-fn report(error: &hyper::Error, peer: SocketAddr) {
+fn report(error: &hyper::Error, origin: &Origin) {
+    let peer = origin.peer;
     if !error.is_parse() {
         tracing::debug!(%peer, %error, "connection ended");
         return;
@@ -101,7 +103,7 @@ fn report(error: &hyper::Error, peer: SocketAddr) {
         reason: Reason::ProtocolError,
         detail: if too_large { "the head is too large" } else { "malformed head" },
         source: None,
-        client: Some(peer.ip().to_canonical()),
+        client: Some(origin.address()),
         method: "",
         path: "",
         user_agent: b"",

@@ -1,4 +1,4 @@
-//! Sockets: accepting, HTTP/1.1 by hyper, limits and timers, drain. Knows nothing of sources and
+//! Sockets: accepting, PROXY headers and TLS, HTTP by hyper, limits and timers, drain. Knows nothing of sources and
 //! events: it hands each request to a handler and sends what that answers.
 //!
 //! Every wait on a client is bounded here but one: from the end of a request's headers to its
@@ -7,18 +7,25 @@
 mod accept;
 mod connection;
 mod framing;
+mod h2;
+mod open;
+pub mod proxy_protocol;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use ipnet::IpNet;
+use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -38,21 +45,97 @@ pub struct Arrival {
     /// Its head, and its body yet to be read. A `100 Continue` that the client waits for is sent
     /// when the body is first polled.
     pub request: Request<Incoming>,
-    /// The other end of the connection.
-    pub peer: SocketAddr,
+    /// Where its connection comes from.
+    pub origin: Arc<Origin>,
     /// What is ambiguous about its framing. Such a request must be refused; the connection is
     /// closed after it whatever the answer.
     pub defect: Option<Defect>,
 }
 
+/// Where a connection comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// The other end of the TCP connection.
+    pub peer: SocketAddr,
+    /// Whom a PROXY header names in its place.
+    pub proxied: Option<SocketAddr>,
+    /// What was agreed on in the TLS handshake; `None` on a plain listener.
+    pub tls: Option<TlsSession>,
+}
+
+impl Origin {
+    /// A plain connection from this peer.
+    pub fn plain(peer: SocketAddr) -> Self {
+        Self { peer, proxied: None, tls: None }
+    }
+
+    /// From nowhere in particular: for requests that are verified without a connection.
+    pub fn nowhere() -> Arc<Self> {
+        Arc::new(Self::plain((std::net::Ipv4Addr::UNSPECIFIED, 0).into()))
+    }
+
+    /// The address that the connection speaks for: what the PROXY header says, else the peer's.
+    /// IPv4-mapped addresses as IPv4.
+    pub fn address(&self) -> IpAddr {
+        self.proxied.unwrap_or(self.peer).ip().to_canonical()
+    }
+}
+
+/// What was agreed on in a TLS handshake.
+#[derive(Clone, Debug)]
+pub struct TlsSession {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The name that the client asked for (SNI).
+    pub server_name: Option<String>,
+    /// Whether HTTP/2 was chosen (ALPN).
+    pub http2: bool,
+    /// The client's certificates, its own first; its key's possession is proved, but nothing is
+    /// said about who issued them.
+    pub client_certificates: Vec<CertificateDer<'static>>,
+}
+
 /// What a handler answers: always short, always of known length.
 pub type Answer = Response<Full<Bytes>>;
+
+/// What a listener does that may change while it runs. A connection keeps to the settings that
+/// it began with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What it allows.
+    pub limits: Limits,
+    /// The TLS side. Whether there is one does not change.
+    pub tls: Option<Arc<tls::Acceptor>>,
+    /// Peers that speak for others. They are not counted as clients.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether each connection begins with a PROXY header, from one of the trusted.
+    pub proxy_protocol: bool,
+}
+
+impl Settings {
+    /// A plain listener with these limits.
+    pub fn plain(limits: Limits) -> Self {
+        Self { limits, tls: None, trusted_proxies: Vec::new(), proxy_protocol: false }
+    }
+}
 
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at once; further ones are closed at once.
     pub max_connections: usize,
+    /// Connections at once from one client address.
+    pub max_connections_per_client: usize,
+    /// Requests on one connection.
+    pub max_requests: u64,
+    /// Fields in a header section.
+    pub max_headers: usize,
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Bytes of a request target.
+    pub max_target: usize,
+    /// Requests at once on an HTTP/2 connection.
+    pub max_streams: u32,
     /// How long a client may take.
     pub timeouts: Timeouts,
     /// How long a stop waits for requests that are being answered.
@@ -82,7 +165,7 @@ pub struct Drained {
 /// cut off.
 pub async fn run<H, F>(
     listener: TcpListener,
-    limits: Limits,
+    settings: Arc<ArcSwap<Settings>>,
     handler: H,
     shutdown: impl Future<Output = ()>,
 ) -> Drained
@@ -91,7 +174,7 @@ where
     F: Future<Output = Answer> + Send,
 {
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut crowd = Crowd::new(limits, handler);
+    let mut crowd = Crowd::new(settings, handler);
     let mut trouble = Trouble::default();
     loop {
         tokio::select! {
@@ -106,7 +189,7 @@ where
 
 /// The connections of one listener.
 struct Crowd<H> {
-    limits: Limits,
+    settings: Arc<ArcSwap<Settings>>,
     handler: Arc<H>,
     permits: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
@@ -118,12 +201,10 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    fn new(mut limits: Limits, handler: H) -> Self {
-        let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        limits.max_connections = limits.max_connections.min(most);
-        let permits = Arc::new(Semaphore::new(limits.max_connections));
+    fn new(settings: Arc<ArcSwap<Settings>>, handler: H) -> Self {
+        let permits = Arc::new(Semaphore::new(most_connections(&settings)));
         let (stage, _) = watch::channel(Stage::Serving);
-        Self { limits, handler: Arc::new(handler), permits, stage, full: Occasionally::default() }
+        Self { settings, handler: Arc::new(handler), permits, stage, full: Occasionally::default() }
     }
 
     /// Serves the connection in a task of its own, or closes it when there are too many.
@@ -132,7 +213,7 @@ where
             Ok(permit) => self.serve(stream, peer, permit),
             Err(_) => {
                 if let Some(times) = self.full.now(Instant::now()) {
-                    let most = self.limits.max_connections;
+                    let most = most_connections(&self.settings);
                     tracing::warn!(times, most, "connections closed: there are too many");
                 }
             }
@@ -140,21 +221,21 @@ where
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (timeouts, stage) = (self.limits.timeouts, self.stage.subscribe());
+        let (settings, stage) = (self.settings.load_full(), self.stage.subscribe());
         let handler = Arc::clone(&self.handler);
         tokio::spawn(async move {
-            connection::serve(stream, peer, timeouts, stage, &*handler).await;
+            open::serve(stream, peer, &settings, stage, &*handler).await;
             drop(permit);
         });
     }
 
     async fn drain(self) -> Drained {
-        let deadline = Instant::now() + self.limits.drain_timeout;
+        let deadline = Instant::now() + self.settings.load().limits.drain_timeout;
         self.stage.send_replace(Stage::Draining);
         if timeout_at(deadline, self.all_gone()).await.is_ok() {
             return Drained { cut_off: 0 };
         }
-        let cut_off = self.limits.max_connections - self.permits.available_permits();
+        let cut_off = most_connections(&self.settings) - self.permits.available_permits();
         self.stage.send_replace(Stage::Forced);
         let _ = timeout(LAST_CALL, self.all_gone()).await;
         Drained { cut_off }
@@ -162,7 +243,12 @@ where
 
     /// Ready when no connection is left: then all permits are back.
     async fn all_gone(&self) {
-        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
+        let all = u32::try_from(most_connections(&self.settings)).unwrap_or(u32::MAX);
         let _ = self.permits.acquire_many(all).await;
     }
+}
+
+fn most_connections(settings: &ArcSwap<Settings>) -> usize {
+    let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    settings.load().limits.max_connections.min(most)
 }

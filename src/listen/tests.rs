@@ -15,8 +15,18 @@ const NEVER: Duration = Duration::from_secs(3600);
 const BOUND: Duration = Duration::from_secs(20);
 
 fn limits() -> Limits {
-    let timeouts = Timeouts { header: NEVER, idle: NEVER };
-    Limits { max_connections: 8, timeouts, drain_timeout: NEVER }
+    let timeouts = Timeouts { handshake: NEVER, header: NEVER, write: NEVER, idle: NEVER };
+    Limits {
+        max_connections: 8,
+        max_connections_per_client: 8,
+        max_requests: 1000,
+        max_headers: 100,
+        max_header_bytes: 32 << 10,
+        max_target: 8 << 10,
+        max_streams: 100,
+        timeouts,
+        drain_timeout: NEVER,
+    }
 }
 
 /// A running listener.
@@ -37,7 +47,8 @@ where
     let shutdown = async {
         let _ = stopped.await;
     };
-    let ended = tokio::spawn(async move { run(listener, limits, handler, shutdown).await });
+    let settings = Arc::new(ArcSwap::from_pointee(Settings::plain(limits)));
+    let ended = tokio::spawn(async move { run(listener, settings, handler, shutdown).await });
     Running { address, stop, ended }
 }
 
@@ -107,7 +118,8 @@ async fn refuse(_: Arrival) -> Answer {
 }
 
 fn short(header: Duration, idle: Duration) -> Limits {
-    Limits { timeouts: Timeouts { header, idle }, ..limits() }
+    let timeouts = Timeouts { header, idle, write: header, ..limits().timeouts };
+    Limits { timeouts, ..limits() }
 }
 
 #[tokio::test]
@@ -361,7 +373,7 @@ async fn a_client_that_has_said_all_still_gets_its_answer() {
 /// Each line break before a request line started the time for the head anew.
 #[tokio::test]
 async fn line_breaks_do_not_put_off_the_end_of_a_connection() {
-    let timeouts = Timeouts { header: SOON, idle: NEVER };
+    let timeouts = Timeouts { header: SOON, ..limits().timeouts };
     let gateway = start(Limits { timeouts, ..limits() }, echo);
     let mut stream = gateway.connect().await;
     let begun = std::time::Instant::now();

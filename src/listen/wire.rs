@@ -24,8 +24,12 @@ const LINGER_BYTES: usize = 8 << 20;
 /// How long a client may take for each step.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// To the first byte, from there to the end of the headers, and to take the answer.
+    /// From accepting to the end of the PROXY header and the TLS handshake.
+    pub handshake: Duration,
+    /// To the first byte, and from there to the end of the headers.
     pub header: Duration,
+    /// To take what is written.
+    pub write: Duration,
     /// Between an answer and the next request.
     pub idle: Duration,
 }
@@ -96,7 +100,7 @@ impl Progress {
             return Some(since + LINGER);
         }
         if let Some(since) = state.blocked {
-            return Some(since + timeouts.header);
+            return Some(since + timeouts.write);
         }
         if state.taken > state.answered {
             return None;

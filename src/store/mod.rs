@@ -31,6 +31,7 @@ pub use self::open::OpenError;
 pub use self::recover::Report;
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName, UpstreamName};
+use crate::metrics::Metrics;
 
 /// Which upstreams an event goes to: bits by index into `Config::upstreams` (at most 64).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,6 +189,8 @@ pub struct Options {
     pub min_free: u64,
     /// The wall clock.
     pub clock: Clock,
+    /// Where syncs and sizes are counted.
+    pub metrics: Arc<Metrics>,
     /// The configured upstreams, at most 64, in the configuration's order.
     pub upstreams: Vec<UpstreamOptions>,
 }

@@ -10,6 +10,7 @@ use hookward::admit::{self, Received};
 use hookward::audit::Reason;
 use hookward::clock::UnixMillis;
 use hookward::config::{self, Source};
+use hookward::listen::Origin;
 use hookward::provider::sample::{self, Outgoing};
 use hookward::provider::{Preset, sign};
 use http::HeaderMap;
@@ -34,7 +35,7 @@ fn sources() -> Vec<Arc<Source>> {
 
 fn verify(source: &Arc<Source>, headers: HeaderMap, body: Vec<u8>) -> Result<(), Reason> {
     let (source, body) = (source.clone(), Bytes::from(body));
-    let request = Received { source, headers, body, received_at: NOW };
+    let request = Received { source, headers, body, received_at: NOW, origin: Origin::nowhere() };
     admit::verify(request).map(drop).map_err(|refusal| refusal.reason)
 }
 

@@ -12,6 +12,7 @@ use crate::audit::Reason::{self, *};
 use crate::clock::UnixMillis;
 use crate::config::{Algorithm, Auth, Encoding, HmacScheme, SignedPart, Source, TimestampPlace};
 use crate::fuzzing;
+use crate::listen::Origin;
 use crate::secret::Secret;
 
 const NOW: UnixMillis = UnixMillis(1_736_937_000_412);
@@ -38,7 +39,13 @@ fn request(source: &Arc<Source>, headers: &[(&str, &[u8])], body: &[u8]) -> Rece
         map.append(n, value);
     }
     let body = Bytes::copy_from_slice(body);
-    Received { source: Arc::clone(source), headers: map, body, received_at: NOW }
+    Received {
+        source: Arc::clone(source),
+        headers: map,
+        body,
+        received_at: NOW,
+        origin: Origin::nowhere(),
+    }
 }
 
 fn check_at(

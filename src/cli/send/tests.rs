@@ -54,15 +54,7 @@ fn config(listen: SocketAddr, source: Source) -> Config {
     let second = Duration::from_secs(1);
     Config {
         file: "hookward.toml".into(),
-        server: Server {
-            listen,
-            ack_deadline: second,
-            max_body: 1024,
-            max_connections: 1,
-            header_timeout: second,
-            idle_timeout: second,
-            drain_timeout: second,
-        },
+        server: Server { listen, ..Server::defaults() },
         admin: None,
         store: Store { path: "data".into(), retention: second, min_free: 0 },
         log: Log { format: LogFormat::Text, level: tracing::level_filters::LevelFilter::OFF },

@@ -1,25 +1,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{EventPaths, OnConflict, Selector};
+use crate::config::Selector;
 use crate::event::SourceName;
 
 /// A source that only has its authentication.
 pub(crate) fn source(auth: Auth) -> Source {
-    Source {
-        name: SourceName::new("lab").unwrap(),
-        preset: None,
-        path: "/hooks/lab".into(),
-        auth,
-        keys: Vec::new(),
-        allow_ips: None,
-        max_event_age: None,
-        require_event_time: false,
-        event: EventPaths::default(),
-        dedupe: None,
-        on_conflict: OnConflict::Quarantine,
-        events: None,
-    }
+    Source { auth, ..Source::open(SourceName::new("lab").unwrap()) }
 }
 
 fn name(name: &'static str) -> HeaderName {

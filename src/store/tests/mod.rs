@@ -23,6 +23,7 @@ fn options(dir: &Path) -> Options {
         retention: Duration::from_secs(30 * 86_400),
         min_free: 1000,
         clock: Clock::manual(START),
+        metrics: Arc::new(Metrics::new()),
         upstreams: vec![upstream("app", true)],
     }
 }

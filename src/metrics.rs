@@ -1,0 +1,12 @@
+//! What the gateway counts and measures, for Prometheus.
+
+/// All metrics of one gateway.
+#[derive(Debug, Default)]
+pub struct Metrics(());
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
