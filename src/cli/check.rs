@@ -32,8 +32,8 @@ pub fn run(file: &Path) -> ExitCode {
 /// # Errors
 /// The process's exit code, when the file is invalid.
 pub fn load(file: &Path) -> Result<(Config, Vec<Problem>), ExitCode> {
-    config::load(file, &config::process_env).map_err(|problems| {
-        let _ = refuse(&problems, &mut io::stderr().lock());
+    config::load(file, &config::process_env).map_err(|invalid| {
+        let _ = refuse(&invalid.problems, &mut io::stderr().lock());
         ExitCode::from(INVALID_CONFIGURATION)
     })
 }
@@ -49,8 +49,8 @@ fn check(
             writeln!(out, "{}", Summary { config: &config, warnings: &warnings })?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(problems) => {
-            refuse(&problems, err)?;
+        Err(invalid) => {
+            refuse(&invalid.problems, err)?;
             Ok(ExitCode::from(INVALID_CONFIGURATION))
         }
     }
@@ -72,7 +72,8 @@ struct Summary<'c> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { file, server, admin, store, log: _, sources, upstreams, routes } = self.config;
+        let Config { file, files: _, server, admin, store, log: _, sources, upstreams, routes } =
+            self.config;
         writeln!(f, "{} is valid. With it would run:\n", file.display())?;
         writeln!(
             f,

@@ -21,6 +21,9 @@ use crate::secret::Secret;
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
+    /// All files that it was made from, each once: `file` first, then secrets and certificates.
+    /// When one of them changes, the configuration may.
+    pub files: Vec<PathBuf>,
     /// `[server]`
     pub server: Server,
     /// `[admin]`; absent when the table is: then there is no admin listener.
@@ -254,7 +257,7 @@ pub enum Place {
 }
 
 /// How a request proves who sent it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// A shared key, verbatim in a header.
     ApiKey {
@@ -276,7 +279,7 @@ pub enum Auth {
 }
 
 /// An HMAC scheme, spelled out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HmacScheme {
     /// The header with the signature.
     pub header: HeaderName,

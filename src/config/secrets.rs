@@ -176,9 +176,7 @@ pub(super) fn resolve(
     purpose: Use,
     cx: &mut Context<'_>,
 ) -> Option<Resolved> {
-    match fetch(&reference.value, cx.secrets)
-        .and_then(|(given, from)| prepare(given, from, purpose))
-    {
+    match fetch(&reference.value, cx).and_then(|(given, from)| prepare(given, from, purpose)) {
         Ok((resolved, warning)) => {
             if let Some(warning) = warning {
                 cx.problem(&reference.spot, warning);
@@ -223,17 +221,14 @@ fn decode(text: &[u8]) -> Option<Secret> {
     BASE64.decode(text).ok().filter(|bytes| !bytes.is_empty()).map(Secret::new)
 }
 
-fn fetch(
-    reference: &Reference,
-    secrets: &dyn SecretReader,
-) -> Result<(Secret, String), SecretProblem> {
+fn fetch(reference: &Reference, cx: &mut Context<'_>) -> Result<(Secret, String), SecretProblem> {
     let (bytes, from) = match reference {
         Reference::Variable(name) => {
-            let value = secrets.variable(name).ok_or_else(|| SecretProblem::Unset(name.clone()))?;
+            let value = cx.variable(name).ok_or_else(|| SecretProblem::Unset(name.clone()))?;
             (Secret::new(value.into_vec()), format!("the environment variable {name}"))
         }
         Reference::File { path, allow_readable } => {
-            let file = secrets.file(path).map_err(|error| SecretProblem::Unreadable {
+            let file = cx.secret_file(path).map_err(|error| SecretProblem::Unreadable {
                 path: path.clone(),
                 error: error.kind(),
             })?;

@@ -211,7 +211,7 @@ fn read_ca(node: &Node<'_>, url: Option<&Uri>, cx: &mut Context<'_>) -> Option<P
     if url.is_some_and(|url| url.scheme_str() != Some("https")) {
         cx.problem(node.spot(), Contradiction::CaWithoutTls);
     }
-    match cx.secrets.certificates(&path) {
+    match cx.certificates(&path) {
         Err(error) => {
             let found = format!("{}, which cannot be read ({})", path.display(), error.kind());
             let accepted = CA.into();

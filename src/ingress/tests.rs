@@ -12,6 +12,7 @@ use crate::event::{SourceName, UpstreamName};
 pub(super) fn config(sources: &[&str], n: usize, routes: Vec<Route>) -> Config {
     Config {
         file: PathBuf::new(),
+        files: Vec::new(),
         server: Server::defaults(),
         admin: None,
         store: crate::config::Store {

@@ -1,5 +1,6 @@
 //! The configuration as a whole. Here: what the tests share, and what a valid file becomes.
 
+mod changes;
 mod documents;
 mod mistakes;
 mod presets;
@@ -84,7 +85,7 @@ fn good() -> String {
 fn errors(text: &str) -> Vec<String> {
     let problems = match check(text) {
         Ok(_) => return Vec::new(),
-        Err(problems) => problems,
+        Err(invalid) => invalid.problems,
     };
     let errors = problems.iter().filter(|p| p.severity() == Severity::Error);
     errors.map(|p| p.to_string().replace(&format!("{FILE}:"), "")).collect()
@@ -180,13 +181,13 @@ fn a_file_is_loaded_with_its_secrets_beside_it() {
     assert_eq!(config.store.path, dir.path().join("data"));
 
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o604)).unwrap();
-    let problems = load(&file, &|_| None).unwrap_err();
+    let problems = load(&file, &|_| None).unwrap_err().problems;
     let kinds: Vec<_> =
         problems.iter().map(|p| &p.kind).filter(|k| matches!(k, ProblemKind::Secret(_))).collect();
     assert_eq!(kinds.len(), 2, "{problems:?}");
 
-    let missing = load(&dir.path().join("nope.toml"), &env).unwrap_err();
+    let missing = load(&dir.path().join("nope.toml"), &env).unwrap_err().problems;
     assert!(missing[0].to_string().ends_with("nope.toml: error: cannot be read: entity not found"));
     std::fs::write(&file, b"\xff").unwrap();
-    assert_eq!(load(&file, &env).unwrap_err()[0].kind, ProblemKind::NotUtf8);
+    assert_eq!(load(&file, &env).unwrap_err().problems[0].kind, ProblemKind::NotUtf8);
 }
