@@ -7,6 +7,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::pem::PemError;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -137,14 +139,24 @@ pub enum ProblemKind {
         /// What the other time is.
         whose: String,
     },
-    /// A time that must not be longer than another.
+    /// A quantity that must not exceed another.
     #[error("found {found}; accepted: at most {bound}, {whose}")]
     Longer {
-        /// The time found.
+        /// The quantity found.
         found: String,
-        /// The other time.
+        /// The other one.
         bound: String,
-        /// What the other time is.
+        /// What the other one is.
+        whose: String,
+    },
+    /// A quantity that must not fall short of another.
+    #[error("found {found}; accepted: at least {bound}, {whose}")]
+    Less {
+        /// The quantity found.
+        found: String,
+        /// The other one.
+        bound: String,
+        /// What the other one is.
         whose: String,
     },
     /// Keys that do not go together.
@@ -153,6 +165,16 @@ pub enum ProblemKind {
     /// A key of the schema whose feature comes in a later release.
     #[error("not available in this version{}", instead(*.0))]
     NotAvailable(Option<&'static str>),
+    /// A file of certificates, or of a key, that does not serve.
+    #[error("{}: {error}; accepted: {accepted}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: PemError,
+        /// What it should be.
+        accepted: &'static str,
+    },
     /// A secret that is not given as it should be.
     #[error("{0}")]
     Secret(SecretProblem),
@@ -205,6 +227,29 @@ pub enum Contradiction {
     /// `ca` for an upstream that is not `https`.
     #[error("found with an http url, which needs no certificates; accepted: with an https url")]
     CaWithoutTls,
+    /// `proxy_protocol` without `trusted_proxies`.
+    #[error(
+        "found true without `trusted_proxies`, so every connection would be refused; accepted: with the proxies' networks there"
+    )]
+    ProxyProtocolWithoutProxies,
+    /// Both files and ACME.
+    #[error("found both files and `acme`; accepted: one of them")]
+    TwoCertificates,
+    /// `client_ca` on a plain listener.
+    #[error(
+        "found without `server.tls`, so no caller can show a certificate and every request would be refused; accepted: with it"
+    )]
+    ClientCaWithoutTls,
+    /// `client_ca` where only an HTTP proxy is ever on the other end of TLS.
+    #[error(
+        "found where only proxies on this machine connect, which end the callers' TLS, so that no caller's certificate gets here; accepted: with server.proxy_protocol = true and proxies that pass TLS on"
+    )]
+    ClientCaBehindProxies,
+    /// A credential that would identify events.
+    #[error(
+        "found the header that holds the source's credential; accepted: any other place, since a credential says nothing about the event and must not be stored"
+    )]
+    CredentialAsEvent,
     /// A secret given twice over.
     #[error("found both `env` and `file`; accepted: one of them")]
     TwoSecretPlaces,
@@ -292,12 +337,61 @@ pub enum Warning {
     Unencrypted,
     /// Only loopback reaches the listener, and the allowlist has no loopback address.
     #[error(
-        "only this machine reaches server.listen, so every caller comes from the TLS terminator's address, and the allowlist does not hold it: all requests will be refused. Allow the provider's addresses at the terminator, and the terminator's own (such as 127.0.0.1/32) in allow_ips"
+        "only this machine reaches server.listen, so every caller comes from the TLS terminator's address, and the allowlist does not hold it: all requests will be refused. Name the terminator (such as 127.0.0.1/32) in server.trusted_proxies, if it says in X-Forwarded-For who is calling; or allow the provider's addresses at the terminator, and the terminator's own in allow_ips"
     )]
     AllowsNobody,
-    /// A key that does nothing yet.
-    #[error("without effect: the public listener has no TLS in this version")]
+    /// `handshake_timeout` where there is no handshake.
+    #[error("without effect: there is neither server.tls nor server.proxy_protocol")]
     NoHandshake,
+    /// A plain listener that more than this machine can reach.
+    #[error(
+        "plain HTTP for more than this machine: whoever is on the way can read and change events and credentials. Set server.tls, or listen on 127.0.0.1 behind a TLS terminator, or name the terminator in server.trusted_proxies"
+    )]
+    PlainInPublic,
+    /// `trusted_proxies` with all addresses in it.
+    #[error(
+        "everyone is trusted to say who is calling, so allow_ips and rate limits keep nobody out"
+    )]
+    TrustsEveryone,
+    /// A certificate that has ended.
+    #[error("{} ended on {on}: clients refuse it", path.display())]
+    Expired {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The day.
+        on: String,
+    },
+    /// A certificate that will end soon.
+    #[error("{} ends on {on}, in {days} days", path.display())]
+    Expires {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The day.
+        on: String,
+        /// Whole days until then.
+        days: u64,
+    },
+    /// A certificate that does not hold yet.
+    #[error("{} holds from {on} on: until then clients refuse it", path.display())]
+    NotYetValid {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The day.
+        on: String,
+    },
+    /// A secret that was probably copied with a line break.
+    #[error(
+        "{from} ends in whitespace, which is taken as a part of the secret: probably it should not be there"
+    )]
+    SpaceAtTheEnd {
+        /// The variable or file.
+        from: String,
+    },
+    /// Two sources with one key.
+    #[error(
+        "the same secret as {0}: whoever may send to one of the two sources can forge events of the other"
+    )]
+    SharedKey(String),
     /// No route leads to an upstream.
     #[error("no route leads here: it gets no events")]
     NoRouteTo,
