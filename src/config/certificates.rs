@@ -34,12 +34,7 @@ impl Authorities {
     /// # Errors
     /// What is wrong with the file: a certificate that cannot be used is an error, not a gap.
     pub fn new(file: PathBuf, pem: &[u8]) -> Result<Self, PemError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in pem::certificates(pem, pem::MAX_ROOTS)? {
-            let number = roots.len() + 1;
-            roots.add(certificate).map_err(|_| PemError::BadCertificate(number))?;
-        }
-        Ok(Self { file, roots: Arc::new(roots) })
+        Ok(Self { file, roots: Arc::new(pem::roots(pem)?) })
     }
 }
 
