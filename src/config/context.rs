@@ -1,10 +1,13 @@
 //! What every reader of the configuration carries along: the text, the problems so far, and the
 //! way out to the secrets.
 
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Position, Problem, ProblemKind};
-use super::secrets::SecretReader;
+use super::secrets::{SecretFile, SecretReader};
+use crate::clock::UnixMillis;
 
 /// A key's dotted path and where in the text it (or its value) begins.
 #[derive(Clone, Debug)]
@@ -39,8 +42,9 @@ pub(super) struct Context<'t> {
     /// Byte offsets at which lines begin.
     lines: Vec<usize>,
     problems: Vec<Problem>,
-    /// Where secrets are read.
-    pub(super) secrets: &'t dyn SecretReader,
+    /// All files asked for so far, the configuration's own first.
+    files: Vec<PathBuf>,
+    secrets: &'t dyn SecretReader,
 }
 
 impl<'t> Context<'t> {
@@ -48,7 +52,7 @@ impl<'t> Context<'t> {
     pub(super) fn new(file: &'t Path, text: &'t str, secrets: &'t dyn SecretReader) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
-        Self { file, text, lines, problems: Vec::new(), secrets }
+        Self { file, text, lines, problems: Vec::new(), files: vec![file.into()], secrets }
     }
 
     /// Notes a problem.
@@ -68,12 +72,41 @@ impl<'t> Context<'t> {
         self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// All problems, in the order of the file.
+    /// The environment variable of this name.
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+        self.secrets.variable(name)
+    }
+
+    /// Reads a secret's file.
+    pub(super) fn secret_file(&mut self, path: &Path) -> io::Result<SecretFile> {
+        self.note(path);
+        self.secrets.file(path)
+    }
+
+    /// Reads a PEM file.
+    pub(super) fn pem(&mut self, path: &Path) -> io::Result<SecretFile> {
+        self.note(path);
+        self.secrets.pem(path)
+    }
+
+    /// The time at which the configuration is checked.
+    pub(super) fn now(&self) -> UnixMillis {
+        self.secrets.now()
+    }
+
+    /// Remembers a file, even one that is not there yet: what it says when it comes matters.
+    fn note(&mut self, path: &Path) {
+        if !self.files.iter().any(|known| known == path) {
+            self.files.push(path.into());
+        }
+    }
+
+    /// All problems, in the order of the file; and the files that they, or the settings, come from.
     ///
     /// A file that is not TOML yields a tree with holes. What such a hole would cause is left
     /// out: on the lines of the syntax errors everything else (further ones too), on other lines
     /// what only a whole file has.
-    pub(super) fn finish(self) -> Vec<Problem> {
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<PathBuf>) {
         let mut problems = self.problems;
         problems.sort_by(|a, b| (a.position, &a.key).cmp(&(b.position, &b.key)));
         let broken: Vec<usize> = problems
@@ -92,7 +125,7 @@ impl<'t> Context<'t> {
             };
             problems.dedup_by(|b, a| line(a).is_some() && line(a) == line(b));
         }
-        problems
+        (problems, self.files)
     }
 
     fn position(&self, at: usize) -> Position {
@@ -110,6 +143,7 @@ fn needs_a_whole_file(kind: &ProblemKind) -> bool {
         | ProblemKind::NotLonger { .. }
         | ProblemKind::NotShorter { .. }
         | ProblemKind::Longer { .. }
+        | ProblemKind::Less { .. }
         | ProblemKind::Contradiction(_)
         | ProblemKind::Warning(_) => true,
         ProblemKind::Unreadable(_)
@@ -119,6 +153,7 @@ fn needs_a_whole_file(kind: &ProblemKind) -> bool {
         | ProblemKind::UnknownKey { .. }
         | ProblemKind::NotAccepted { .. }
         | ProblemKind::NotAvailable(_)
+        | ProblemKind::Pem { .. }
         | ProblemKind::Secret(_) => false,
     }
 }

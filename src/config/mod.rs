@@ -1,12 +1,12 @@
 //! Configuration: raw TOML -> checked, immutable [`Config`]; every problem at once, each with its
-//! place. Imports only `event`, `clock`, `secret` and the presets' data.
+//! place. Imports only `event`, `clock`, `secret`, `pem` and the presets' data.
 //!
 //! The TOML is walked by hand (`tree`), one file for each family of settings. What is absent gets
 //! its default from [`defaults`]; what is invalid is noted and stands in for itself as its
 //! default, so that reading goes on; and only a file without errors becomes a [`Config`].
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::de::DeTable;
@@ -14,10 +14,14 @@ use toml::de::DeTable;
 mod address;
 mod admin;
 mod auth;
+pub mod certificates;
+mod changes;
 mod context;
+mod credential;
 pub mod defaults;
 mod log;
 pub mod problem;
+mod rate;
 mod resolved;
 mod route;
 mod rules;
@@ -26,6 +30,7 @@ mod selector;
 mod server;
 mod source;
 mod store;
+mod tls;
 mod tree;
 pub mod units;
 mod upstream;
@@ -33,6 +38,8 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{Authorities, Identity};
+pub use changes::{changes, fixed};
 pub use problem::{Position, Problem, ProblemKind, Severity};
 pub use resolved::*;
 pub use secrets::{Machine, Placeholders, SecretReader};
@@ -43,16 +50,27 @@ use tree::Table;
 
 const KEYS: &[&str] = &["server", "admin", "store", "log", "source", "upstream", "route"];
 
-/// A configuration with its warnings; or errors and warnings, in the order of the file.
-pub type Checked = Result<(Config, Vec<Problem>), Vec<Problem>>;
+/// A configuration with its warnings; or why there is none.
+pub type Checked = Result<(Config, Vec<Problem>), Invalid>;
+
+/// What a file that is no valid configuration leaves.
+#[derive(Clone, Debug)]
+pub struct Invalid {
+    /// Errors, at least one, and warnings, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// What was read, or would have been if it were there: as [`Config::files`].
+    pub files: Vec<PathBuf>,
+}
 
 /// Reads and checks the file, with secrets out of the environment `env` and the file system.
 ///
 /// # Errors
 /// All problems of the file, at least one of them an error.
 pub fn load(file: &Path, env: &dyn Fn(&str) -> Option<OsString>) -> Checked {
-    let whole_file =
-        |kind| Err(vec![Problem { file: file.into(), position: None, key: String::new(), kind }]);
+    let whole_file = |kind| {
+        let problem = Problem { file: file.into(), position: None, key: String::new(), kind };
+        Err(Invalid { problems: vec![problem], files: vec![file.into()] })
+    };
     let bytes = match std::fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) => return whole_file(ProblemKind::Unreadable(error.kind())),
@@ -76,7 +94,8 @@ pub fn check_text(file: &Path, text: &str, secrets: &impl SecretReader) -> Check
     let mut cx = Context::new(file, text, secrets);
     if let Some(kind) = unfit(text) {
         cx.problem(&Spot { key: String::new(), at: 0 }, kind);
-        return Err(cx.finish());
+        let (problems, files) = cx.finish();
+        return Err(Invalid { problems, files });
     }
     let (tree, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -85,12 +104,12 @@ pub fn check_text(file: &Path, text: &str, secrets: &impl SecretReader) -> Check
         cx.problem(&Spot { key: String::new(), at }, ProblemKind::Syntax(message));
     }
     let config = read(file, tree.get_ref(), &mut cx);
-    let problems = cx.finish();
+    let (problems, files) = cx.finish();
     match config {
         Some(config) if problems.iter().all(|p| p.severity() == Severity::Warning) => {
-            Ok((config, problems))
+            Ok((Config { files, ..config }, problems))
         }
-        _ => Err(problems),
+        _ => Err(Invalid { problems, files }),
     }
 }
 
@@ -126,9 +145,10 @@ fn dots_in_keys(line: &str, skip_strings: bool) -> usize {
 fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config> {
     let root = Table::root(tree, KEYS, None, cx);
     let empty = DeTable::new();
-    let server = server::read(&section(&root, "server", server::KEYS, &empty, cx), cx);
-    let admin = root.get("admin").and_then(|node| admin::read(&node, cx));
     let store = store::read(&section(&root, "store", store::KEYS, &empty, cx), cx);
+    let server = section(&root, "server", server::KEYS, &empty, cx);
+    let server = server::read(&server, &store.store.path, cx);
+    let admin = root.get("admin").and_then(|node| admin::read(&node, cx));
     let log = log::read(&section(&root, "log", log::KEYS, &empty, cx), cx);
     let sources = named(&root, "source", MAX_SOURCES, source::read, cx);
     let upstreams = named(&root, "upstream", MAX_UPSTREAMS, upstream::read, cx);
@@ -139,6 +159,7 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
     rules::check(&server, admin.as_ref(), &store.retention, &sources, &upstreams, cx);
     Some(Config {
         file: file.into(),
+        files: Vec::new(),
         server: server.server,
         admin: admin.map(|admin| admin.admin),
         store: store.store,

@@ -3,7 +3,6 @@
 mod stand_in;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use self::stand_in::{App, Endless, answer, raw, read_request, tls_app};
 use super::*;
 use crate::clock::UnixMillis;
-use crate::config::{Ordering, Retry};
+use crate::config::{Authorities, Ordering, Retry};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName};
 use crate::secret::Secret;
 use crate::store::{Attempt, AttemptResult, StoredEvent, Verdict};
@@ -55,7 +54,7 @@ fn upstream(url: &str) -> Upstream {
         url: url.parse().unwrap(),
         headers: BTreeMap::new(),
         signing_key: None,
-        ca_file: None,
+        ca: None,
         timeout: Duration::from_secs(10),
         concurrency: 4,
         ordering: Ordering::None,
@@ -226,9 +225,8 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_the_timeout()
     for url in
         [format!("http://{silent}/"), format!("http://{trickling}/"), format!("https://{silent}/")]
     {
-        let (_dir, file) = ca_file(&tls_app().1);
         let mut upstream = upstream(&url);
-        upstream.ca_file = Some(file);
+        upstream.ca = Some(authorities(&tls_app().1));
         upstream.timeout = Duration::from_millis(200);
         let attempt = once(&forwarder(upstream), 1).await;
         assert_eq!(attempt.result, AttemptResult::TimedOut, "{url}");
@@ -335,11 +333,8 @@ async fn an_answer_whose_body_stalls_is_settled_by_its_head() {
     }
 }
 
-fn ca_file(pem: &str) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("ca.pem");
-    std::fs::write(&file, pem).unwrap();
-    (dir, file)
+fn authorities(pem: &str) -> Authorities {
+    Authorities::new("ca.pem".into(), pem.as_bytes()).unwrap()
 }
 
 #[tokio::test]
@@ -349,27 +344,19 @@ async fn https_trusts_the_configured_ca_and_no_other() {
     for (ca, expected) in
         [(own_ca, AttemptResult::Answered(200)), (other_ca, AttemptResult::ConnectFailed)]
     {
-        let (_dir, file) = ca_file(&ca);
         let mut upstream = upstream(&format!("https://{addr}/hooks"));
-        upstream.ca_file = Some(file);
+        upstream.ca = Some(authorities(&ca));
         assert_eq!(once(&forwarder(upstream), 1).await.result, expected);
     }
 }
 
 #[test]
 fn what_cannot_be_delivered_to_does_not_start() {
-    let (_dir, empty) = ca_file("");
-    let (_dir2, garbage) =
-        ca_file("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let with_ca = |file: PathBuf| Upstream { ca_file: Some(file), ..upstream("https://app/") };
     let with_header = |name, value| Upstream {
         headers: BTreeMap::from([header(name, value)]),
         ..upstream("http://app/")
     };
     for (upstream, message) in [
-        (with_ca(empty), "upstream.app: the CA file holds no certificate"),
-        (with_ca(garbage), "upstream.app: the CA file holds a certificate that cannot be used"),
-        (with_ca("/nowhere/ca.pem".into()), "upstream.app: cannot read the CA file"),
         (with_header("webhook-id", "x"), "upstream.app: header webhook-id is set by hookward"),
         (with_header("content-length", "1"), "upstream.app: header content-length is set"),
         (with_header("x-key", "hunter2\n"), "upstream.app: the value of header x-key has"),

@@ -13,7 +13,7 @@ pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let file = std::path::Path::new("hookward.toml");
     let checked = crate::config::check_text(file, text, &crate::config::Placeholders);
-    if let Err(problems) = checked {
-        assert!(!problems.is_empty(), "refused without a reason");
+    if let Err(invalid) = checked {
+        assert!(!invalid.problems.is_empty(), "refused without a reason");
     }
 }

@@ -12,6 +12,7 @@ use crate::event::{SourceName, UpstreamName};
 pub(super) fn config(sources: &[&str], n: usize, routes: Vec<Route>) -> Config {
     Config {
         file: PathBuf::new(),
+        files: Vec::new(),
         server: Server::defaults(),
         admin: None,
         store: crate::config::Store {
@@ -36,7 +37,7 @@ fn upstream(n: usize) -> Upstream {
         url: http::Uri::from_static("http://127.0.0.1:1/"),
         headers: Default::default(),
         signing_key: None,
-        ca_file: None,
+        ca: None,
         timeout: Duration::from_secs(10),
         concurrency: 1,
         ordering: Ordering::None,

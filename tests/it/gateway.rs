@@ -67,8 +67,8 @@ impl Setup {
         let text = self.text();
         match config::check_text(&dir.join("hookward.toml"), &text, &Machine { env: &env }) {
             Ok((config, _)) => config,
-            Err(problems) => {
-                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            Err(invalid) => {
+                let problems: Vec<_> = invalid.problems.iter().map(ToString::to_string).collect();
                 panic!("{}\n{text}", problems.join("\n"))
             }
         }

@@ -29,7 +29,7 @@ fn sources() -> Vec<Arc<Source>> {
     let secrets = config::Machine { env: &env };
     match config::check_text(Path::new("hookward.toml"), &text, &secrets) {
         Ok((config, _)) => config.sources,
-        Err(problems) => panic!("{problems:?}"),
+        Err(invalid) => panic!("{invalid:?}"),
     }
 }
 

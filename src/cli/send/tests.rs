@@ -54,6 +54,7 @@ fn config(listen: SocketAddr, source: Source) -> Config {
     let second = Duration::from_secs(1);
     Config {
         file: "hookward.toml".into(),
+        files: Vec::new(),
         server: Server { listen, ..Server::defaults() },
         admin: None,
         store: Store { path: "data".into(), retention: second, min_free: 0 },
