@@ -116,7 +116,7 @@ mod tests {
         let level = tracing::level_filters::LevelFilter::INFO;
         let config = Log { format: LogFormat::Json, level };
         let flush = (logging == "json").then(|| log::init(config).unwrap());
-        let raise = || -> () { Err(CANARY).unwrap() };
+        let raise = || panic!("{CANARY}");
         let ended = thread::Builder::new().name("a-thread".to_owned()).spawn(raise).unwrap().join();
         assert!(ended.is_err());
         assert_eq!(count(), 1);
