@@ -67,14 +67,16 @@ impl Admin {
             only_get(request.method())?;
             return Ok(answer);
         }
-        // Who has no token is not told either what there is.
-        self.access.check(request.headers(), arrival.origin.address())?;
-        match path {
-            "/metrics" => {
+        let admitted = self.access.check(request.headers(), arrival.origin.address());
+        match (path, admitted) {
+            // Who does not show the token is not told either what there is.
+            (_, Err(Problem::Unauthenticated)) => Err(Problem::Unauthenticated),
+            ("/metrics", admitted) => {
+                admitted?;
                 only_get(request.method())?;
                 metrics::answer(Arc::clone(&self.metrics), Arc::clone(&self.store)).await
             }
-            _ => Err(Problem::NotFound),
+            (_, _) => Err(Problem::NotFound),
         }
     }
 }

@@ -281,6 +281,7 @@ async fn without_a_token_nothing_but_health_is_served() {
         assert_eq!(answer.status, 403, "{answer:?}");
         assert!(answer.body.contains("admin.token"), "{answer:?}");
     }
+    assert_eq!(get("/nothing").send(at).await.status, 404);
 }
 
 #[tokio::test]
