@@ -9,15 +9,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
-use crate::admin::{self, Health};
+use crate::admin::{self, Admin};
 use crate::clock::Clock;
 use crate::config::{Config, Ordering, Server};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
-use crate::ingress::Ingress;
+use crate::ingress::{self, Ingress};
 use crate::listen::{self, Limits, Settings, Timeouts};
-use crate::metrics::Metrics;
+use crate::metrics::{ListenerMetrics, Metrics};
 use crate::store::{self, OpenError, Store, UpstreamOptions};
 
 /// Why the gateway did not start.
@@ -37,9 +37,9 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
-    /// A part of the start was cut off.
-    #[error("starting was interrupted: {0}")]
-    Interrupted(#[from] JoinError),
+    /// Opening the store has panicked; the log says where.
+    #[error("opening the store has panicked")]
+    Panicked,
 }
 
 /// Why a running gateway must end: a part of it has died.
@@ -58,7 +58,7 @@ pub enum GatewayFailed {
 pub struct Gateway {
     store: Arc<Store>,
     delivery: Delivery,
-    health: Arc<Health>,
+    operators: Arc<Admin>,
     public: Listening,
     admin: Option<Listening>,
     stop_public: watch::Sender<bool>,
@@ -96,7 +96,8 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let options = store_options(&config, clock.clone(), Arc::clone(&metrics));
         let opening = tokio::task::spawn_blocking(move || Store::open(options));
-        let store = Arc::new(opening.await??);
+        // What a panic says stays untold; the hook has told where it was.
+        let store = Arc::new(opening.await.map_err(|_| GatewayError::Panicked)??);
         let upstreams = &config.upstreams;
         let never = std::future::pending();
         let started = Delivery::start(
@@ -113,15 +114,26 @@ impl Gateway {
                 return Err(error.into());
             }
         };
-        let health = Arc::new(Health::new(Arc::clone(&store)));
+        let operators = Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics));
+        let operators = Arc::new(operators);
+        let counts = metrics.listener(ingress::status_of);
         let ingress = Arc::new(Ingress::new(&config, Arc::clone(&store), clock, metrics));
         let (stop_public, stopped) = watch::channel(false);
-        let public = listen_publicly(listener, &config.server, ingress, stopped);
+        let public = listen_publicly(listener, &config.server, ingress, counts, stopped);
         let (stop_admin, stopped) = watch::channel(false);
         let admin = admin_listener
-            .map(|l| listen_for_admins(l, &config.server, Arc::clone(&health), stopped));
+            .map(|l| listen_for_admins(l, &config.server, Arc::clone(&operators), stopped));
         let drain_timeout = config.server.drain_timeout;
-        Ok(Self { store, delivery, health, public, admin, stop_public, stop_admin, drain_timeout })
+        Ok(Self {
+            store,
+            delivery,
+            operators,
+            public,
+            admin,
+            stop_public,
+            stop_admin,
+            drain_timeout,
+        })
     }
 
     /// Where the providers call.
@@ -153,7 +165,7 @@ impl Gateway {
     /// and everything is on stable storage; what takes longer than `drain_timeout` is cut off.
     /// Health is answered to the end. Whether everything that was accepted is safe.
     pub async fn shutdown(mut self) -> bool {
-        self.health.drain();
+        self.operators.drain();
         let deadline = tokio::time::Instant::now() + self.drain_timeout;
         self.stop_public.send_replace(true);
         self.public.ended().await;
@@ -212,6 +224,7 @@ fn listen_publicly(
     (listener, address): (TcpListener, SocketAddr),
     server: &Server,
     ingress: Arc<Ingress>,
+    counts: ListenerMetrics,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
     let settings = Settings {
@@ -226,7 +239,7 @@ fn listen_publicly(
         async move { ingress.answer(arrival).await }
     };
     let task = tokio::spawn(async move {
-        let drained = listen::run(listener, settings, handler, told(stopped)).await;
+        let drained = listen::run_counted(listener, settings, handler, counts, told(stopped)).await;
         if drained.cut_off > 0 {
             let connections = drained.cut_off;
             tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
@@ -238,14 +251,14 @@ fn listen_publicly(
 fn listen_for_admins(
     (listener, address): (TcpListener, SocketAddr),
     server: &Server,
-    health: Arc<Health>,
+    operators: Arc<Admin>,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
     let settings = Settings::plain(limits(server, admin::MAX_CONNECTIONS));
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let handler = move |arrival| {
-        let health = Arc::clone(&health);
-        async move { health.answer(arrival).await }
+        let operators = Arc::clone(&operators);
+        async move { operators.answer(arrival).await }
     };
     let task = tokio::spawn(async move {
         listen::run(listener, settings, handler, told(stopped)).await;

@@ -22,6 +22,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod pem;
+pub mod panics;
 pub mod provider;
 pub mod secret;
 pub mod store;

@@ -66,14 +66,14 @@ const DRAIN_TIME: Duration = Duration::from_millis(250);
 /// Everything attempts at one upstream have in common, set up once.
 #[derive(Debug)]
 pub struct Forwarder {
-    upstream: Arc<Upstream>,
+    pub(super) upstream: Arc<Upstream>,
     client: Client,
     signer: Option<Signer>,
     /// The request's headers, with empty values for those in [`PER_ATTEMPT`]: a copy of it has
     /// room for all of them.
     headers: HeaderMap,
-    clock: Clock,
-    seed: u64,
+    pub(super) clock: Clock,
+    pub(super) seed: u64,
 }
 
 impl Forwarder {
@@ -147,7 +147,7 @@ pub async fn attempt(forwarder: &Forwarder, event: &StoredEvent, number: u32) ->
 
 /// A source of randomness for this attempt alone: no state that workers would have to share, and
 /// a test that owns the seed owns the outcome.
-fn rng(seed: u64, event: EventId, attempt: u32) -> fastrand::Rng {
+pub(super) fn rng(seed: u64, event: EventId, attempt: u32) -> fastrand::Rng {
     let [.., a, b, c, d, e, f, g, h] = *event.as_bytes();
     let event = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let attempt = u64::from(attempt).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -7,6 +7,7 @@
 
 mod client;
 mod forward;
+mod guard;
 mod normalize;
 mod report;
 mod retry;
@@ -28,8 +29,8 @@ pub use self::normalize::cloudevent;
 use crate::clock::Clock;
 use crate::config::Upstream;
 use crate::event::UpstreamName;
-use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::metrics::{Metrics, UpstreamMetrics};
+use crate::store::{Attempt, Store, Verdict};
 
 /// Why deliveries to an upstream cannot start. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,8 @@ pub enum StartProblem {
     Tls(#[from] TlsError),
 }
 
-/// A worker has panicked. Its upstream is no longer served as configured: the process should end.
+/// A worker has panicked beside its attempts, which is to say in the store. Its upstream is no longer
+/// served as configured: the process should end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{task} has panicked")]
 pub struct WorkerFailed {
@@ -93,7 +95,7 @@ impl Delivery {
         upstreams: &[Arc<Upstream>],
         store: Arc<Store>,
         clock: Clock,
-        _metrics: Arc<Metrics>,
+        metrics: Arc<Metrics>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, StartError> {
         let mut roots = client::PlatformRoots::default();
@@ -106,10 +108,12 @@ impl Delivery {
         }
         let mut delivery = Self::idle(shutdown);
         for (index, forwarder) in forwarders.iter().enumerate() {
+            let counts = metrics.upstream(forwarder.upstream().name.as_str());
             for number in 1..=forwarder.upstream().concurrency {
                 let name = format!("delivery/{}/{number}", forwarder.upstream().name);
+                let (forwarder, counts) = (Arc::clone(forwarder), Arc::clone(&counts));
                 let worker =
-                    serve(delivery.stopped(), index, Arc::clone(forwarder), Arc::clone(&store));
+                    serve(delivery.stopped(), index, forwarder, counts, Arc::clone(&store));
                 delivery.spawn(name, worker);
             }
         }
@@ -188,14 +192,27 @@ async fn serve(
     stopped: impl Future<Output = ()>,
     upstream: usize,
     forwarder: Arc<Forwarder>,
+    counts: Arc<UpstreamMetrics>,
     store: Arc<Store>,
 ) {
-    let (forwarder, store) = (&*forwarder, &*store);
+    let (forwarder, counts, store) = (&*forwarder, &*counts, &*store);
     let deliver = |claimed: crate::store::Claimed| async move {
-        let attempt = attempt(forwarder, &claimed.event, claimed.attempt).await;
+        let (event, number) = (&*claimed.event, claimed.attempt);
+        let attempt =
+            guard::guarded(forwarder, event, number, || attempt(forwarder, event, number)).await;
+        count(counts, &attempt);
         store.settle(claimed, attempt);
     };
     work(stopped, || store.claim(upstream), deliver).await;
+}
+
+fn count(counts: &UpstreamMetrics, attempt: &Attempt) {
+    match attempt.verdict {
+        Verdict::Delivered => counts.delivered.add(),
+        Verdict::RetryAt(_) => counts.retry.add(),
+        Verdict::Dead => counts.dead.add(),
+    }
+    counts.duration.observe(attempt.duration);
 }
 
 /// Claims and delivers, one at a time, until it is stopped. A claim is given up at once then; a

@@ -380,6 +380,41 @@ fn debug_shows_no_secret() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_panics_is_tried_again_and_in_the_end_given_up() {
+    let give_up = Duration::from_secs(72 * 3600);
+    for (now, dead) in [(NOW, false), (NOW.after(give_up), true)] {
+        let upstream = Arc::new(upstream("http://127.0.0.1:9/"));
+        let forwarder = Forwarder::new(upstream, Clock::manual(now), 1).unwrap();
+        let (event, begun) = (event(), AtomicUsize::new(0));
+        let attempt = guard::guarded(&forwarder, &event, 3, || async {
+            begun.fetch_add(1, AtomicOrdering::Relaxed);
+            tokio::task::yield_now().await;
+            panic!("a test's own")
+        });
+        let attempt = attempt.await;
+        assert_eq!((begun.into_inner(), attempt.result), (1, AttemptResult::Panicked));
+        assert_eq!((attempt.started_at, retried(&attempt)), (now, !dead));
+        assert_eq!(attempt.verdict == Verdict::Dead, dead, "{attempt:?}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_counted_by_what_follows_from_them() {
+    let metrics = Metrics::new();
+    let counts = metrics.upstream("app");
+    for (verdict, times) in
+        [(Verdict::Delivered, 3), (Verdict::RetryAt(NOW), 2), (Verdict::Dead, 1)]
+    {
+        let (result, duration) = (AttemptResult::Answered(200), Duration::from_millis(20));
+        for _ in 0..times {
+            count(&counts, &Attempt { started_at: NOW, duration, result, verdict });
+        }
+    }
+    let counted = [&counts.delivered, &counts.retry, &counts.dead].map(|counter| counter.get());
+    assert_eq!((counted, counts.duration.observed().count), ([3, 2, 1], 6));
+}
+
+#[tokio::test]
 async fn a_worker_that_panics_is_noticed_by_name() {
     let mut delivery = Delivery::idle(std::future::pending());
     delivery.spawn("delivery/app/1".into(), std::future::pending());

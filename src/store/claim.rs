@@ -67,17 +67,19 @@ impl Store {
         claimed.settled = true;
         let (lane, sequence) = (claimed.lane, claimed.event.sequence);
         let settled = match attempt.verdict {
-            Verdict::Delivered | Verdict::Dead => Settled::Done,
+            Verdict::Delivered => Settled::Done,
+            Verdict::Dead => Settled::Dead,
             Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.retry_tick(lane, at)),
         };
         let sign = match attempt.result {
-            AttemptResult::Answered(_) => Sign::Alive,
+            AttemptResult::Answered(_) => Some(Sign::Alive),
             AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
-                Sign::Silent
+                Some(Sign::Silent)
             }
+            AttemptResult::Panicked => None,
         };
         self.core.queue.note(Note { event: sequence, lane, number: claimed.attempt, attempt });
-        release(&self.core, lane, sequence, settled, Some(sign));
+        release(&self.core, lane, sequence, settled, sign);
     }
 
     async fn next_entry(&self, upstream: usize) -> Entry {

@@ -15,6 +15,7 @@ mod open;
 mod queue;
 mod recover;
 mod retention;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use self::claim::Claimed;
 pub use self::core::Tuning;
 pub use self::open::OpenError;
 pub use self::recover::Report;
+pub use self::state::{LaneStatus, StoreBytes};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName, UpstreamName};
 use crate::metrics::Metrics;
@@ -165,6 +167,8 @@ pub enum AttemptResult {
     TimedOut,
     /// The connection broke, or what came was not HTTP.
     Broken,
+    /// Nothing, as far as is known: the attempt has panicked here.
+    Panicked,
 }
 
 /// What follows from an attempt.

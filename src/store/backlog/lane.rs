@@ -7,6 +7,7 @@
 //! held at all; the lane only remembers where in the journal they begin, and they are read back in
 //! order.
 
+mod ages;
 mod entry;
 
 use std::cmp::Reverse;
@@ -14,10 +15,12 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use hashbrown::HashMap;
 
+use self::ages::Ages;
 use self::entry::At;
 pub use self::entry::{Cursor, Entry, Ticks};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
+use crate::store::backlog::dead::DeadLetters;
 use crate::store::journal::segment::Place;
 
 /// Failures in a row, without any answer, after which an upstream counts as out.
@@ -48,8 +51,10 @@ pub enum Take {
 /// What became of a delivery that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Delivered or given up: it is done with.
+    /// Delivered, or lost: it is done with.
     Done,
+    /// Given up: it is done with, and counts as a dead letter.
+    Dead,
     /// It is to be tried again then.
     RetryAt(Ticks),
     /// Nothing was attempted, and nothing can be before then.
@@ -99,6 +104,9 @@ pub struct Lane {
     /// again. A key without entries is a subject that nothing waits for yet.
     parked: HashMap<u64, VecDeque<Entry>>,
     parked_count: usize,
+    /// When those that are held were received.
+    ages: Ages,
+    dead: DeadLetters,
     cursor: Option<Cursor>,
     refilling: bool,
     /// After a refill that failed: when to try again, and how long the next wait will be.
@@ -121,6 +129,8 @@ impl Lane {
             taken: HashMap::new(),
             parked: HashMap::new(),
             parked_count: 0,
+            ages: Ages::default(),
+            dead: DeadLetters::default(),
             cursor: None,
             refilling: false,
             refill_at: Ticks(0),
@@ -161,12 +171,14 @@ impl Lane {
             self.cursor = Some(Cursor { sequence, place, last: sequence, count: 1 });
             return false;
         }
+        self.ages.add(entry.sequence, entry.received_at);
         self.fresh.push_back(entry);
         true
     }
 
     /// Adds a delivery as a restart found it, in the order of sequences.
     pub fn restore(&mut self, entry: Entry) {
+        self.ages.add(entry.sequence, entry.received_at);
         if self.ordered
             && let Some(subject) = entry.subject
             && let Some(queue) = self.parked.get_mut(&subject)
@@ -181,9 +193,10 @@ impl Lane {
         }
     }
 
-    /// Sets where the events begin that a restart did not read.
-    pub fn restore_cursor(&mut self, cursor: Option<Cursor>) {
+    /// Sets where the events begin that a restart did not read, and what it found dead.
+    pub fn restore_rest(&mut self, cursor: Option<Cursor>, dead: DeadLetters) {
         self.cursor = cursor;
+        self.dead = dead;
     }
 
     /// The next delivery that may go.
@@ -217,7 +230,13 @@ impl Lane {
         }
         let Some(mut entry) = self.taken.remove(&sequence) else { return };
         match settled {
-            Settled::Done => self.release(&entry),
+            Settled::Done | Settled::Dead => {
+                self.ages.remove(sequence);
+                if settled == Settled::Dead {
+                    self.dead.add(entry.place.segment);
+                }
+                self.release(&entry);
+            }
             Settled::RetryAt(due) => {
                 entry.attempts = entry.attempts.saturating_add(1);
                 entry.due = due;
@@ -254,6 +273,9 @@ impl Lane {
         self.refill_wait = REFILL_FIRST;
         let Some(cursor) = self.cursor else { return };
         let count = cursor.count.saturating_sub(entries.len() as u64);
+        for entry in &entries {
+            self.ages.add(entry.sequence, entry.received_at);
+        }
         self.fresh.extend(entries.into_iter().map(|entry| Entry { due: now, ..entry }));
         self.cursor =
             (sequence <= cursor.last).then_some(Cursor { sequence, place, count, ..cursor });
@@ -287,9 +309,19 @@ impl Lane {
         held.into_iter().chain(self.cursor.map(|c| c.place)).min()
     }
 
-    /// When the oldest waiting delivery was received, as far as it is held.
+    /// When the oldest waiting delivery was received; those that are not held are younger.
     pub fn oldest_received(&self) -> Option<UnixMillis> {
-        self.entries().map(|e| e.received_at).min()
+        self.ages.oldest()
+    }
+
+    /// Those that were given up.
+    pub fn dead(&self) -> &DeadLetters {
+        &self.dead
+    }
+
+    /// The segments before this one are gone, and their dead letters with them.
+    pub fn forget_before(&mut self, segment: u32) {
+        self.dead.forget_before(segment);
     }
 
     /// The upstream is back, and what it kept waiting was due long ago.

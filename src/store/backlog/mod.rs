@@ -2,6 +2,7 @@
 //! how to write itself down as a checkpoint and how a restart puts it together again.
 
 pub mod checkpoint;
+pub mod dead;
 pub mod lane;
 pub mod replay;
 
@@ -195,6 +196,13 @@ impl Backlog {
             attempts: 0,
             due: now,
             hot,
+        }
+    }
+
+    /// The segments before this one are gone.
+    pub fn forget_before(&self, segment: u32) {
+        for slot in &self.lanes {
+            slot.lane.lock().forget_before(segment);
         }
     }
 

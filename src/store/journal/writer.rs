@@ -188,7 +188,9 @@ impl Writer {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
         self.head.file.sync()?;
+        self.core.options.metrics.journal_synced(begun.elapsed());
         self.head.dirty = false;
         Ok(())
     }
