@@ -1,6 +1,8 @@
 //! The gateway: the only place that knows all the parts, and the order in which they start and
 //! stop.
 
+mod tls;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,16 +11,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::admin::{self, Health};
+use crate::admit::VerifierError;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering, Server};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
-use crate::ingress::Ingress;
+use crate::ingress::{Ingress, Rules};
+use crate::listen::tls::{Acceptor, watch_expiry};
 use crate::listen::{self, Limits, Settings, Timeouts};
 use crate::metrics::Metrics;
 use crate::store::{self, OpenError, Store, UpstreamOptions};
+
+pub use self::tls::TlsError;
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,12 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
+    /// The public listener cannot speak TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client certificates of a source cannot be judged.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
     /// A part of the start was cut off.
     #[error("starting was interrupted: {0}")]
     Interrupted(#[from] JoinError),
@@ -64,6 +76,9 @@ pub struct Gateway {
     stop_public: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
     drain_timeout: Duration,
+    tls: Option<Arc<Acceptor>>,
+    /// Tasks that only watch and tell. They end with the gateway, and it does without them.
+    _watches: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -93,6 +108,8 @@ impl Gateway {
         // The addresses first: two gateways by mistake should not wait for each other's store.
         let listener = bind(config.server.listen)?;
         let admin_listener = config.admin.as_ref().map(|admin| bind(admin.listen)).transpose()?;
+        let tls = tls::acceptor(&config)?;
+        let rules = Rules::new(&config)?;
         let metrics = Arc::new(Metrics::new());
         let options = store_options(&config, clock.clone(), Arc::clone(&metrics));
         let opening = tokio::task::spawn_blocking(move || Store::open(options));
@@ -114,14 +131,30 @@ impl Gateway {
             }
         };
         let health = Arc::new(Health::new(Arc::clone(&store)));
-        let ingress = Arc::new(Ingress::new(&config, Arc::clone(&store), clock, metrics));
+        let mut watches = JoinSet::new();
+        if let Some(tls) = &tls {
+            watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
+        }
+        let ingress = Ingress::new(&config, rules, Arc::clone(&store), clock, metrics);
+        let ingress = Arc::new(ingress);
         let (stop_public, stopped) = watch::channel(false);
-        let public = listen_publicly(listener, &config.server, ingress, stopped);
+        let public = listen_publicly(listener, &config.server, tls.clone(), ingress, stopped);
         let (stop_admin, stopped) = watch::channel(false);
         let admin = admin_listener
             .map(|l| listen_for_admins(l, &config.server, Arc::clone(&health), stopped));
         let drain_timeout = config.server.drain_timeout;
-        Ok(Self { store, delivery, health, public, admin, stop_public, stop_admin, drain_timeout })
+        Ok(Self {
+            store,
+            delivery,
+            health,
+            public,
+            admin,
+            stop_public,
+            stop_admin,
+            drain_timeout,
+            tls,
+            _watches: watches,
+        })
     }
 
     /// Where the providers call.
@@ -132,6 +165,20 @@ impl Gateway {
     /// Where operators and probes call, if there is an admin listener.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Reads the certificate, its key and the sources' client roots anew, and puts them in place
+    /// for new connections. What happened is in the log. Without TLS there is nothing to read.
+    ///
+    /// # Errors
+    /// When they cannot be used: then what was in place stays there.
+    pub fn reload_certificates(&self, config: &Config) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |acceptor| tls::reload(acceptor, config))
+    }
+
+    /// What the public listener makes TLS with, if it does.
+    pub fn tls(&self) -> Option<&Arc<Acceptor>> {
+        self.tls.as_ref()
     }
 
     /// Waits until a part of the gateway has died, for ever if none does. Safe to cancel.
@@ -211,12 +258,13 @@ fn limits(server: &Server, max_connections: usize) -> Limits {
 fn listen_publicly(
     (listener, address): (TcpListener, SocketAddr),
     server: &Server,
+    tls: Option<Arc<Acceptor>>,
     ingress: Arc<Ingress>,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
     let settings = Settings {
         limits: limits(server, server.max_connections),
-        tls: None,
+        tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
     };

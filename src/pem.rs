@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{Error as SyntaxError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -102,6 +103,18 @@ pub fn certificates(pem: &[u8], most: usize) -> Result<Vec<CertificateDer<'stati
         found.push(certificate);
     }
     if found.is_empty() { Err(PemError::NoCertificate) } else { Ok(found) }
+}
+
+/// The roots in a PEM file, all of which can be used.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn roots(pem: &[u8]) -> Result<RootCertStore, PemError> {
+    let mut roots = RootCertStore::empty();
+    for (at, root) in certificates(pem, MAX_ROOTS)?.into_iter().enumerate() {
+        roots.add(root).map_err(|_| PemError::BadCertificate(at + 1))?;
+    }
+    Ok(roots)
 }
 
 /// The one private key of a PEM file: PKCS #8, PKCS #1 or SEC 1. Wiped when dropped.

@@ -22,7 +22,7 @@ use tokio::time::{Sleep, sleep};
 
 use self::report::Report;
 use self::routes::Routes;
-use crate::admit::{self, Rates, Received, Refusal};
+use crate::admit::{self, Rates, Received, Refusal, VerifierError};
 use crate::audit::Reason;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -43,7 +43,7 @@ pub struct Ingress {
 
 /// What a reload changes. A request keeps to the rules that it began with.
 #[derive(Debug)]
-struct Rules {
+pub struct Rules {
     routes: Routes,
     trusted_proxies: Vec<IpNet>,
     ack_deadline: Duration,
@@ -51,13 +51,17 @@ struct Rules {
 }
 
 impl Rules {
-    fn new(config: &Config) -> Self {
-        Self {
-            routes: Routes::new(config),
+    /// Those of this configuration, with everything read that they need.
+    ///
+    /// # Errors
+    /// When a source's `client_ca` cannot be used.
+    pub fn new(config: &Config) -> Result<Self, VerifierError> {
+        Ok(Self {
+            routes: Routes::new(config)?,
             trusted_proxies: config.server.trusted_proxies.clone(),
             ack_deadline: config.server.ack_deadline,
             max_body: config.server.max_body,
-        }
+        })
     }
 }
 
@@ -90,16 +94,22 @@ enum Stop {
 }
 
 impl Ingress {
-    /// The road for this configuration's sources, into this store.
-    pub fn new(config: &Config, store: Arc<Store>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let rules = ArcSwap::from_pointee(Rules::new(config));
+    /// The road for this configuration's sources, whose rules these are, into this store.
+    pub fn new(
+        config: &Config,
+        rules: Rules,
+        store: Arc<Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let rules = ArcSwap::from_pointee(rules);
         Self { rules, rates: Rates::new(config), store, clock, metrics }
     }
 
-    /// From here on this configuration's sources and limits hold.
-    pub fn reload(&self, config: &Config) {
+    /// From here on this configuration's sources and limits hold; `rules` are its own.
+    pub fn reload(&self, config: &Config, rules: Rules) {
         self.rates.reload(config);
-        self.rules.store(Arc::new(Rules::new(config)));
+        self.rules.store(Arc::new(rules));
     }
 
     /// Answers a request within `ack_deadline`, whatever happens.
@@ -108,7 +118,7 @@ impl Ingress {
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
         let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
-        let mut report = Report::new(&head, client, body::declared(&body));
+        let mut report = Report::new(&head, &origin, client, body::declared(&body));
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)

@@ -2,18 +2,21 @@
 //! nothing that must not be logged: no header but User-Agent, and no part of the body.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, header, request};
 
 use super::{Passed, Stop};
-use crate::audit::{Client, Reason, Refused, micros};
+use crate::audit::{Client, Reason, Refused, ServerName, micros};
 use crate::event::SourceName;
+use crate::listen::{Origin, TlsSession};
 use crate::store::Outcome;
 
 /// Gathers what the line says while the request is on its way.
 pub(super) struct Report {
     begun: Instant,
+    origin: Arc<Origin>,
     client: Option<IpAddr>,
     method: Method,
     uri: Uri,
@@ -28,9 +31,15 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(head: &request::Parts, client: Option<IpAddr>, size: u64) -> Self {
+    pub(super) fn new(
+        head: &request::Parts,
+        origin: &Arc<Origin>,
+        client: Option<IpAddr>,
+        size: u64,
+    ) -> Self {
         Self {
             begun: Instant::now(),
+            origin: Arc::clone(origin),
             client,
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -62,6 +71,8 @@ impl Report {
                     reason = Reason::Conflict.as_str(),
                     detail = "kept back: the key of a stored event with other content",
                     client = %Client(self.client),
+                    tls = self.tls().map(|session| session.version),
+                    server_name = ServerName::of(self.tls()),
                     size = self.size,
                     duration_us = micros(self.took()),
                     "accepted"
@@ -75,6 +86,8 @@ impl Report {
                 outcome = outcome(accepted.outcome()),
                 r#type = self.kind.as_deref().unwrap_or_default(),
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 size = self.size,
                 duration_us = micros(self.took()),
                 "accepted"
@@ -85,6 +98,8 @@ impl Report {
                 source = self.source_name(),
                 outcome = "challenge",
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 duration_us = micros(self.took()),
                 "answered"
             ),
@@ -105,12 +120,17 @@ impl Report {
             size: self.size,
             status,
             duration: self.took(),
+            tls: self.tls(),
         };
         refused.record();
     }
 
     fn source_name(&self) -> &str {
         self.source.as_ref().map_or("", SourceName::as_str)
+    }
+
+    fn tls(&self) -> Option<&TlsSession> {
+        self.origin.tls.as_ref()
     }
 
     fn took(&self) -> Duration {
@@ -128,6 +148,8 @@ impl Drop for Report {
                 source = self.source_name(),
                 outcome = "client_gone",
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 size = self.size,
                 duration_us = micros(self.took()),
                 "abandoned by the client"

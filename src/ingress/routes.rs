@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::admit::Verifier;
+use crate::admit::{Verifier, VerifierError};
 use crate::config::{Config, Pattern, Source};
 use crate::identify::Identified;
 use crate::store::Targets;
@@ -27,13 +27,13 @@ struct Way {
 }
 
 impl Routes {
-    pub(super) fn new(config: &Config) -> Self {
-        let endpoint = |source: &Arc<Source>| Endpoint {
-            source: Arc::clone(source),
-            verifier: Verifier::new(Arc::clone(source)),
-            ways: ways(config, source),
+    pub(super) fn new(config: &Config) -> Result<Self, VerifierError> {
+        let endpoint = |source: &Arc<Source>| {
+            let verifier = Verifier::new(Arc::clone(source))?;
+            let (source, ways) = (Arc::clone(source), ways(config, source));
+            Ok((source.path.clone(), Endpoint { source, verifier, ways }))
         };
-        Self(config.sources.iter().map(|s| (s.path.clone(), endpoint(s))).collect())
+        config.sources.iter().map(endpoint).collect::<Result<_, _>>().map(Self)
     }
 
     /// The endpoint with exactly this path.
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn targets(config: &Config, path: &str, kind: &str) -> Vec<usize> {
-        Routes::new(config).find(path).unwrap().targets_of(kind).iter().collect()
+        Routes::new(config).unwrap().find(path).unwrap().targets_of(kind).iter().collect()
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn paths_match_byte_for_byte() {
-        let routes = Routes::new(&config(&["a"], 1, vec![]));
+        let routes = Routes::new(&config(&["a"], 1, vec![])).unwrap();
         assert!(routes.find("/hooks/a").is_some());
         for other in ["/hooks/A", "/hooks/a/", "/hooks/%61", "//hooks/a", "/hooks/b", "/", ""] {
             assert!(routes.find(other).is_none(), "{other}");

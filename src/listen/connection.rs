@@ -110,6 +110,7 @@ fn report(error: &hyper::Error, origin: &Origin) {
         size: 0,
         status: if too_large { 431 } else { 400 },
         duration: std::time::Duration::ZERO,
+        tls: origin.tls.as_ref(),
     };
     refused.record();
 }

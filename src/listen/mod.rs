@@ -194,6 +194,7 @@ struct Crowd<H> {
     permits: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
     full: Occasionally,
+    failures: Arc<open::Failures>,
 }
 
 impl<H, F> Crowd<H>
@@ -204,7 +205,14 @@ where
     fn new(settings: Arc<ArcSwap<Settings>>, handler: H) -> Self {
         let permits = Arc::new(Semaphore::new(most_connections(&settings)));
         let (stage, _) = watch::channel(Stage::Serving);
-        Self { settings, handler: Arc::new(handler), permits, stage, full: Occasionally::default() }
+        Self {
+            settings,
+            handler: Arc::new(handler),
+            permits,
+            stage,
+            full: Occasionally::default(),
+            failures: Arc::default(),
+        }
     }
 
     /// Serves the connection in a task of its own, or closes it when there are too many.
@@ -222,9 +230,9 @@ where
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (settings, stage) = (self.settings.load_full(), self.stage.subscribe());
-        let handler = Arc::clone(&self.handler);
+        let (handler, failures) = (Arc::clone(&self.handler), Arc::clone(&self.failures));
         tokio::spawn(async move {
-            open::serve(stream, peer, &settings, stage, &*handler).await;
+            open::serve(stream, peer, &settings, &failures, stage, &*handler).await;
             drop(permit);
         });
     }
