@@ -117,3 +117,37 @@ impl ClientCertVerifier for HoldersOfTheirKey {
         self.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+    use super::*;
+
+    fn roots(names: impl IntoIterator<Item = String>) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        for name in names {
+            let mut ca = CertificateParams::new(Vec::new()).unwrap();
+            ca.distinguished_name.push(DnType::CommonName, name);
+            ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let ca = ca.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            roots.add(ca.der().clone()).unwrap();
+        }
+        roots
+    }
+
+    #[test]
+    fn clients_are_told_the_names_of_all_roots_once() {
+        let [one, two] = ["one", "two"].map(|name| roots([name.to_owned()]));
+        assert_eq!(ClientCertificates::of([&one, &two, &one]).hints.len(), 2);
+        assert_ne!(ClientCertificates::of([&one]), ClientCertificates::of([&two]));
+        assert_eq!(ClientCertificates::of([]), ClientCertificates::none());
+    }
+
+    #[test]
+    fn names_that_do_not_fit_are_left_out_and_clients_still_asked() {
+        let many = roots((0..60).map(|n| format!("{n:0>200}")));
+        let asked = ClientCertificates::of([&many]);
+        assert!(asked.asked && asked.hints.is_empty());
+    }
+}

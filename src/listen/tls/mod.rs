@@ -8,6 +8,8 @@ mod expiry;
 mod failure;
 mod sessions;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
