@@ -346,6 +346,15 @@ async fn the_end_of_the_certificate_is_told_in_time() {
             None => {
                 acceptor.check_expiry(now);
                 assert_eq!(lines::count(&needle, "the certificate will expire"), 0);
+                // One that is put in place later is looked at as well.
+                let near = |params: &mut rcgen::CertificateParams| {
+                    params.serial_number = Some(0xe04.into());
+                    params.not_after = rcgen::date_time_ymd(2039, 12, 20);
+                };
+                authority.issue(near).write_to(gateway.dir.path());
+                gateway.gateway.reload_certificates(&gateway.config).unwrap();
+                let line = lines::said("\"serial\":\"0e04\"", "the certificate will expire").await;
+                assert_eq!(line["days"], 10, "{line}");
             }
         }
         assert!(gateway.gateway.shutdown().await);

@@ -145,6 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_is_bounded_in_number_and_length() {
+        let provider = rustls::crypto::ring::default_provider();
+        let verifier = ClientCertificates::of([&roots(["one".to_owned()])]).verifier(&provider);
+        let check = |own: usize, others: usize, each: usize| {
+            let der = |bytes| CertificateDer::from(vec![0; bytes]);
+            let others = vec![der(each); others];
+            verifier.verify_client_cert(&der(own), &others, UnixTime::since_unix_epoch(NO_TIME))
+        };
+        assert!(check(1000, MAX_CHAIN - 1, 1000).is_ok());
+        assert!(check(1000, MAX_CHAIN, 1000).is_err());
+        assert!(check(MAX_CHAIN_BYTES, 0, 0).is_ok());
+        assert!(check(MAX_CHAIN_BYTES, 1, 1).is_err());
+    }
+
+    const NO_TIME: std::time::Duration = std::time::Duration::ZERO;
+
+    #[test]
     fn names_that_do_not_fit_are_left_out_and_clients_still_asked() {
         let many = roots((0..60).map(|n| format!("{n:0>200}")));
         let asked = ClientCertificates::of([&many]);

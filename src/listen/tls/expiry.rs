@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::Acceptor;
 use crate::clock::{Clock, UnixMillis};
 use crate::pem::Facts;
@@ -83,11 +85,13 @@ impl Acceptor {
     }
 }
 
-/// Looks at the certificate's end at once and then every day, for ever.
+/// Looks at the certificate's end at once, then every day and whenever it is replaced, for ever.
+/// There is one such watch for an acceptor.
 pub async fn watch_expiry(acceptor: Arc<Acceptor>, clock: Clock) {
     loop {
         acceptor.check_expiry(clock.now());
-        tokio::time::sleep(Duration::from_secs(DAY)).await;
+        let replaced = acceptor.replaced.notified();
+        drop(timeout(Duration::from_secs(DAY), replaced).await);
     }
 }
 

@@ -11,6 +11,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -18,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::TlsSession;
@@ -31,7 +33,7 @@ pub(super) use self::failure::Failure;
 pub(super) use self::stream::Stream;
 
 /// A certificate chain with its key, and what the certificate says about itself.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity {
     pair: Arc<CertifiedKey>,
     facts: Facts,
@@ -57,6 +59,13 @@ impl Identity {
     }
 }
 
+/// Shows no key.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
 /// Makes TLS out of TCP connections.
 ///
 /// A connection keeps the certificate that it began with; the next one gets what was put in place
@@ -64,6 +73,7 @@ impl Identity {
 #[derive(Debug)]
 pub struct Acceptor {
     serving: ArcSwap<Serving>,
+    replaced: Notify,
 }
 
 /// What new connections get.
@@ -93,7 +103,8 @@ impl Acceptor {
     /// # Errors
     /// When the TLS library does not accept its own defaults.
     pub fn new(identity: Identity, clients: ClientCertificates) -> Result<Self, rustls::Error> {
-        Ok(Self { serving: ArcSwap::from_pointee(Serving::new(identity, clients)?) })
+        let serving = ArcSwap::from_pointee(Serving::new(identity, clients)?);
+        Ok(Self { serving, replaced: Notify::new() })
     }
 
     /// Puts another certificate in place, and says whether it is another. The same one again
@@ -110,6 +121,7 @@ impl Acceptor {
             return Ok(false);
         }
         self.serving.store(Arc::new(Serving::new(identity, clients)?));
+        self.replaced.notify_one();
         Ok(true)
     }
 
