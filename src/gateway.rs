@@ -1,6 +1,8 @@
 //! The gateway: the only place that knows all the parts, and the order in which they start and
 //! stop.
 
+mod tls;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,16 +11,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::{self, Admin};
+use crate::admit::VerifierError;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering, Server};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
-use crate::ingress::{self, Ingress};
+use crate::ingress::{self, Ingress, Rules};
+use crate::listen::tls::{Acceptor, watch_expiry};
 use crate::listen::{self, Limits, Settings, Timeouts};
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::store::{self, OpenError, Store, UpstreamOptions};
+
+pub use self::tls::TlsError;
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,12 @@ pub enum GatewayError {
     /// Opening the store has panicked; the log says where.
     #[error("opening the store has panicked")]
     Panicked,
+    /// The public listener cannot speak TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client certificates of a source cannot be judged.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
 }
 
 /// Why a running gateway must end: a part of it has died.
@@ -64,6 +76,9 @@ pub struct Gateway {
     stop_public: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
     drain_timeout: Duration,
+    tls: Option<Arc<Acceptor>>,
+    /// Tasks that only watch and tell. They end with the gateway, and it does without them.
+    _watches: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -93,7 +108,12 @@ impl Gateway {
         // The addresses first: two gateways by mistake should not wait for each other's store.
         let listener = bind(config.server.listen)?;
         let admin_listener = config.admin.as_ref().map(|admin| bind(admin.listen)).transpose()?;
+        let tls = tls::acceptor(&config)?;
         let metrics = Arc::new(Metrics::new());
+        let rules = Rules::new(&config, &metrics)?;
+        if let Some(tls) = &tls {
+            metrics.set_certificate_expiry(tls.expires_at());
+        }
         let options = store_options(&config, clock.clone(), Arc::clone(&metrics));
         let opening = tokio::task::spawn_blocking(move || Store::open(options));
         // What a panic says stays untold; the hook has told where it was.
@@ -117,9 +137,15 @@ impl Gateway {
         let operators = Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics));
         let operators = Arc::new(operators);
         let counts = metrics.listener(ingress::status_of);
-        let ingress = Arc::new(Ingress::new(&config, Arc::clone(&store), clock, metrics));
+        let mut watches = JoinSet::new();
+        if let Some(tls) = &tls {
+            watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
+        }
+        let ingress = Ingress::new(&config, rules, Arc::clone(&store), clock, metrics);
+        let ingress = Arc::new(ingress);
         let (stop_public, stopped) = watch::channel(false);
-        let public = listen_publicly(listener, &config.server, ingress, counts, stopped);
+        let public =
+            listen_publicly(listener, &config.server, tls.clone(), ingress, counts, stopped);
         let (stop_admin, stopped) = watch::channel(false);
         let admin = admin_listener
             .map(|l| listen_for_admins(l, &config.server, Arc::clone(&operators), stopped));
@@ -133,6 +159,8 @@ impl Gateway {
             stop_public,
             stop_admin,
             drain_timeout,
+            tls,
+            _watches: watches,
         })
     }
 
@@ -144,6 +172,20 @@ impl Gateway {
     /// Where operators and probes call, if there is an admin listener.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Reads the certificate, its key and the sources' client roots anew, and puts them in place
+    /// for new connections. What happened is in the log. Without TLS there is nothing to read.
+    ///
+    /// # Errors
+    /// When they cannot be used: then what was in place stays there.
+    pub fn reload_certificates(&self, config: &Config) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |acceptor| tls::reload(acceptor, config))
+    }
+
+    /// What the public listener makes TLS with, if it does.
+    pub fn tls(&self) -> Option<&Arc<Acceptor>> {
+        self.tls.as_ref()
     }
 
     /// Waits until a part of the gateway has died, for ever if none does. Safe to cancel.
@@ -223,13 +265,14 @@ fn limits(server: &Server, max_connections: usize) -> Limits {
 fn listen_publicly(
     (listener, address): (TcpListener, SocketAddr),
     server: &Server,
+    tls: Option<Arc<Acceptor>>,
     ingress: Arc<Ingress>,
     counts: ListenerMetrics,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
     let settings = Settings {
         limits: limits(server, server.max_connections),
-        tls: None,
+        tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
     };

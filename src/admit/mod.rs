@@ -19,6 +19,7 @@ use crate::config::Source;
 use crate::listen::Origin;
 
 pub use address::check_address;
+pub use certificate::VerifierError;
 pub use client::client_address;
 pub use rate::Rates;
 
@@ -73,17 +74,25 @@ impl Refusal {
 const OTHER_SOURCE: Refusal =
     Refusal::new(Reason::CredentialInvalid, "the verifier is another source's");
 
+const NO_VERIFIER: Refusal =
+    Refusal::new(Reason::CredentialInvalid, "the source's client_ca cannot be used");
+
 /// What is needed to verify one source's requests, worked out once at start: its keys are already
-/// in the MACs.
+/// in the MACs, the roots of its client certificates read.
 pub struct Verifier {
     source: Arc<Source>,
+    client_roots: Option<certificate::ClientRoots>,
     scheme: auth::Scheme,
 }
 
 impl Verifier {
-    /// Prepares the source's scheme and keys.
-    pub fn new(source: Arc<Source>) -> Self {
-        Self { scheme: auth::Scheme::of(&source), source }
+    /// Prepares the source's scheme and keys, and reads its `client_ca`.
+    ///
+    /// # Errors
+    /// When that cannot be read, or holds what is no root.
+    pub fn new(source: Arc<Source>) -> Result<Self, VerifierError> {
+        let client_roots = certificate::ClientRoots::of(&source)?;
+        Ok(Self { scheme: auth::Scheme::of(&source), client_roots, source })
     }
 
     /// Proves that the request comes from the holder of one of the source's keys, over its raw
@@ -95,7 +104,9 @@ impl Verifier {
         if !Arc::ptr_eq(&self.source, &request.source) {
             return Err(OTHER_SOURCE);
         }
-        certificate::check(&self.source, &request.origin)?;
+        if let Some(roots) = &self.client_roots {
+            roots.check(&request.origin, request.received_at)?;
+        }
         self.scheme.check(&self.source, &request)?;
         Ok(Verified(request))
     }
@@ -111,7 +122,9 @@ impl fmt::Debug for Verifier {
 /// [`Verifier::verify`] for a single request. Where many come, keep a [`Verifier`].
 ///
 /// # Errors
-/// One of the credential, signature and timestamp reasons.
+/// One of the credential, signature and timestamp reasons; `credential_invalid` when no verifier
+/// can be made.
 pub fn verify(request: Received) -> Result<Verified, Refusal> {
-    Verifier::new(Arc::clone(&request.source)).verify(request)
+    let verifier = Verifier::new(Arc::clone(&request.source)).map_err(|_| NO_VERIFIER)?;
+    verifier.verify(request)
 }

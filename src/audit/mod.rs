@@ -2,7 +2,7 @@
 
 mod refused;
 
-pub use self::refused::{Client, Refused, micros};
+pub use self::refused::{Client, Refused, ServerName, micros};
 
 /// Why a request was refused. The vocabulary is a contract: names are added, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tracing::field::{DisplayValue, display};
+
 use super::Reason;
 use crate::event::SourceName;
+use crate::listen::TlsSession;
 
 /// What is kept of a request that was refused. Nothing in it is a credential or payload, and
 /// whatever the sender chose is bounded and escaped.
@@ -30,6 +33,8 @@ pub struct Refused<'a> {
     pub status: u16,
     /// From the end of its headers to the answer.
     pub duration: Duration,
+    /// What was agreed on for its connection, if that is TLS.
+    pub tls: Option<&'a TlsSession>,
 }
 
 impl Refused<'_> {
@@ -42,6 +47,8 @@ impl Refused<'_> {
             detail = self.detail,
             source = self.source.map_or("", SourceName::as_str),
             client = %Client(self.client),
+            tls = self.tls.map(|session| session.version),
+            server_name = ServerName::of(self.tls),
             method = %Bounded::<32>(self.method.as_bytes()),
             path = %Bounded::<256>(self.path.as_bytes()),
             user_agent = %Bounded::<128>(self.user_agent),
@@ -62,6 +69,23 @@ impl std::fmt::Display for Client {
             Some(ip) => ip.fmt(f),
             None => f.write_str("unknown"),
         }
+    }
+}
+
+/// The name that a client asked for in its TLS handshake, for a log field.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerName<'a>(&'a str);
+
+impl<'a> ServerName<'a> {
+    /// `None` without TLS, or when the client asked for none: then there is no field.
+    pub fn of(tls: Option<&'a TlsSession>) -> Option<DisplayValue<Self>> {
+        tls?.server_name.as_deref().map(|name| display(Self(name)))
+    }
+}
+
+impl std::fmt::Display for ServerName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Bounded::<128>(self.0.as_bytes()).fmt(f)
     }
 }
 

@@ -11,8 +11,9 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{Authorities, Identity, defaults};
+use super::{Authorities, defaults};
 use crate::event::{SourceName, UpstreamName};
+use crate::pem::Identity;
 use crate::provider::Preset;
 use crate::secret::Secret;
 

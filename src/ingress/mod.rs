@@ -22,7 +22,7 @@ use tokio::time::{Sleep, sleep};
 
 use self::report::Report;
 use self::routes::Routes;
-use crate::admit::{self, Rates, Received, Refusal};
+use crate::admit::{self, Rates, Received, Refusal, VerifierError};
 use crate::audit::Reason;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -45,7 +45,7 @@ pub struct Ingress {
 
 /// What a reload changes. A request keeps to the rules that it began with.
 #[derive(Debug)]
-struct Rules {
+pub struct Rules {
     routes: Routes,
     trusted_proxies: Vec<IpNet>,
     ack_deadline: Duration,
@@ -53,13 +53,17 @@ struct Rules {
 }
 
 impl Rules {
-    fn new(config: &Config, metrics: &Metrics) -> Self {
-        Self {
-            routes: Routes::new(config, metrics),
+    /// Those of this configuration, with everything read that they need.
+    ///
+    /// # Errors
+    /// When a source's `client_ca` cannot be used.
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, VerifierError> {
+        Ok(Self {
+            routes: Routes::new(config, metrics)?,
             trusted_proxies: config.server.trusted_proxies.clone(),
             ack_deadline: config.server.ack_deadline,
             max_body: config.server.max_body,
-        }
+        })
     }
 }
 
@@ -92,17 +96,23 @@ enum Stop {
 }
 
 impl Ingress {
-    /// The road for this configuration's sources, into this store.
-    pub fn new(config: &Config, store: Arc<Store>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let rules = ArcSwap::from_pointee(Rules::new(config, &metrics));
+    /// The road for this configuration's sources, whose rules these are, into this store.
+    pub fn new(
+        config: &Config,
+        rules: Rules,
+        store: Arc<Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let rules = ArcSwap::from_pointee(rules);
         let unrouted = metrics.source("", status_of);
         Self { rules, rates: Rates::new(config), store, clock, metrics, unrouted }
     }
 
-    /// From here on this configuration's sources and limits hold.
-    pub fn reload(&self, config: &Config) {
+    /// From here on this configuration's sources and limits hold; `rules` are its own.
+    pub fn reload(&self, config: &Config, rules: Rules) {
         self.rates.reload(config);
-        self.rules.store(Arc::new(Rules::new(config, &self.metrics)));
+        self.rules.store(Arc::new(rules));
     }
 
     /// Answers a request within `ack_deadline`, whatever happens.
@@ -111,7 +121,8 @@ impl Ingress {
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
         let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
-        let mut report = Report::new(&head, client, body::declared(&body), &self.unrouted);
+        let size = body::declared(&body);
+        let mut report = Report::new(&head, &origin, client, size, &self.unrouted);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)

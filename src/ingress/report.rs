@@ -2,13 +2,15 @@
 //! it. Holds nothing that must not be logged: no header but User-Agent, and no part of the body.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, header, request};
 
 use super::{Passed, Stop, answer};
-use crate::audit::{Client, Reason, Refused, micros};
+use crate::audit::{Client, Reason, Refused, ServerName, micros};
 use crate::event::SourceName;
+use crate::listen::{Origin, TlsSession};
 use crate::metrics::SourceMetrics;
 use crate::store::Outcome;
 
@@ -17,6 +19,7 @@ pub(super) struct Report<'r> {
     /// Where the request is counted: with its source, from when that is known.
     pub(super) counts: &'r SourceMetrics,
     begun: Instant,
+    origin: Arc<Origin>,
     client: Option<IpAddr>,
     method: Method,
     uri: Uri,
@@ -33,6 +36,7 @@ pub(super) struct Report<'r> {
 impl<'r> Report<'r> {
     pub(super) fn new(
         head: &request::Parts,
+        origin: &Arc<Origin>,
         client: Option<IpAddr>,
         size: u64,
         counts: &'r SourceMetrics,
@@ -40,6 +44,7 @@ impl<'r> Report<'r> {
         Self {
             counts,
             begun: Instant::now(),
+            origin: Arc::clone(origin),
             client,
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -76,6 +81,8 @@ impl<'r> Report<'r> {
                     reason = Reason::Conflict.as_str(),
                     detail = "kept back: the key of a stored event with other content",
                     client = %Client(self.client),
+                    tls = self.tls().map(|session| session.version),
+                    server_name = ServerName::of(self.tls()),
                     size = self.size,
                     duration_us = micros(took),
                     "accepted"
@@ -89,6 +96,8 @@ impl<'r> Report<'r> {
                 outcome = outcome(accepted.outcome()),
                 r#type = self.kind.as_deref().unwrap_or_default(),
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 size = self.size,
                 duration_us = micros(took),
                 "accepted"
@@ -99,6 +108,8 @@ impl<'r> Report<'r> {
                 source = self.source_name(),
                 outcome = "challenge",
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 duration_us = micros(took),
                 "answered"
             ),
@@ -124,12 +135,17 @@ impl<'r> Report<'r> {
             size: self.size,
             status,
             duration: self.took(),
+            tls: self.tls(),
         };
         refused.record();
     }
 
     fn source_name(&self) -> &str {
         self.source.as_ref().map_or("", SourceName::as_str)
+    }
+
+    fn tls(&self) -> Option<&TlsSession> {
+        self.origin.tls.as_ref()
     }
 
     fn took(&self) -> Duration {
@@ -155,6 +171,8 @@ impl Drop for Report<'_> {
                 source = self.source_name(),
                 outcome = "client_gone",
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 size = self.size,
                 duration_us = micros(self.took()),
                 "abandoned by the client"
@@ -200,7 +218,7 @@ mod tests {
         let counts = metrics.source("lab", answer::status);
         let (head, ()) = http::Request::new(()).into_parts();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _report = Report::new(&head, None, 0, &counts);
+            let _report = Report::new(&head, &Origin::nowhere(), None, 0, &counts);
             panic!("on the way");
         }));
         assert!(panicked.is_err());

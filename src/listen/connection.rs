@@ -111,6 +111,7 @@ fn report(error: &hyper::Error, origin: &Origin) -> Ended {
         size: 0,
         status: if too_large { 431 } else { 400 },
         duration: std::time::Duration::ZERO,
+        tls: origin.tls.as_ref(),
     };
     refused.record();
     Ended::Refused(refused.status)

@@ -224,6 +224,7 @@ struct Crowd<H> {
     permits: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
     full: Occasionally,
+    failures: Arc<open::Failures>,
 }
 
 impl<H, F> Crowd<H>
@@ -234,8 +235,15 @@ where
     fn new(settings: Arc<ArcSwap<Settings>>, handler: H, metrics: ListenerMetrics) -> Self {
         let permits = Arc::new(Semaphore::new(most_connections(&settings)));
         let (stage, _) = watch::channel(Stage::Serving);
-        let (handler, full) = (Arc::new(handler), Occasionally::default());
-        Self { settings, handler, metrics, permits, stage, full }
+        Self {
+            settings,
+            handler: Arc::new(handler),
+            metrics,
+            permits,
+            stage,
+            full: Occasionally::default(),
+            failures: Arc::default(),
+        }
     }
 
     /// Serves the connection in a task of its own, or closes it when there are too many.
@@ -254,11 +262,12 @@ where
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (settings, stage) = (self.settings.load_full(), self.stage.subscribe());
         let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
+        let failures = Arc::clone(&self.failures);
         tokio::spawn(async move {
             let opened = metrics.opened();
             let handler = &*handler;
             let guarded = |arrival| guard::answer(handler, arrival);
-            let ended = open::serve(stream, peer, &settings, stage, &guarded).await;
+            let ended = open::serve(stream, peer, &settings, &failures, stage, &guarded).await;
             if let Ended::Refused(status) = ended {
                 metrics.head_refused(status);
             }

@@ -188,13 +188,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS may hold what was written until the client takes it.
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.written(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let begun = self.progress.0.lock().lingering.is_some();
         if !begun {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            let result = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.written(result))?;
             let mut state = self.progress.0.lock();
             if !state.framing.is_unread() {
                 return Poll::Ready(Ok(()));

@@ -102,6 +102,10 @@ impl Post {
         head.into_bytes()
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     pub async fn connect(&self, to: SocketAddr) -> Connection {
         Connection::open(to, self.from).await
     }

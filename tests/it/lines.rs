@@ -82,6 +82,18 @@ pub async fn not_let_in(peer: &str) -> Vec<Value> {
     about.filter(|line| line["message"] == "not let in").collect()
 }
 
+/// The line with this message that holds `needle`.
+pub async fn said(needle: &str, message: &str) -> Value {
+    wait(needle, |line| line["message"] == message).await
+}
+
+/// How many lines with this message hold `needle` so far.
+pub fn count(needle: &str, message: &str) -> usize {
+    let lines = LOG.borrow();
+    let about = lines.iter().filter(|line| line.contains(needle)).map(|line| parse(line));
+    about.filter(|line| line["message"] == message).count()
+}
+
 async fn wait(needle: &str, fits: impl Fn(&Value) -> bool) -> Value {
     let mut log = LOG.subscribe();
     let mut seen = 0;

@@ -16,11 +16,13 @@ mod app;
 mod client;
 mod gateway;
 mod lines;
+mod pki;
 mod process;
 
 mod addresses;
 mod bodies;
 mod canaries;
+mod client_certificates;
 mod commands;
 mod configuration;
 mod conflicts;
@@ -36,3 +38,4 @@ mod restarts;
 mod routing;
 mod signals;
 mod storage;
+mod tls;

@@ -527,7 +527,7 @@ fn no_scheme_lets_anything_through_without_keys() {
 #[test]
 fn a_verifier_refuses_requests_to_another_source() {
     let (one, two) = (source(Auth::NoneDangerous, &[]), source(Auth::NoneDangerous, &[]));
-    let verifier = Verifier::new(Arc::clone(&one));
+    let verifier = Verifier::new(Arc::clone(&one)).unwrap();
     assert!(verifier.verify(request(&one, &[], b"{}")).is_ok());
     let refusal = verifier.verify(request(&two, &[], b"{}")).unwrap_err();
     assert_eq!(refusal.reason, CredentialInvalid);
@@ -537,7 +537,7 @@ fn a_verifier_refuses_requests_to_another_source() {
 fn neither_a_refusal_nor_a_verifier_shows_anything_of_key_or_request() {
     let source = source(Auth::ApiKey { header: name("x-api-key") }, &[b"hunter2-hunter2"]);
     let refusal = verify(request(&source, &[("x-api-key", b"presented")], b"{}")).unwrap_err();
-    let verifier = Verifier::new(Arc::clone(&source));
+    let verifier = Verifier::new(Arc::clone(&source)).unwrap();
     let shown = format!("{refusal} {refusal:?} {verifier:?}");
     assert!(!shown.contains("hunter2") && !shown.contains("presented"), "{shown}");
     assert_eq!(refusal.to_string(), "credential_invalid: the API key is none of the source's");
