@@ -20,7 +20,7 @@ use crate::listen::Origin;
 
 pub use address::check_address;
 pub use client::client_address;
-pub use rate::Rates;
+pub use rate::{REMEMBERED_CLIENTS, Rates};
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.
 #[derive(Debug)]
@@ -61,12 +61,14 @@ pub struct Refusal {
     pub reason: Reason,
     /// What exactly was wrong, for our own log. Fixed text: no secret, nothing out of the request.
     pub detail: &'static str,
+    /// Whole seconds after which the sender may try again, where that is known.
+    pub retry_after: Option<u8>,
 }
 
 impl Refusal {
     /// A refusal for `reason`; `detail` is for our own log only.
     pub const fn new(reason: Reason, detail: &'static str) -> Self {
-        Self { reason, detail }
+        Self { reason, detail, retry_after: None }
     }
 }
 
@@ -84,6 +86,21 @@ impl Verifier {
     /// Prepares the source's scheme and keys.
     pub fn new(source: Arc<Source>) -> Self {
         Self { scheme: auth::Scheme::of(&source), source }
+    }
+
+    /// What the head alone decides, before any of the body is read: refuses what [`Self::verify`]
+    /// would refuse whatever the body is. Proves nothing.
+    ///
+    /// # Errors
+    /// One of the credential, signature and timestamp reasons.
+    pub fn check_head(
+        &self,
+        headers: &HeaderMap,
+        received_at: UnixMillis,
+        origin: &Origin,
+    ) -> Result<(), Refusal> {
+        certificate::check(&self.source, origin)?;
+        self.scheme.check_head(&self.source, headers, received_at)
     }
 
     /// Proves that the request comes from the holder of one of the source's keys, over its raw
