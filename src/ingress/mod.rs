@@ -5,6 +5,7 @@
 mod answer;
 mod body;
 mod head;
+mod memory;
 mod report;
 mod routes;
 #[cfg(test)]
@@ -18,8 +19,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::Method;
 use ipnet::IpNet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::body::Pace;
+use self::memory::{Bounds, Memory};
 use self::report::Report;
 use self::routes::Routes;
 use crate::admit::{self, Rates, Received, Refusal};
@@ -29,6 +32,7 @@ use crate::config::Config;
 use crate::identify::{self, Identification};
 use crate::listen::{Answer, Arrival, Defect, Origin};
 use crate::metrics::Metrics;
+use crate::network::Network;
 use crate::store::{AcceptError, Accepted, Store};
 
 /// Answers the public listener's requests.
@@ -36,6 +40,7 @@ use crate::store::{AcceptError, Accepted, Store};
 pub struct Ingress {
     rules: ArcSwap<Rules>,
     rates: Rates,
+    memory: Memory,
     store: Arc<Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -48,6 +53,8 @@ struct Rules {
     trusted_proxies: Vec<IpNet>,
     ack_deadline: Duration,
     max_body: u64,
+    min_body_rate: u64,
+    bodies: Bounds,
 }
 
 impl Rules {
@@ -57,7 +64,15 @@ impl Rules {
             trusted_proxies: config.server.trusted_proxies.clone(),
             ack_deadline: config.server.ack_deadline,
             max_body: config.server.max_body,
+            min_body_rate: config.server.min_body_rate,
+            bodies: Bounds::new(&config.server),
         }
+    }
+
+    /// The pace of a request whose headers are complete now.
+    fn pace(&self) -> Pace {
+        let begun = Instant::now();
+        Pace { begun, deadline: begun + self.ack_deadline, least: self.min_body_rate }
     }
 }
 
@@ -93,7 +108,7 @@ impl Ingress {
     /// The road for this configuration's sources, into this store.
     pub fn new(config: &Config, store: Arc<Store>, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let rules = ArcSwap::from_pointee(Rules::new(config));
-        Self { rules, rates: Rates::new(config), store, clock, metrics }
+        Self { rules, rates: Rates::new(config), memory: Memory::default(), store, clock, metrics }
     }
 
     /// From here on this configuration's sources and limits hold.
@@ -122,7 +137,7 @@ impl Ingress {
     async fn road(&self, call: Call, rules: &Rules, report: &mut Report) -> Result<Passed, Stop> {
         let Call { head, body, defect, origin, client } = call;
         let received_at = self.clock.now();
-        let mut deadline = pin!(sleep(rules.ack_deadline));
+        let pace = rules.pace();
         head::check(&head, defect)?;
         // Only the path counts; a query is left to those providers that like to add one.
         let endpoint = rules.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
@@ -132,8 +147,15 @@ impl Ingress {
         admit::check_address(source, client)?;
         self.rates.arrived(source, client)?;
         body::check_declared(&body, rules.max_body)?;
+        endpoint
+            .verifier
+            .check_head(&head.headers, received_at, &origin)
+            .map_err(|refusal| self.rates.failed(source, client, refusal))?;
 
-        let body = body::read(body, rules.max_body, deadline.as_mut()).await?;
+        // Held to the end: the body is in memory for as long as the request is.
+        let mut account = self.memory.account(Network::of(client), rules.bodies);
+        let mut timer = pin!(sleep_until(pace.first_due()));
+        let body = body::read(body, rules.max_body, pace, &mut account, timer.as_mut()).await?;
         report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let source = Arc::clone(source);
         let received = Received { source, headers: head.headers, body, received_at, origin };
@@ -147,7 +169,8 @@ impl Ingress {
         };
         report.kind = report.shows_accepted().then(|| event.normalized_type().to_owned());
         let targets = endpoint.targets(&event);
-        let accepted = by(deadline, self.store.accept(*event, targets)).await.ok_or(Stop::Late)?;
+        timer.as_mut().reset(pace.deadline);
+        let accepted = by(timer, self.store.accept(*event, targets)).await.ok_or(Stop::Late)?;
         Ok(Passed::Event(accepted?))
     }
 }
@@ -171,7 +194,7 @@ fn answer_to(result: Result<Passed, Stop>, report: Report) -> Answer {
             }
         }
         Err(stop) => {
-            let answer = answer::refused(stop.reason());
+            let answer = answer::refused(stop.reason(), stop.retry_after());
             report.stopped(&stop, answer.status().as_u16());
             answer
         }
@@ -190,6 +213,14 @@ impl Stop {
                 | AcceptError::Closing,
             ) => Reason::StoreUnavailable,
             Self::Late => Reason::StoreUnavailable,
+        }
+    }
+
+    /// When the sender may try again, in seconds, if that is known.
+    fn retry_after(&self) -> Option<u8> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Unavailable(_) | Self::Late => None,
         }
     }
 
