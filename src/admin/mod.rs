@@ -71,7 +71,7 @@ fn respond(
 /// The body that tells why nothing is accepted.
 fn unavailable(error: AcceptError) -> &'static str {
     match error {
-        AcceptError::Overloaded => {
+        AcceptError::Overloaded | AcceptError::OverShare => {
             r#"{"status":"unavailable","reason":"the journal's queue is full"}"#
         }
         AcceptError::Full => {

@@ -205,7 +205,9 @@ impl Stop {
     fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => refusal.reason,
-            Self::Unavailable(AcceptError::Overloaded) => Reason::Overloaded,
+            Self::Unavailable(AcceptError::Overloaded | AcceptError::OverShare) => {
+                Reason::Overloaded
+            }
             Self::Unavailable(
                 AcceptError::Full
                 | AcceptError::Failed
@@ -229,6 +231,9 @@ impl Stop {
         match self {
             Self::Refused(refusal) => refusal.detail,
             Self::Unavailable(AcceptError::Overloaded) => "the journal's queue is full",
+            Self::Unavailable(AcceptError::OverShare) => {
+                "the journal's queue holds the source's share"
+            }
             Self::Unavailable(AcceptError::Full) => "free space is below store.min_free",
             Self::Unavailable(AcceptError::Failed) => "the journal has failed",
             Self::Unavailable(AcceptError::Unreadable) => "the journal cannot be read",

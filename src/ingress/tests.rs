@@ -62,6 +62,7 @@ fn every_method_but_post_is_refused() {
 fn what_the_store_cannot_take_is_ours() {
     for (error, reason) in [
         (AcceptError::Overloaded, Reason::Overloaded),
+        (AcceptError::OverShare, Reason::Overloaded),
         (AcceptError::Full, Reason::StoreUnavailable),
         (AcceptError::Failed, Reason::StoreUnavailable),
         (AcceptError::Closing, Reason::StoreUnavailable),
