@@ -6,6 +6,7 @@
 
 mod accept;
 mod connection;
+mod crowd;
 mod framing;
 mod h2;
 mod open;
@@ -27,14 +28,15 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::accept::bind;
 pub use self::framing::Defect;
 pub use self::wire::Timeouts;
 
-use self::accept::{Occasionally, Trouble};
+use self::accept::Trouble;
+use self::crowd::{Crowd, Place};
 
 /// How long connections that were told to go may take for it: they only have to be polled.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -174,81 +176,63 @@ where
     F: Future<Output = Answer> + Send,
 {
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut crowd = Crowd::new(settings, handler);
+    let serving = Serving::new(settings, handler);
     let mut trouble = Trouble::default();
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            (stream, peer) = accept::next(&listener, &mut trouble) => crowd.admit(stream, peer),
+            (stream, peer) = accept::next(&listener, &mut trouble) => serving.admit(stream, peer),
         }
     }
     drop(listener);
-    crowd.drain().await
+    serving.drain().await
 }
 
-/// The connections of one listener.
-struct Crowd<H> {
+/// One listener at work.
+struct Serving<H> {
     settings: Arc<ArcSwap<Settings>>,
     handler: Arc<H>,
-    permits: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     stage: watch::Sender<Stage>,
-    full: Occasionally,
 }
 
-impl<H, F> Crowd<H>
+impl<H, F> Serving<H>
 where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
     fn new(settings: Arc<ArcSwap<Settings>>, handler: H) -> Self {
-        let permits = Arc::new(Semaphore::new(most_connections(&settings)));
         let (stage, _) = watch::channel(Stage::Serving);
-        Self { settings, handler: Arc::new(handler), permits, stage, full: Occasionally::default() }
+        Self { settings, handler: Arc::new(handler), crowd: Arc::default(), stage }
     }
 
     /// Serves the connection in a task of its own, or closes it when there are too many.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => self.serve(stream, peer, permit),
-            Err(_) => {
-                if let Some(times) = self.full.now(Instant::now()) {
-                    let most = most_connections(&self.settings);
-                    tracing::warn!(times, most, "connections closed: there are too many");
-                }
-            }
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let settings = self.settings.load_full();
+        if let Some(place) = self.crowd.enter(settings.limits.max_connections) {
+            self.serve(stream, peer, settings, place);
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (settings, stage) = (self.settings.load_full(), self.stage.subscribe());
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>, place: Place) {
+        let (crowd, stage) = (Arc::clone(&self.crowd), self.stage.subscribe());
         let handler = Arc::clone(&self.handler);
         tokio::spawn(async move {
-            open::serve(stream, peer, &settings, stage, &*handler).await;
-            drop(permit);
+            open::serve(stream, peer, &settings, &crowd, stage, &*handler).await;
+            drop(place);
         });
     }
 
     async fn drain(self) -> Drained {
         let deadline = Instant::now() + self.settings.load().limits.drain_timeout;
         self.stage.send_replace(Stage::Draining);
-        if timeout_at(deadline, self.all_gone()).await.is_ok() {
+        if timeout_at(deadline, self.crowd.all_gone()).await.is_ok() {
             return Drained { cut_off: 0 };
         }
-        let cut_off = most_connections(&self.settings) - self.permits.available_permits();
+        let cut_off = self.crowd.connections();
         self.stage.send_replace(Stage::Forced);
-        let _ = timeout(LAST_CALL, self.all_gone()).await;
+        let _ = timeout(LAST_CALL, self.crowd.all_gone()).await;
         Drained { cut_off }
     }
-
-    /// Ready when no connection is left: then all permits are back.
-    async fn all_gone(&self) {
-        let all = u32::try_from(most_connections(&self.settings)).unwrap_or(u32::MAX);
-        let _ = self.permits.acquire_many(all).await;
-    }
-}
-
-fn most_connections(settings: &ArcSwap<Settings>) -> usize {
-    let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    settings.load().limits.max_connections.min(most)
 }

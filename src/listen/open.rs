@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::crowd::Crowd;
 use super::{Answer, Arrival, Origin, Settings, Stage, connection, h2, proxy_protocol};
 
 /// Serves the connection until the client or the listener ends it.
@@ -15,6 +16,7 @@ pub(super) async fn serve<H, F>(
     stream: TcpStream,
     peer: SocketAddr,
     settings: &Settings,
+    crowd: &Arc<Crowd>,
     stage: watch::Receiver<Stage>,
     handler: &H,
 ) where
@@ -30,6 +32,9 @@ pub(super) async fn serve<H, F>(
             Ok(Err(_)) | Err(_) => return,
         }
     }
+    let Some(_place) = crowd.enter_client(&origin, settings) else {
+        return;
+    };
     let Some(tls) = &settings.tls else {
         return connection::serve(stream, Arc::new(origin), &settings.limits, stage, handler).await;
     };
