@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::admin::{self, Health};
+use crate::audit::Refusals;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering, Server};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
@@ -115,11 +116,12 @@ impl Gateway {
         };
         let health = Arc::new(Health::new(Arc::clone(&store)));
         let ingress = Arc::new(Ingress::new(&config, Arc::clone(&store), clock, metrics));
+        let refusals = Arc::clone(ingress.refusals());
         let (stop_public, stopped) = watch::channel(false);
         let public = listen_publicly(listener, &config.server, ingress, stopped);
         let (stop_admin, stopped) = watch::channel(false);
         let admin = admin_listener
-            .map(|l| listen_for_admins(l, &config.server, Arc::clone(&health), stopped));
+            .map(|l| listen_for_admins(l, &config.server, Arc::clone(&health), refusals, stopped));
         let drain_timeout = config.server.drain_timeout;
         Ok(Self { store, delivery, health, public, admin, stop_public, stop_admin, drain_timeout })
     }
@@ -219,14 +221,20 @@ fn listen_publicly(
         tls: None,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
+        refusals: Arc::clone(ingress.refusals()),
     };
+    let refusals = Arc::clone(ingress.refusals());
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let handler = move |arrival| {
         let ingress = Arc::clone(&ingress);
         async move { ingress.answer(arrival).await }
     };
     let task = tokio::spawn(async move {
-        let drained = listen::run(listener, settings, handler, told(stopped)).await;
+        let drained = tokio::select! {
+            drained = listen::run(listener, settings, handler, told(stopped)) => drained,
+            () = refusals.tell_sums() => return,
+        };
+        refusals.tell_rest().await;
         if drained.cut_off > 0 {
             let connections = drained.cut_off;
             tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
@@ -239,9 +247,10 @@ fn listen_for_admins(
     (listener, address): (TcpListener, SocketAddr),
     server: &Server,
     health: Arc<Health>,
+    refusals: Arc<Refusals>,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
-    let settings = Settings::plain(limits(server, admin::MAX_CONNECTIONS));
+    let settings = Settings::plain(limits(server, admin::MAX_CONNECTIONS), refusals);
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let handler = move |arrival| {
         let health = Arc::clone(&health);

@@ -26,7 +26,7 @@ use self::memory::{Bounds, Memory};
 use self::report::Report;
 use self::routes::Routes;
 use crate::admit::{self, Rates, Received, Refusal};
-use crate::audit::Reason;
+use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
@@ -43,6 +43,7 @@ pub struct Ingress {
     memory: Memory,
     store: Arc<Store>,
     clock: Clock,
+    refusals: Arc<Refusals>,
     metrics: Arc<Metrics>,
 }
 
@@ -108,7 +109,14 @@ impl Ingress {
     /// The road for this configuration's sources, into this store.
     pub fn new(config: &Config, store: Arc<Store>, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let rules = ArcSwap::from_pointee(Rules::new(config));
-        Self { rules, rates: Rates::new(config), memory: Memory::default(), store, clock, metrics }
+        let (rates, memory) = (Rates::new(config), Memory::default());
+        let refusals = Arc::new(Refusals::new(clock.clone()));
+        Self { rules, rates, memory, store, clock, refusals, metrics }
+    }
+
+    /// Where refusals are recorded: those of requests that never get here belong there too.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// From here on this configuration's sources and limits hold.
@@ -123,7 +131,7 @@ impl Ingress {
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
         let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
-        let mut report = Report::new(&head, client, body::declared(&body));
+        let mut report = Report::new(&head, client, body::declared(&body), &self.refusals);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)
@@ -134,7 +142,12 @@ impl Ingress {
     /// When the client goes away, this is dropped where it waits: while the body is read, and
     /// then nothing has happened yet; or in the store's `accept`, which finishes what it has
     /// begun. Between the two nothing waits, so an event that was read whole is always stored.
-    async fn road(&self, call: Call, rules: &Rules, report: &mut Report) -> Result<Passed, Stop> {
+    async fn road(
+        &self,
+        call: Call,
+        rules: &Rules,
+        report: &mut Report<'_>,
+    ) -> Result<Passed, Stop> {
         let Call { head, body, defect, origin, client } = call;
         let received_at = self.clock.now();
         let pace = rules.pace();
@@ -184,7 +197,7 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::MethodNotAllowed, "only POST is answered"))
 }
 
-fn answer_to(result: Result<Passed, Stop>, report: Report) -> Answer {
+fn answer_to(result: Result<Passed, Stop>, report: Report<'_>) -> Answer {
     match result {
         Ok(passed) => {
             report.passed(&passed);

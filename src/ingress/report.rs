@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri, header, request};
 
 use super::{Passed, Stop};
-use crate::audit::{Client, Reason, Refused, micros};
+use crate::audit::{Client, Ending, Reason, Refusals, Refused, micros};
 use crate::event::SourceName;
 use crate::store::Outcome;
 
 /// Gathers what the line says while the request is on its way.
-pub(super) struct Report {
+pub(super) struct Report<'a> {
+    refusals: &'a Refusals,
     begun: Instant,
     client: Option<IpAddr>,
     method: Method,
@@ -27,9 +28,15 @@ pub(super) struct Report {
     told: bool,
 }
 
-impl Report {
-    pub(super) fn new(head: &request::Parts, client: Option<IpAddr>, size: u64) -> Self {
+impl<'a> Report<'a> {
+    pub(super) fn new(
+        head: &request::Parts,
+        client: Option<IpAddr>,
+        size: u64,
+        refusals: &'a Refusals,
+    ) -> Self {
         Self {
+            refusals,
             begun: Instant::now(),
             client,
             method: head.method.clone(),
@@ -106,7 +113,7 @@ impl Report {
             status,
             duration: self.took(),
         };
-        refused.record();
+        self.refusals.record(&refused);
     }
 
     fn source_name(&self) -> &str {
@@ -120,9 +127,12 @@ impl Report {
 
 /// A request whose client has gone away before the answer is told of as well. If its event was
 /// already handed to the store, it is stored, and the sender's next attempt is a repeat.
-impl Drop for Report {
+impl Drop for Report<'_> {
     fn drop(&mut self) {
-        if !self.told {
+        if self.told {
+            return;
+        }
+        if self.refusals.stands_singly(Ending::Abandoned, self.client, self.source.as_ref()) {
             tracing::info!(
                 target: "hookward::request",
                 source = self.source_name(),

@@ -142,14 +142,14 @@ impl Drop for ClientPlace {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::super::tests::limits;
+    use super::super::tests::{limits, plain};
     use super::*;
 
     fn settings(per_client: usize, trusted: &[&str]) -> Settings {
         let mut limits = limits();
         limits.max_connections_per_client = per_client;
         let trusted_proxies = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        Settings { trusted_proxies, ..Settings::plain(limits) }
+        Settings { trusted_proxies, ..plain(limits) }
     }
 
     fn address(ip: &str) -> SocketAddr {

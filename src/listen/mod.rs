@@ -37,6 +37,7 @@ pub use self::wire::Timeouts;
 
 use self::accept::Trouble;
 use self::crowd::{Crowd, Place};
+use crate::audit::Refusals;
 
 /// How long connections that were told to go may take for it: they only have to be polled.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -112,12 +113,15 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether each connection begins with a PROXY header, from one of the trusted.
     pub proxy_protocol: bool,
+    /// Where requests are recorded that are refused before a handler sees them.
+    pub refusals: Arc<Refusals>,
 }
 
 impl Settings {
     /// A plain listener with these limits.
-    pub fn plain(limits: Limits) -> Self {
-        Self { limits, tls: None, trusted_proxies: Vec::new(), proxy_protocol: false }
+    pub fn plain(limits: Limits, refusals: Arc<Refusals>) -> Self {
+        let trusted_proxies = Vec::new();
+        Self { limits, tls: None, trusted_proxies, proxy_protocol: false, refusals }
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn serve<H, F>(
         return;
     };
     let Some(tls) = &settings.tls else {
-        return connection::serve(stream, Arc::new(origin), &settings.limits, stage, handler).await;
+        return connection::serve(stream, Arc::new(origin), settings, stage, handler).await;
     };
     let Ok(Ok((stream, session))) = timeout_at(deadline, tls.accept(stream)).await else {
         return;
@@ -47,6 +47,6 @@ pub(super) async fn serve<H, F>(
     if http2 {
         h2::serve(stream, origin, &settings.limits, stage, handler).await;
     } else {
-        connection::serve(stream, origin, &settings.limits, stage, handler).await;
+        connection::serve(stream, origin, settings, stage, handler).await;
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::Clock;
 
 const SOON: Duration = Duration::from_millis(60);
 const NEVER: Duration = Duration::from_secs(3600);
@@ -29,6 +30,10 @@ pub(super) fn limits() -> Limits {
     }
 }
 
+pub(super) fn plain(limits: Limits) -> Settings {
+    Settings::plain(limits, Arc::new(Refusals::new(Clock::System)))
+}
+
 /// A running listener.
 struct Running {
     address: SocketAddr,
@@ -47,7 +52,7 @@ where
     let shutdown = async {
         let _ = stopped.await;
     };
-    let settings = Arc::new(ArcSwap::from_pointee(Settings::plain(limits)));
+    let settings = Arc::new(ArcSwap::from_pointee(plain(limits)));
     let ended = tokio::spawn(async move { run(listener, settings, handler, shutdown).await });
     Running { address, stop, ended }
 }
@@ -332,7 +337,7 @@ async fn one_client_gets_no_more_than_its_connections() {
 /// The number of connections was fixed when the listener started.
 #[tokio::test]
 async fn a_reload_changes_how_many_connections_there_may_be() {
-    let settings = Arc::new(ArcSwap::from_pointee(Settings::plain(limits())));
+    let settings = Arc::new(ArcSwap::from_pointee(plain(limits())));
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -348,7 +353,7 @@ async fn a_reload_changes_how_many_connections_there_may_be() {
     let mut held = Vec::new();
     for most in [1, 3, 2] {
         let limits = Limits { max_connections: most, ..limits() };
-        settings.store(Arc::new(Settings::plain(limits)));
+        settings.store(Arc::new(plain(limits)));
         while held.len() < most {
             let mut stream = connect().await;
             read_until(&mut stream, "\r\n\r\n1").await;
