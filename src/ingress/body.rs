@@ -84,7 +84,7 @@ where
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let expected = usize::try_from(declared(&body)).unwrap_or(usize::MAX).min(max);
     let mut reading = Reading { body, pace, account, timer, read: 0, expected, max };
-    let whole = reading.to_end().await?;
+    let whole = reading.all().await?;
     reading.account.arrived();
     Ok(whole)
 }
@@ -103,7 +103,7 @@ impl<B> Reading<'_, '_, B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    async fn to_end(&mut self) -> Result<Bytes, Refusal> {
+    async fn all(&mut self) -> Result<Bytes, Refusal> {
         let first = self.next().await?.unwrap_or_default();
         if first.len() > self.max {
             return Err(too_large("the body"));
