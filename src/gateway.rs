@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::{self, Admin};
 use crate::admit::VerifierError;
+use crate::audit::Refusals;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering, Server};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
@@ -143,12 +144,14 @@ impl Gateway {
         }
         let ingress = Ingress::new(&config, rules, Arc::clone(&store), clock, metrics);
         let ingress = Arc::new(ingress);
+        let refusals = Arc::clone(ingress.refusals());
         let (stop_public, stopped) = watch::channel(false);
         let public =
             listen_publicly(listener, &config.server, tls.clone(), ingress, counts, stopped);
         let (stop_admin, stopped) = watch::channel(false);
-        let admin = admin_listener
-            .map(|l| listen_for_admins(l, &config.server, Arc::clone(&operators), stopped));
+        let admin = admin_listener.map(|l| {
+            listen_for_admins(l, &config.server, Arc::clone(&operators), refusals, stopped)
+        });
         let drain_timeout = config.server.drain_timeout;
         Ok(Self {
             store,
@@ -275,14 +278,20 @@ fn listen_publicly(
         tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
+        refusals: Arc::clone(ingress.refusals()),
     };
+    let refusals = Arc::clone(ingress.refusals());
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let handler = move |arrival| {
         let ingress = Arc::clone(&ingress);
         async move { ingress.answer(arrival).await }
     };
     let task = tokio::spawn(async move {
-        let drained = listen::run_counted(listener, settings, handler, counts, told(stopped)).await;
+        let drained = tokio::select! {
+            drained = listen::run_counted(listener, settings, handler, counts, told(stopped)) => drained,
+            () = refusals.tell_sums() => return,
+        };
+        refusals.tell_rest().await;
         if drained.cut_off > 0 {
             let connections = drained.cut_off;
             tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
@@ -295,9 +304,10 @@ fn listen_for_admins(
     (listener, address): (TcpListener, SocketAddr),
     server: &Server,
     operators: Arc<Admin>,
+    refusals: Arc<Refusals>,
     stopped: watch::Receiver<bool>,
 ) -> Listening {
-    let settings = Settings::plain(limits(server, admin::MAX_CONNECTIONS));
+    let settings = Settings::plain(limits(server, admin::MAX_CONNECTIONS), refusals);
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let handler = move |arrival| {
         let operators = Arc::clone(&operators);

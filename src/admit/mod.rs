@@ -21,7 +21,7 @@ use crate::listen::Origin;
 pub use address::check_address;
 pub use certificate::VerifierError;
 pub use client::client_address;
-pub use rate::Rates;
+pub use rate::{REMEMBERED_CLIENTS, Rates};
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.
 #[derive(Debug)]
@@ -62,12 +62,14 @@ pub struct Refusal {
     pub reason: Reason,
     /// What exactly was wrong, for our own log. Fixed text: no secret, nothing out of the request.
     pub detail: &'static str,
+    /// Whole seconds after which the sender may try again, where that is known.
+    pub retry_after: Option<u8>,
 }
 
 impl Refusal {
     /// A refusal for `reason`; `detail` is for our own log only.
     pub const fn new(reason: Reason, detail: &'static str) -> Self {
-        Self { reason, detail }
+        Self { reason, detail, retry_after: None }
     }
 }
 
@@ -95,6 +97,21 @@ impl Verifier {
         Ok(Self { scheme: auth::Scheme::of(&source), client_roots, source })
     }
 
+    /// What the head alone decides, before any of the body is read: refuses what [`Self::verify`]
+    /// would refuse whatever the body is. Proves nothing.
+    ///
+    /// # Errors
+    /// One of the credential, signature and timestamp reasons.
+    pub fn check_head(
+        &self,
+        headers: &HeaderMap,
+        received_at: UnixMillis,
+        origin: &Origin,
+    ) -> Result<(), Refusal> {
+        self.check_certificate(origin, received_at)?;
+        self.scheme.check_head(&self.source, headers, received_at)
+    }
+
     /// Proves that the request comes from the holder of one of the source's keys, over its raw
     /// bytes. Refuses a request to any other source than its own.
     ///
@@ -104,11 +121,13 @@ impl Verifier {
         if !Arc::ptr_eq(&self.source, &request.source) {
             return Err(OTHER_SOURCE);
         }
-        if let Some(roots) = &self.client_roots {
-            roots.check(&request.origin, request.received_at)?;
-        }
+        self.check_certificate(&request.origin, request.received_at)?;
         self.scheme.check(&self.source, &request)?;
         Ok(Verified(request))
+    }
+
+    fn check_certificate(&self, origin: &Origin, now: UnixMillis) -> Result<(), Refusal> {
+        self.client_roots.as_ref().map_or(Ok(()), |roots| roots.check(origin, now))
     }
 }
 

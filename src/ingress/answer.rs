@@ -36,7 +36,8 @@ pub(super) fn challenge(challenge: String) -> Answer {
 
 /// A refusal: `application/problem+json` (RFC 9457). One for what could be read in two ways ends
 /// the connection: what follows on it may have been meant as part of the same request.
-pub(super) fn refused(reason: Reason) -> Answer {
+/// `retry_after`: when the sender may try again, in seconds, if that is known.
+pub(super) fn refused(reason: Reason, retry_after: Option<u8>) -> Answer {
     let Problem { status, body } = problem(reason);
     let mut answer = plain(status, PROBLEM, Bytes::from_static(body.as_bytes()));
     if reason == Reason::ProtocolError {
@@ -46,7 +47,8 @@ pub(super) fn refused(reason: Reason) -> Answer {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        let known = retry_after.map(|seconds| HeaderValue::from(u16::from(seconds)));
+        answer.headers_mut().insert(header::RETRY_AFTER, known.unwrap_or(RETRY_AFTER));
     }
     answer
 }
@@ -152,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn every_refusal_is_a_problem_whose_body_agrees_with_its_status() {
         for reason in Reason::ALL {
-            let answer = refused(reason);
+            let answer = refused(reason, None);
             let status = answer.status();
             assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
             let problem: serde_json::Value =
@@ -166,10 +168,14 @@ mod tests {
     #[test]
     fn senders_are_told_when_to_come_back_and_how() {
         for reason in [Reason::RateLimited, Reason::Overloaded, Reason::StoreUnavailable] {
-            assert_eq!(refused(reason).headers()[header::RETRY_AFTER], "5", "{reason:?}");
+            let answer = refused(reason, None);
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "5", "{reason:?}");
+            let answer = refused(reason, Some(17));
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "17", "{reason:?}");
         }
-        assert_eq!(refused(Reason::MethodNotAllowed).headers()[header::ALLOW], "POST");
-        assert!(!refused(Reason::MalformedJson).headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(refused(Reason::MethodNotAllowed, None).headers()[header::ALLOW], "POST");
+        let malformed = refused(Reason::MalformedJson, None);
+        assert!(!malformed.headers().contains_key(header::RETRY_AFTER));
     }
 
     #[tokio::test]

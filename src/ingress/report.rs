@@ -8,14 +8,24 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri, header, request};
 
 use super::{Passed, Stop, answer};
-use crate::audit::{Client, Reason, Refused, ServerName, micros};
+use crate::audit::{Client, Ending, Reason, Refusals, Refused, ServerName, micros};
 use crate::event::SourceName;
 use crate::listen::{Origin, TlsSession};
 use crate::metrics::SourceMetrics;
 use crate::store::Outcome;
 
+/// Where a request is told of.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'r> {
+    /// In words.
+    pub(super) refusals: &'r Refusals,
+    /// In numbers.
+    pub(super) counts: &'r SourceMetrics,
+}
+
 /// Gathers what the line says while the request is on its way.
 pub(super) struct Report<'r> {
+    refusals: &'r Refusals,
     /// Where the request is counted: with its source, from when that is known.
     pub(super) counts: &'r SourceMetrics,
     begun: Instant,
@@ -39,9 +49,11 @@ impl<'r> Report<'r> {
         origin: &Arc<Origin>,
         client: Option<IpAddr>,
         size: u64,
-        counts: &'r SourceMetrics,
+        told: Told<'r>,
     ) -> Self {
+        let Told { refusals, counts } = told;
         Self {
+            refusals,
             counts,
             begun: Instant::now(),
             origin: Arc::clone(origin),
@@ -137,7 +149,7 @@ impl<'r> Report<'r> {
             duration: self.took(),
             tls: self.tls(),
         };
-        refused.record();
+        self.refusals.record(&refused);
     }
 
     fn source_name(&self) -> &str {
@@ -165,7 +177,8 @@ impl Drop for Report<'_> {
             // Where it was raised is told by the panic hook; the answer is the listener's.
             let status = answer::status(Reason::InternalError);
             self.refused(Reason::InternalError, "handling the request has panicked", status);
-        } else {
+        } else if self.refusals.stands_singly(Ending::Abandoned, self.client, self.source.as_ref())
+        {
             tracing::info!(
                 target: "hookward::request",
                 source = self.source_name(),
@@ -217,8 +230,10 @@ mod tests {
         let metrics = Metrics::new();
         let counts = metrics.source("lab", answer::status);
         let (head, ()) = http::Request::new(()).into_parts();
+        let refusals = Refusals::new(crate::clock::Clock::System);
+        let told = Told { refusals: &refusals, counts: &counts };
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _report = Report::new(&head, &Origin::nowhere(), None, 0, &counts);
+            let _report = Report::new(&head, &Origin::nowhere(), None, 0, told);
             panic!("on the way");
         }));
         assert!(panicked.is_err());

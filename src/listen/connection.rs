@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::wire::{Progress, Timeouts, Wire};
-use super::{Answer, Arrival, Ended, Limits, Origin, Stage};
-use crate::audit::{Reason, Refused};
+use super::{Answer, Arrival, Ended, Origin, Settings, Stage};
+use crate::audit::{Reason, Refusals, Refused};
 
 /// The longest head; providers' are below 4 KiB. hyper's own bound on header fields is 100.
 const MAX_HEAD: usize = 32 << 10;
@@ -29,7 +29,7 @@ const MAX_BUFFER: usize = 32 << 10;
 pub(super) async fn serve<S, H, F>(
     stream: S,
     origin: Arc<Origin>,
-    limits: &Limits,
+    settings: &Settings,
     mut stage: watch::Receiver<Stage>,
     handler: &H,
 ) -> Ended
@@ -45,14 +45,14 @@ where
     http.half_close(true).pipeline_flush(false);
     http.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER);
     let mut connection = pin!(http.serve_connection(io, service));
-    let mut watchdog = pin!(Watchdog::new(&progress, limits.timeouts));
+    let mut watchdog = pin!(Watchdog::new(&progress, settings.limits.timeouts));
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
                 return match ended {
                     Ok(()) => Ended::Quietly,
-                    Err(error) => report(&error, &origin),
+                    Err(error) => report(&error, &origin, &settings.refusals),
                 };
             }
             () = poll_fn(|cx| watchdog.as_mut().poll_expired(cx)) => {
@@ -93,7 +93,7 @@ where
 }
 
 /// What hyper has answered by itself is a refusal like any other; that a client went away is not.
-fn report(error: &hyper::Error, origin: &Origin) -> Ended {
+fn report(error: &hyper::Error, origin: &Origin, refusals: &Refusals) -> Ended {
     let peer = origin.peer;
     if !error.is_parse() {
         tracing::debug!(%peer, %error, "connection ended");
@@ -113,7 +113,7 @@ fn report(error: &hyper::Error, origin: &Origin) -> Ended {
         duration: std::time::Duration::ZERO,
         tls: origin.tls.as_ref(),
     };
-    refused.record();
+    refusals.record(&refused);
     Ended::Refused(refused.status)
 }
 

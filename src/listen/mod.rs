@@ -6,6 +6,7 @@
 
 mod accept;
 mod connection;
+mod crowd;
 mod framing;
 mod guard;
 mod h2;
@@ -28,7 +29,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) use self::accept::Occasionally;
@@ -38,6 +39,8 @@ pub use self::guard::INTERNAL_ERROR;
 pub use self::wire::Timeouts;
 
 use self::accept::Trouble;
+use self::crowd::{Crowd, Place};
+use crate::audit::Refusals;
 use crate::metrics::{ListenerMetrics, Metrics};
 
 /// How long connections that were told to go may take for it: they only have to be polled.
@@ -114,12 +117,15 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether each connection begins with a PROXY header, from one of the trusted.
     pub proxy_protocol: bool,
+    /// Where requests are recorded that are refused before a handler sees them.
+    pub refusals: Arc<Refusals>,
 }
 
 impl Settings {
     /// A plain listener with these limits.
-    pub fn plain(limits: Limits) -> Self {
-        Self { limits, tls: None, trusted_proxies: Vec::new(), proxy_protocol: false }
+    pub fn plain(limits: Limits, refusals: Arc<Refusals>) -> Self {
+        let trusted_proxies = Vec::new();
+        Self { limits, tls: None, trusted_proxies, proxy_protocol: false, refusals }
     }
 }
 
@@ -203,98 +209,81 @@ where
     F: Future<Output = Answer> + Send,
 {
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut crowd = Crowd::new(settings, handler, metrics);
+    let serving = Serving::new(settings, handler, metrics);
     let mut trouble = Trouble::default();
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            (stream, peer) = accept::next(&listener, &mut trouble) => crowd.admit(stream, peer),
+            (stream, peer) = accept::next(&listener, &mut trouble) => serving.admit(stream, peer),
         }
     }
     drop(listener);
-    crowd.drain().await
+    serving.drain().await
 }
 
-/// The connections of one listener.
-struct Crowd<H> {
+/// One listener at work.
+struct Serving<H> {
     settings: Arc<ArcSwap<Settings>>,
     handler: Arc<H>,
     metrics: ListenerMetrics,
-    permits: Arc<Semaphore>,
-    stage: watch::Sender<Stage>,
-    full: Occasionally,
+    crowd: Arc<Crowd>,
     failures: Arc<open::Failures>,
+    stage: watch::Sender<Stage>,
 }
 
-impl<H, F> Crowd<H>
+impl<H, F> Serving<H>
 where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
     fn new(settings: Arc<ArcSwap<Settings>>, handler: H, metrics: ListenerMetrics) -> Self {
-        let permits = Arc::new(Semaphore::new(most_connections(&settings)));
         let (stage, _) = watch::channel(Stage::Serving);
         Self {
             settings,
             handler: Arc::new(handler),
             metrics,
-            permits,
-            stage,
-            full: Occasionally::default(),
+            crowd: Arc::default(),
             failures: Arc::default(),
+            stage,
         }
     }
 
     /// Serves the connection in a task of its own, or closes it when there are too many.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => self.serve(stream, peer, permit),
-            Err(_) => {
-                if let Some(times) = self.full.now(Instant::now()) {
-                    let most = most_connections(&self.settings);
-                    tracing::warn!(times, most, "connections closed: there are too many");
-                }
-            }
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let settings = self.settings.load_full();
+        if let Some(place) = self.crowd.enter(settings.limits.max_connections) {
+            self.serve(stream, peer, settings, place);
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (settings, stage) = (self.settings.load_full(), self.stage.subscribe());
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>, place: Place) {
         let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
-        let failures = Arc::clone(&self.failures);
+        let shared = (Arc::clone(&self.crowd), Arc::clone(&self.failures));
+        let stage = self.stage.subscribe();
         tokio::spawn(async move {
             let opened = metrics.opened();
             let handler = &*handler;
             let guarded = |arrival| guard::answer(handler, arrival);
-            let ended = open::serve(stream, peer, &settings, &failures, stage, &guarded).await;
+            let (crowd, failures) = &shared;
+            let door = open::Door { settings: &settings, crowd, failures };
+            let ended = open::serve(stream, peer, door, stage, &guarded).await;
             if let Ended::Refused(status) = ended {
                 metrics.head_refused(status);
             }
-            drop((opened, permit));
+            drop((opened, place));
         });
     }
 
     async fn drain(self) -> Drained {
         let deadline = Instant::now() + self.settings.load().limits.drain_timeout;
         self.stage.send_replace(Stage::Draining);
-        if timeout_at(deadline, self.all_gone()).await.is_ok() {
+        if timeout_at(deadline, self.crowd.all_gone()).await.is_ok() {
             return Drained { cut_off: 0 };
         }
-        let cut_off = most_connections(&self.settings) - self.permits.available_permits();
+        let cut_off = self.crowd.connections();
         self.stage.send_replace(Stage::Forced);
-        let _ = timeout(LAST_CALL, self.all_gone()).await;
+        let _ = timeout(LAST_CALL, self.crowd.all_gone()).await;
         Drained { cut_off }
     }
-
-    /// Ready when no connection is left: then all permits are back.
-    async fn all_gone(&self) {
-        let all = u32::try_from(most_connections(&self.settings)).unwrap_or(u32::MAX);
-        let _ = self.permits.acquire_many(all).await;
-    }
-}
-
-fn most_connections(settings: &ArcSwap<Settings>) -> usize {
-    let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    settings.load().limits.max_connections.min(most)
 }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::accept::Occasionally;
+use super::crowd::{ClientPlace, Crowd};
 use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol, tls};
 
 /// A connection that is ready for HTTP.
@@ -29,6 +30,8 @@ enum Failure {
     ProxyHeader,
     /// PROXY header and handshake were not over by the deadline.
     TooSlow,
+    /// The client has its share of connections already, which the crowd has told.
+    Share,
     /// The TLS handshake.
     Tls(tls::Failure),
 }
@@ -38,6 +41,7 @@ impl Failure {
         match self {
             Self::ProxyHeader => "no valid PROXY header",
             Self::TooSlow => "too slow",
+            Self::Share => "too many connections",
             Self::Tls(failure) => failure.as_str(),
         }
     }
@@ -50,6 +54,9 @@ pub(super) struct Failures(Mutex<BTreeMap<&'static str, Occasionally>>);
 
 impl Failures {
     fn note(&self, failure: Failure, origin: &Origin) {
+        if matches!(failure, Failure::Share) {
+            return;
+        }
         let failure = failure.as_str();
         let told = self.0.lock().entry(failure).or_default().now(Instant::now());
         if let Some(times) = told {
@@ -59,12 +66,19 @@ impl Failures {
     }
 }
 
+/// What all connections of a listener come through.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) crowd: &'a Arc<Crowd>,
+    pub(super) failures: &'a Failures,
+}
+
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<H, F>(
     stream: TcpStream,
     peer: SocketAddr,
-    settings: &Settings,
-    failures: &Failures,
+    door: Door<'_>,
     mut stage: watch::Receiver<Stage>,
     handler: &H,
 ) -> Ended
@@ -75,26 +89,26 @@ where
     let mut origin = Origin::plain(peer);
     let opened = tokio::select! {
         biased;
-        opened = open(stream, &mut origin, settings) => opened,
+        opened = open(stream, &mut origin, door) => opened,
         // Nothing has been asked yet that would have to be answered.
         _ = stage.wait_for(|stage| *stage != Stage::Serving) => return Ended::Quietly,
     };
-    let opened = match opened {
+    let (opened, _place) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
-            failures.note(failure, &origin);
+            door.failures.note(failure, &origin);
             return Ended::Quietly;
         }
     };
     let http2 = origin.tls.as_ref().is_some_and(|session| session.http2);
-    let (origin, limits) = (Arc::new(origin), &settings.limits);
+    let (origin, settings) = (Arc::new(origin), door.settings);
     match opened {
-        Opened::Plain(stream) => connection::serve(stream, origin, limits, stage, handler).await,
+        Opened::Plain(stream) => connection::serve(stream, origin, settings, stage, handler).await,
         Opened::Tls(stream) if http2 => {
-            h2::serve(stream, origin, limits, stage, handler).await;
+            h2::serve(stream, origin, &settings.limits, stage, handler).await;
             Ended::Quietly
         }
-        Opened::Tls(stream) => connection::serve(stream, origin, limits, stage, handler).await,
+        Opened::Tls(stream) => connection::serve(stream, origin, settings, stage, handler).await,
     }
 }
 
@@ -102,21 +116,23 @@ where
 async fn open(
     mut stream: TcpStream,
     origin: &mut Origin,
-    settings: &Settings,
-) -> Result<Opened, Failure> {
+    door: Door<'_>,
+) -> Result<(Opened, ClientPlace), Failure> {
+    let Door { settings, crowd, .. } = door;
     let deadline = Instant::now() + settings.limits.timeouts.handshake;
     if settings.proxy_protocol {
         let header = proxy_protocol::read(&mut stream, origin.peer, settings);
         let header = timeout_at(deadline, header).await.map_err(|_| Failure::TooSlow)?;
         origin.proxied = header.map_err(|_| Failure::ProxyHeader)?;
     }
+    let place = crowd.enter_client(origin, settings).ok_or(Failure::Share)?;
     let Some(acceptor) = &settings.tls else {
-        return Ok(Opened::Plain(stream));
+        return Ok((Opened::Plain(stream), place));
     };
     // Boxed: plain connections need not carry room for a handshake.
     let handshake = Box::pin(acceptor.accept(stream));
     let handshake = timeout_at(deadline, handshake).await.map_err(|_| Failure::TooSlow)?;
     let (stream, session) = handshake.map_err(Failure::Tls)?;
     origin.tls = Some(session);
-    Ok(Opened::Tls(Box::new(stream)))
+    Ok((Opened::Tls(Box::new(stream)), place))
 }

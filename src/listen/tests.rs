@@ -8,13 +8,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::Clock;
 
 const SOON: Duration = Duration::from_millis(60);
 const NEVER: Duration = Duration::from_secs(3600);
 /// What a test waits at most for something that must happen.
 const BOUND: Duration = Duration::from_secs(20);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     let timeouts = Timeouts { handshake: NEVER, header: NEVER, write: NEVER, idle: NEVER };
     Limits {
         max_connections: 8,
@@ -27,6 +28,10 @@ fn limits() -> Limits {
         timeouts,
         drain_timeout: NEVER,
     }
+}
+
+pub(super) fn plain(limits: Limits) -> Settings {
+    Settings::plain(limits, Arc::new(Refusals::new(Clock::System)))
 }
 
 /// A running listener.
@@ -47,7 +52,7 @@ where
     let shutdown = async {
         let _ = stopped.await;
     };
-    let settings = Arc::new(ArcSwap::from_pointee(Settings::plain(limits)));
+    let settings = Arc::new(ArcSwap::from_pointee(plain(limits)));
     let ended = tokio::spawn(async move { run(listener, settings, handler, shutdown).await });
     Running { address, stop, ended }
 }
@@ -309,6 +314,56 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
         }
     };
     timeout(BOUND, served).await.expect("a place is free again");
+}
+
+#[tokio::test]
+async fn one_client_gets_no_more_than_its_connections() {
+    let gateway = start(Limits { max_connections_per_client: 2, ..limits() }, echo);
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = gateway.send(request).await;
+        read_until(&mut stream, "\r\n\r\n1").await;
+        held.push(stream);
+    }
+    assert_eq!(to_end(&mut gateway.connect().await).await, "");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut other = socket.connect(gateway.address).await.unwrap();
+    other.write_all(request.as_bytes()).await.unwrap();
+    read_until(&mut other, "\r\n\r\n1").await;
+}
+
+/// The number of connections was fixed when the listener started.
+#[tokio::test]
+async fn a_reload_changes_how_many_connections_there_may_be() {
+    let settings = Arc::new(ArcSwap::from_pointee(plain(limits())));
+    let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async { drop(stopped.await) };
+    let running = Arc::clone(&settings);
+    let ended = tokio::spawn(async move { run(listener, running, echo, shutdown).await });
+    let request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";
+    let connect = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(request).await;
+        stream
+    };
+    let mut held = Vec::new();
+    for most in [1, 3, 2] {
+        let limits = Limits { max_connections: most, ..limits() };
+        settings.store(Arc::new(plain(limits)));
+        while held.len() < most {
+            let mut stream = connect().await;
+            read_until(&mut stream, "\r\n\r\n1").await;
+            held.push(stream);
+        }
+        assert_eq!(to_end(&mut connect().await).await, "", "{most}");
+    }
+    drop(held);
+    stop.send(()).unwrap();
+    assert_eq!(timeout(BOUND, ended).await.unwrap().unwrap(), Drained { cut_off: 0 });
 }
 
 #[tokio::test]

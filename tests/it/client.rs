@@ -237,6 +237,11 @@ impl Connection {
         String::from_utf8_lossy(&self.read).into_owned()
     }
 
+    /// Waits until anything comes, or the other side closes.
+    pub async fn answer_or_end(&mut self) {
+        self.fill().await;
+    }
+
     /// Waits for the other side to close, and returns what it sent before.
     pub async fn rest(mut self) -> String {
         while self.fill().await {}

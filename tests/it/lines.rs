@@ -51,6 +51,13 @@ pub async fn refusal_from(client: &str) -> Value {
     wait(&needle, |line| line["message"] == "refused").await
 }
 
+/// All lines about requests of this client that are logged so far.
+pub fn of_client(client: &str) -> Vec<Value> {
+    let needle = format!("\"client\":\"{client}\"");
+    let lines = LOG.borrow();
+    lines.iter().filter(|line| line.contains(&needle)).map(|line| parse(line)).collect()
+}
+
 /// All attempts at this event that are logged so far.
 pub fn attempts(event: &str) -> Vec<Value> {
     let lines = LOG.borrow();

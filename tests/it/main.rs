@@ -34,6 +34,7 @@ mod metrics;
 mod ordering;
 mod presets;
 mod providers;
+mod rates;
 mod restarts;
 mod routing;
 mod signals;

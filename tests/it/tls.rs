@@ -84,14 +84,6 @@ impl Plan {
         Secured { address: gateway.public_addr(), gateway, config, dir }
     }
 
-    /// Why it does not start.
-    pub async fn fails(self, own: &Issued) -> String {
-        let dir = tempfile::tempdir().unwrap();
-        own.write_to(dir.path());
-        let started = Gateway::start(self.config(&dir), self.clock.clone()).await;
-        started.unwrap_err().to_string()
-    }
-
     fn config(&self, dir: &TempDir) -> Config {
         let mut config = self.setup.config(dir.path());
         config.server.tls = (!self.plain).then(|| files(dir));

@@ -48,6 +48,8 @@ fn request(source: &Arc<Source>, headers: &[(&str, &[u8])], body: &[u8]) -> Rece
     }
 }
 
+/// What the head alone decides, and then all of it: the first must refuse nothing that the second
+/// lets through.
 fn check_at(
     source: &Arc<Source>,
     headers: &[(&str, &str)],
@@ -56,7 +58,22 @@ fn check_at(
 ) -> Result<(), Refusal> {
     let headers: Vec<_> = headers.iter().map(|(n, value)| (*n, value.as_bytes())).collect();
     let received = Received { received_at: now, ..request(source, &headers, body) };
-    verify(received).map(drop)
+    let head = check_head(source, &received);
+    let all = verify(received).map(drop);
+    match (head, all) {
+        (Err(head), Ok(())) => panic!("the head is refused for {head}"),
+        (Err(head), Err(all)) if head != all => {
+            assert_eq!((head.reason, all.reason), (TimestampOutOfRange, SignatureInvalid));
+        }
+        (Ok(()), Err(all)) => assert_eq!(all.reason, SignatureInvalid, "the head shows it"),
+        (Err(_), Err(_)) | (Ok(()), Ok(())) => {}
+    }
+    all
+}
+
+fn check_head(source: &Arc<Source>, request: &Received) -> Result<(), Refusal> {
+    let verifier = Verifier::new(Arc::clone(source)).unwrap();
+    verifier.check_head(&request.headers, request.received_at, &request.origin)
 }
 
 fn check(source: &Arc<Source>, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Reason> {

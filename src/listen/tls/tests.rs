@@ -49,7 +49,8 @@ async fn never_read(size: usize, requests: usize) -> Drained {
     let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let identity = crate::pem::Identity::new(vec![own.der().clone()], &der).unwrap();
     let acceptor = Acceptor::new(identity, ClientCertificates::none()).unwrap();
-    let settings = Settings { tls: Some(Arc::new(acceptor)), ..Settings::plain(limits()) };
+    let settings =
+        Settings { tls: Some(Arc::new(acceptor)), ..crate::listen::tests::plain(limits()) };
 
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
