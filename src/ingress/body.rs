@@ -10,6 +10,7 @@ use tokio::time::Sleep;
 use super::by;
 use crate::admit::Refusal;
 use crate::audit::Reason;
+use crate::listen::Defect;
 
 /// What is reserved at once for a body of several pieces. A client that declares a megabyte and
 /// sends a byte must not cost a megabyte.
@@ -36,7 +37,7 @@ pub(super) fn check_declared(body: &impl Body, max: u64) -> Result<(), Refusal> 
 /// breaks off or is badly chunked.
 pub(super) async fn read<B>(body: B, max: u64, deadline: Pin<&mut Sleep>) -> Result<Bytes, Refusal>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
     match by(deadline, collect(body, max)).await {
         Some(result) => result,
@@ -46,7 +47,7 @@ where
 
 async fn collect<B>(mut body: B, max: u64) -> Result<Bytes, Refusal>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let expected = usize::try_from(declared(&body)).unwrap_or(usize::MAX).min(max);
@@ -78,13 +79,16 @@ where
 
 async fn next_piece<B>(body: &mut B) -> Result<Option<Bytes>, Refusal>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
     while let Some(frame) = body.frame().await {
         match frame.map(|frame| frame.into_data()) {
             Ok(Ok(data)) => return Ok(Some(data)),
             Ok(Err(_trailers)) => {}
-            Err(_) => return Err(Refusal::new(Reason::ProtocolError, "the body broke off")),
+            Err(error) => {
+                let detail = Defect::of_body(&error).map_or("the body broke off", Defect::as_str);
+                return Err(Refusal::new(Reason::ProtocolError, detail));
+            }
         }
     }
     Ok(None)
@@ -116,7 +120,10 @@ mod tests {
         body
     }
 
-    async fn read_now<B: Body<Data = Bytes> + Unpin>(body: B, max: u64) -> Result<Bytes, Reason> {
+    async fn read_now<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin>(
+        body: B,
+        max: u64,
+    ) -> Result<Bytes, Reason> {
         let deadline = pin!(sleep(Duration::from_secs(4)));
         read(body, max, deadline).await.map_err(|refusal| refusal.reason)
     }

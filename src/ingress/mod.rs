@@ -27,7 +27,7 @@ use crate::audit::Reason;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
-use crate::listen::{Answer, Arrival, Defect, Origin};
+use crate::listen::{Answer, Arrival, Defect, Defective, Origin};
 use crate::metrics::Metrics;
 use crate::store::{AcceptError, Accepted, Store};
 
@@ -65,7 +65,7 @@ impl Rules {
 struct Call {
     head: http::request::Parts,
     body: hyper::body::Incoming,
-    defect: Option<Defect>,
+    defect: Option<Box<Defective>>,
     origin: Arc<Origin>,
     /// Who is calling, as far as trusted proxies tell; `None`: it cannot be told.
     client: Option<IpAddr>,
@@ -83,6 +83,8 @@ enum Passed {
 enum Stop {
     /// The sender.
     Refused(Refusal),
+    /// The sender: it is not HTTP as the RFCs have it.
+    Defective(Defect),
     /// The store.
     Unavailable(AcceptError),
     /// We: the store had not answered by the deadline. What it has begun goes on.
@@ -109,6 +111,7 @@ impl Ingress {
         let (head, body) = request.into_parts();
         let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
         let mut report = Report::new(&head, client, body::declared(&body));
+        report.unreadable.clone_from(&defect);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)
@@ -123,7 +126,7 @@ impl Ingress {
         let Call { head, body, defect, origin, client } = call;
         let received_at = self.clock.now();
         let mut deadline = pin!(sleep(rules.ack_deadline));
-        head::check(&head, defect)?;
+        head::check(&head, defect.map(|defective| defective.defect))?;
         // Only the path counts; a query is left to those providers that like to add one.
         let endpoint = rules.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
         let source = &endpoint.source;
@@ -171,7 +174,10 @@ fn answer_to(result: Result<Passed, Stop>, report: Report) -> Answer {
             }
         }
         Err(stop) => {
-            let answer = answer::refused(stop.reason());
+            let answer = match stop {
+                Stop::Defective(defect) => answer::defective(defect.status()),
+                _ => answer::refused(stop.reason()),
+            };
             report.stopped(&stop, answer.status().as_u16());
             answer
         }
@@ -182,6 +188,7 @@ impl Stop {
     fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => refusal.reason,
+            Self::Defective(_) => Reason::ProtocolError,
             Self::Unavailable(AcceptError::Overloaded) => Reason::Overloaded,
             Self::Unavailable(
                 AcceptError::Full
@@ -197,6 +204,7 @@ impl Stop {
     fn detail(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.detail,
+            Self::Defective(defect) => defect.as_str(),
             Self::Unavailable(AcceptError::Overloaded) => "the journal's queue is full",
             Self::Unavailable(AcceptError::Full) => "free space is below store.min_free",
             Self::Unavailable(AcceptError::Failed) => "the journal has failed",
@@ -210,6 +218,12 @@ impl Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<Defect> for Stop {
+    fn from(defect: Defect) -> Self {
+        Self::Defective(defect)
     }
 }
 

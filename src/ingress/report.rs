@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Uri, header, request};
 use super::{Passed, Stop};
 use crate::audit::{Client, Reason, Refused, micros};
 use crate::event::SourceName;
+use crate::listen::Defective;
 use crate::store::Outcome;
 
 /// Gathers what the line says while the request is on its way.
@@ -18,6 +19,8 @@ pub(super) struct Report {
     method: Method,
     uri: Uri,
     user_agent: Option<HeaderValue>,
+    /// What can be shown of a head that had a defect.
+    pub(super) unreadable: Option<Box<Defective>>,
     /// The source, from when it is known.
     pub(super) source: Option<SourceName>,
     /// The normalized event name, when it is known and a line will show it.
@@ -35,6 +38,7 @@ impl Report {
             method: head.method.clone(),
             uri: head.uri.clone(),
             user_agent: head.headers.get(header::USER_AGENT).cloned(),
+            unreadable: None,
             source: None,
             kind: None,
             size,
@@ -94,14 +98,19 @@ impl Report {
     /// The request was refused, and answered with `status`.
     pub(super) fn stopped(mut self, stop: &Stop, status: u16) {
         self.told = true;
+        let user_agent = self.user_agent.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes);
+        let (method, path, user_agent) = match &self.unreadable {
+            Some(bad) => (bad.method.as_str(), bad.path.as_str(), bad.user_agent.as_slice()),
+            None => (self.method.as_str(), self.uri.path(), user_agent),
+        };
         let refused = Refused {
             reason: stop.reason(),
             detail: stop.detail(),
             source: self.source.as_ref(),
             client: self.client,
-            method: self.method.as_str(),
-            path: self.uri.path(),
-            user_agent: self.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
+            method,
+            path,
+            user_agent,
             size: self.size,
             status,
             duration: self.took(),

@@ -6,9 +6,10 @@
 
 mod accept;
 mod connection;
-mod framing;
+pub(crate) mod framing;
 mod h2;
 mod open;
+mod progress;
 pub mod proxy_protocol;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::accept::bind;
-pub use self::framing::Defect;
-pub use self::wire::Timeouts;
+pub use self::framing::{Defect, Defective};
+pub use self::progress::Timeouts;
 
 use self::accept::{Occasionally, Trouble};
 
@@ -47,9 +48,9 @@ pub struct Arrival {
     pub request: Request<Incoming>,
     /// Where its connection comes from.
     pub origin: Arc<Origin>,
-    /// What is ambiguous about its framing. Such a request must be refused; the connection is
-    /// closed after it whatever the answer.
-    pub defect: Option<Defect>,
+    /// What is wrong with its head. Then `request` is a stand-in that says nothing; it must be
+    /// refused, and the connection is closed after it whatever the answer.
+    pub defect: Option<Box<Defective>>,
 }
 
 /// Where a connection comes from.
