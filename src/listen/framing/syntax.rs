@@ -7,14 +7,22 @@ use memchr::memchr;
 /// The longest name that DNS knows.
 const MAX_HOST: usize = 255;
 
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// What a byte may stand in.
+const IN_TOKEN: u8 = 1;
+const IN_PATH: u8 = 2;
+const IN_QUERY: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
     let mut byte = 0;
     while byte < 128 {
-        table[byte] = is_tchar(byte as u8);
+        let token = if is_tchar(byte as u8) { IN_TOKEN } else { 0 };
+        let path = if is_path_byte(byte as u8) { IN_PATH } else { 0 };
+        let query = if is_query_byte(byte as u8) { IN_QUERY } else { 0 };
+        classes[byte] = token | path | query;
         byte += 1;
     }
-    table
+    classes
 };
 
 /// Token characters (RFC 9110, section 5.6.2).
@@ -24,14 +32,48 @@ const fn is_tchar(byte: u8) -> bool {
         || matches!(byte, b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
+/// Characters of a path (RFC 3986, section 3.3). What a `%` stands before is not looked at: paths
+/// are compared byte for byte, and none of ours holds one.
+const fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'@')
+        || is_sub_delim(byte)
+}
+
+/// Characters of a query. Senders leave brackets and the like in one as they are, and nobody reads
+/// it here, so of visible ASCII only what would end it or quote it is refused.
+const fn is_query_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>')
+}
+
+const fn is_sub_delim(byte: u8) -> bool {
+    matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+}
+
+/// Whether all of the bytes are of this class. Without an early end it takes no branch a byte.
+fn are(class: u8, bytes: &[u8]) -> bool {
+    let class_of = |byte: &u8| CLASSES.get(usize::from(*byte)).copied().unwrap_or_default();
+    bytes.iter().fold(class, |all, byte| all & class_of(byte)) == class
+}
+
 /// Whether the byte may stand in a token.
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
+    are(IN_TOKEN, &[byte])
 }
 
 /// Whether this is a token: one byte or more, all of them token characters.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+    !bytes.is_empty() && are(IN_TOKEN, bytes)
+}
+
+/// Whether this may be a target's path.
+pub(super) fn is_path(bytes: &[u8]) -> bool {
+    are(IN_PATH, bytes)
+}
+
+/// Whether this may be a target's query.
+pub(super) fn is_query(bytes: &[u8]) -> bool {
+    are(IN_QUERY, bytes)
 }
 
 /// Whether the byte may stand in a field's value: visible ASCII, obs-text, space and tab.
@@ -63,27 +105,6 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
-}
-
-/// Whether this may be a target's path: RFC 3986's characters of one. What a `%` stands before is
-/// not looked at: paths are compared byte for byte, and none of ours holds one.
-pub(super) fn is_path(bytes: &[u8]) -> bool {
-    let is_pchar = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'@')
-            || is_sub_delim(byte)
-    };
-    bytes.iter().all(|byte| is_pchar(*byte))
-}
-
-/// Whether this may be a target's query. Senders leave brackets and the like in one as they are,
-/// and nobody reads it here, so of visible ASCII only what would end it or quote it is refused.
-pub(super) fn is_query(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>'))
-}
-
-fn is_sub_delim(byte: u8) -> bool {
-    matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
 /// Whether this may be a Host field's value, or an authority without user information: a name or

@@ -26,13 +26,13 @@ async fn served(bytes: &[u8]) -> (u64, String) {
     (calls.into_inner(), String::from_utf8(answers).unwrap())
 }
 
-/// How many heads there are, and whether all of it may pass.
+/// How many heads there are, and whether the first one passes.
 fn judged(bytes: &[u8]) -> (u64, bool) {
     let limits = limits();
     let limits = HeadLimits::new(limits.max_header_bytes, limits.max_target, limits.max_headers);
     let mut framing = Framing::new(limits);
     let passed = framing.advance(bytes);
-    (framing.heads(), passed == bytes.len())
+    (framing.heads(), passed > 0)
 }
 
 /// Heads that are mostly right, with every byte somewhere that may be there.
@@ -40,10 +40,11 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     let token = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}";
     let method = prop_oneof![Just("POST".to_owned()), token];
     let target = prop_oneof![
-        "/[!-~]{0,20}",
-        "/[a-z/]{0,5}\\?[!-~]{0,20}",
-        "(http|HTTPS)://[a-z\\[\\]:.%@!$&'()*+,;=_~-]{1,12}(/[!-~]{0,5})?",
-        "(http|https)://a:[0-9]{0,6}\\?[!-~]{0,5}",
+        2 => "/[!$%&-;=@-Z_a-z~]{0,20}",
+        2 => "/[a-z/]{0,5}\\?[!$-;=?-~]{0,20}",
+        1 => "/[!-~]{0,5}(\\?[!-~]{0,5})?",
+        1 => "(http|HTTPS)://[a-z\\[\\]:.%@!$&'()*+,;=_~-]{1,12}(/[!-~]{0,5})?",
+        1 => "(http|https)://a:[0-9]{0,6}\\?[!-~]{0,5}",
     ];
     let value = prop::collection::vec(
         prop_oneof![9 => 0x20..=0x7e_u8, 3 => 0x80..=0xff_u8, 1 => Just(b'\t')],
@@ -95,5 +96,5 @@ fn whatever_head_passes_hyper_takes_it() {
         let all = answers.matches("HTTP/1.1 200 ").count() + answers.matches("HTTP/1.0 200 ").count();
         prop_assert_eq!(u64::try_from(all).unwrap(), calls, "{}", answers);
     });
-    assert!(clean.into_inner() > 200, "too few requests pass for this to say much");
+    assert!(clean.into_inner() > 500, "too few requests pass for this to say much");
 }
