@@ -174,9 +174,11 @@ fn answer_to(result: Result<Passed, Stop>, report: Report) -> Answer {
             }
         }
         Err(stop) => {
-            let answer = match stop {
+            let answer = match &stop {
                 Stop::Defective(defect) => answer::defective(defect.status()),
-                _ => answer::refused(stop.reason()),
+                Stop::Refused(_) | Stop::Unavailable(_) | Stop::Late => {
+                    answer::refused(stop.reason())
+                }
             };
             report.stopped(&stop, answer.status().as_u16());
             answer

@@ -8,21 +8,31 @@ use proptest::prelude::*;
 use super::super::framing::{Framing, HeadLimits};
 use super::*;
 
-/// How often the handler is called for these bytes, and the answers.
-async fn served(bytes: &[u8]) -> (u64, String) {
+/// How often the handler is called for these bytes, and the answers, when no more than so many
+/// bytes arrive at once.
+async fn served(bytes: &[u8], at_once: usize) -> (u64, String) {
     let calls = AtomicU64::new(0);
-    let (mut client, server) = tokio::io::duplex(1 << 20);
+    let (client, server) = tokio::io::duplex(at_once);
+    let limits = limits();
+    let (mut from, mut to) = tokio::io::split(client);
     let (_stage, stage) = watch::channel(Stage::Serving);
     let handler = async |arrival: Arrival| {
         calls.fetch_add(1, Ordering::Relaxed);
         drop(arrival.request.into_body().collect().await);
         says(StatusCode::OK, "")
     };
-    client.write_all(bytes).await.unwrap();
-    client.shutdown().await.unwrap();
-    connection::serve(server, Origin::nowhere(), &limits(), stage, &handler).await;
+    let send = async {
+        // The other side may have had enough.
+        let _ = to.write_all(bytes).await;
+        let _ = to.shutdown().await;
+    };
     let mut answers = Vec::new();
-    client.read_to_end(&mut answers).await.unwrap();
+    let (_, _, read) = tokio::join!(
+        send,
+        connection::serve(server, Origin::nowhere(), &limits, stage, &handler),
+        from.read_to_end(&mut answers),
+    );
+    read.unwrap();
     (calls.into_inner(), String::from_utf8(answers).unwrap())
 }
 
@@ -87,8 +97,10 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
 fn whatever_head_passes_hyper_takes_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let clean = AtomicU64::new(0);
-    proptest!(ProptestConfig::with_cases(2000), |(bytes in requests())| {
-        let (calls, answers) = runtime.block_on(served(&bytes));
+    proptest!(ProptestConfig::with_cases(2000), |(bytes in requests(), at_once in 1..40_usize)| {
+        let (calls, answers) = runtime.block_on(served(&bytes, 1 << 20));
+        let (in_pieces, _) = runtime.block_on(served(&bytes, at_once));
+        prop_assert_eq!(in_pieces, calls);
         let (heads, passes) = judged(&bytes);
         clean.fetch_add(u64::from(passes), Ordering::Relaxed);
         // What follows a request that ends the connection is not looked at.
