@@ -58,6 +58,21 @@ pub(super) fn status(reason: Reason) -> u16 {
     problem(reason).status.as_u16()
 }
 
+/// A refusal of what is not HTTP as the RFCs have it. It ends the connection.
+pub(super) fn defective(status: StatusCode) -> Answer {
+    let body = match status {
+        StatusCode::REQUEST_TIMEOUT => LATE_HEAD,
+        StatusCode::URI_TOO_LONG => LONG_TARGET,
+        StatusCode::EXPECTATION_FAILED => EXPECTATION,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => LONG_HEAD,
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED => OTHER_VERSION,
+        _ => return refused(Reason::ProtocolError, None),
+    };
+    let mut answer = plain(status, PROBLEM, Bytes::from_static(body.as_bytes()));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// Which answer a refusal gets. The one place that says so.
 fn problem(reason: Reason) -> Problem {
     match reason {
@@ -134,6 +149,15 @@ const UNAVAILABLE: Problem = Problem {
 const INTERNAL: Problem =
     Problem { status: StatusCode::INTERNAL_SERVER_ERROR, body: listen::INTERNAL_ERROR };
 
+const LATE_HEAD: &str =
+    r#"{"title":"Request Timeout","status":408,"detail":"The headers did not arrive in time."}"#;
+const LONG_TARGET: &str =
+    r#"{"title":"URI Too Long","status":414,"detail":"The request target is too long."}"#;
+const EXPECTATION: &str =
+    r#"{"title":"Expectation Failed","status":417,"detail":"Only 100-continue can be expected."}"#;
+const LONG_HEAD: &str = r#"{"title":"Request Header Fields Too Large","status":431,"detail":"The headers are too many or too large."}"#;
+const OTHER_VERSION: &str = r#"{"title":"HTTP Version Not Supported","status":505,"detail":"Only HTTP/1.0 and HTTP/1.1 are spoken here."}"#;
+
 fn plain(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
@@ -162,6 +186,19 @@ mod tests {
             assert_eq!(problem["status"], status.as_u16(), "{reason:?}");
             assert!(!problem["title"].as_str().unwrap().is_empty(), "{reason:?}");
             assert!(!problem["detail"].as_str().unwrap().is_empty(), "{reason:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_is_a_problem_too_and_ends_the_connection() {
+        for status in [400, 408, 414, 417, 431, 505] {
+            let answer = defective(StatusCode::from_u16(status).unwrap());
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+            assert_eq!(answer.headers()[header::CONNECTION], "close");
+            let problem: serde_json::Value =
+                serde_json::from_slice(&body_of(answer).await).unwrap();
+            assert_eq!(problem["status"], status);
         }
     }
 

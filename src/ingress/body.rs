@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 use super::memory::{Account, FREE};
 use crate::admit::Refusal;
 use crate::audit::Reason;
+use crate::listen::Defect;
 
 /// How long a body has before its rate is looked at: some clients wait for `100 Continue`, and a
 /// lost packet costs a second.
@@ -20,7 +21,6 @@ const GRACE: Duration = Duration::from_secs(1);
 const LATE: Refusal = Refusal::new(Reason::BodyTimeout, "the body was not there by the deadline");
 const SLOW: Refusal =
     Refusal::new(Reason::BodyTimeout, "the body came more slowly than server.min_body_rate");
-const BROKEN: Refusal = Refusal::new(Reason::ProtocolError, "the body broke off");
 
 /// How fast a body must arrive.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ pub(super) async fn read<B>(
     timer: Pin<&mut Sleep>,
 ) -> Result<Bytes, Refusal>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let expected = usize::try_from(declared(&body)).unwrap_or(usize::MAX).min(max);
@@ -101,7 +101,7 @@ struct Reading<'r, 'm, B> {
 
 impl<B> Reading<'_, '_, B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
     async fn all(&mut self) -> Result<Bytes, Refusal> {
         let first = self.next().await?.unwrap_or_default();
@@ -151,7 +151,7 @@ where
         loop {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(None) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BROKEN)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(&error))),
                 Poll::Ready(Some(Ok(frame))) => {
                     // Else it is trailers.
                     if let Ok(data) = frame.into_data() {
@@ -185,6 +185,11 @@ where
     }
 }
 
+fn broken(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    let detail = Defect::of_body(error).map_or("the body broke off", Defect::as_str);
+    Refusal::new(Reason::ProtocolError, detail)
+}
+
 fn too_large(detail: &'static str) -> Refusal {
     Refusal::new(Reason::BodyTooLarge, detail)
 }
@@ -216,7 +221,7 @@ mod tests {
         body
     }
 
-    async fn read_into<B: Body<Data = Bytes> + Unpin>(
+    async fn read_into<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin>(
         body: B,
         max: u64,
         least: u64,
@@ -228,7 +233,10 @@ mod tests {
         read(body, max, pace, account, timer).await
     }
 
-    async fn read_now<B: Body<Data = Bytes> + Unpin>(body: B, max: u64) -> Result<Bytes, Reason> {
+    async fn read_now<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin>(
+        body: B,
+        max: u64,
+    ) -> Result<Bytes, Reason> {
         let memory = Memory::default();
         let mut account = memory.account(Network::Unknown, Bounds::new(&Server::defaults()));
         read_into(body, max, 0, &mut account).await.map_err(|refusal| refusal.reason)

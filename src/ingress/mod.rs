@@ -30,7 +30,7 @@ use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
-use crate::listen::{Answer, Arrival, Defect, Origin};
+use crate::listen::{Answer, Arrival, Defect, Defective, Origin};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::network::Network;
 use crate::store::{AcceptError, Accepted, Store};
@@ -87,7 +87,7 @@ impl Rules {
 struct Call {
     head: http::request::Parts,
     body: hyper::body::Incoming,
-    defect: Option<Defect>,
+    defect: Option<Box<Defective>>,
     origin: Arc<Origin>,
     /// Who is calling, as far as trusted proxies tell; `None`: it cannot be told.
     client: Option<IpAddr>,
@@ -105,6 +105,8 @@ enum Passed {
 enum Stop {
     /// The sender.
     Refused(Refusal),
+    /// The sender: it is not HTTP as the RFCs have it.
+    Defective(Defect),
     /// The store.
     Unavailable(AcceptError),
     /// We: the store had not answered by the deadline. What it has begun goes on.
@@ -152,6 +154,7 @@ impl Ingress {
         let size = body::declared(&body);
         let told = report::Told { refusals: &self.refusals, counts: &self.unrouted };
         let mut report = Report::new(&head, &origin, client, size, told);
+        report.unreadable.clone_from(&defect);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)
@@ -171,7 +174,7 @@ impl Ingress {
         let Call { head, body, defect, origin, client } = call;
         let received_at = self.clock.now();
         let pace = rules.pace();
-        head::check(&head, defect)?;
+        head::check(&head, defect.map(|defective| defective.defect))?;
         // Only the path counts; a query is left to those providers that like to add one.
         let endpoint = rules.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
         let source = &endpoint.source;
@@ -233,7 +236,12 @@ fn answer_to(result: Result<Passed, Stop>, report: Report<'_>) -> Answer {
             }
         }
         Err(stop) => {
-            let answer = answer::refused(stop.reason(), stop.retry_after());
+            let answer = match &stop {
+                Stop::Defective(defect) => answer::defective(defect.status()),
+                Stop::Refused(_) | Stop::Unavailable(_) | Stop::Late => {
+                    answer::refused(stop.reason(), stop.retry_after())
+                }
+            };
             report.stopped(&stop, answer.status().as_u16());
             answer
         }
@@ -244,6 +252,7 @@ impl Stop {
     fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => refusal.reason,
+            Self::Defective(_) => Reason::ProtocolError,
             Self::Unavailable(AcceptError::Overloaded | AcceptError::OverShare) => {
                 Reason::Overloaded
             }
@@ -261,7 +270,7 @@ impl Stop {
     fn retry_after(&self) -> Option<u8> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Unavailable(_) | Self::Late => None,
+            Self::Defective(_) | Self::Unavailable(_) | Self::Late => None,
         }
     }
 
@@ -269,6 +278,7 @@ impl Stop {
     fn detail(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.detail,
+            Self::Defective(defect) => defect.as_str(),
             Self::Unavailable(AcceptError::Overloaded) => "the journal's queue is full",
             Self::Unavailable(AcceptError::OverShare) => {
                 "the journal's queue holds the source's share"
@@ -285,6 +295,12 @@ impl Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<Defect> for Stop {
+    fn from(defect: Defect) -> Self {
+        Self::Defective(defect)
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Uri, header, request};
 use super::{Passed, Stop, answer};
 use crate::audit::{Client, Ending, Reason, Refusals, Refused, ServerName, micros};
 use crate::event::SourceName;
-use crate::listen::{Origin, TlsSession};
+use crate::listen::{Defective, Origin, TlsSession};
 use crate::metrics::SourceMetrics;
 use crate::store::Outcome;
 
@@ -34,6 +34,8 @@ pub(super) struct Report<'r> {
     method: Method,
     uri: Uri,
     user_agent: Option<HeaderValue>,
+    /// What can be shown of a head that had a defect.
+    pub(super) unreadable: Option<Box<Defective>>,
     /// The source, from when it is known.
     pub(super) source: Option<SourceName>,
     /// The normalized event name, when it is known and a line will show it.
@@ -61,6 +63,7 @@ impl<'r> Report<'r> {
             method: head.method.clone(),
             uri: head.uri.clone(),
             user_agent: head.headers.get(header::USER_AGENT).cloned(),
+            unreadable: None,
             source: None,
             kind: None,
             size,
@@ -136,14 +139,19 @@ impl<'r> Report<'r> {
 
     fn refused(&self, reason: Reason, detail: &'static str, status: u16) {
         self.counts.refused(reason, status);
+        let user_agent = self.user_agent.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes);
+        let (method, path, user_agent) = match &self.unreadable {
+            Some(bad) => (bad.method.as_str(), bad.path.as_str(), bad.user_agent.as_slice()),
+            None => (self.method.as_str(), self.uri.path(), user_agent),
+        };
         let refused = Refused {
             reason,
             detail,
             source: self.source.as_ref(),
             client: self.client,
-            method: self.method.as_str(),
-            path: self.uri.path(),
-            user_agent: self.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
+            method,
+            path,
+            user_agent,
             size: self.size,
             status,
             duration: self.took(),

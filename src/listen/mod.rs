@@ -7,10 +7,11 @@
 mod accept;
 mod connection;
 mod crowd;
-mod framing;
+pub(crate) mod framing;
 mod guard;
 mod h2;
 mod open;
+mod progress;
 pub mod proxy_protocol;
 #[cfg(test)]
 mod tests;
@@ -34,9 +35,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) use self::accept::Occasionally;
 pub use self::accept::bind;
-pub use self::framing::Defect;
+pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
-pub use self::wire::Timeouts;
+pub use self::progress::Timeouts;
 
 use self::accept::Trouble;
 use self::crowd::{Crowd, Place};
@@ -54,9 +55,9 @@ pub struct Arrival {
     pub request: Request<Incoming>,
     /// Where its connection comes from.
     pub origin: Arc<Origin>,
-    /// What is ambiguous about its framing. Such a request must be refused; the connection is
-    /// closed after it whatever the answer.
-    pub defect: Option<Defect>,
+    /// What is wrong with its head. Then `request` is a stand-in that says nothing; it must be
+    /// refused, and the connection is closed after it whatever the answer.
+    pub defect: Option<Box<Defective>>,
 }
 
 /// Where a connection comes from.

@@ -20,7 +20,8 @@ use tokio_rustls::client::TlsStream;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
-use crate::listen::wire::{Progress, Wire};
+use crate::listen::progress::Progress;
+use crate::listen::wire::Wire;
 use crate::listen::{Drained, Limits, Settings, Timeouts, bind, run};
 
 const SOON: Duration = Duration::from_millis(100);
@@ -132,7 +133,7 @@ impl AsyncWrite for Stuck {
 /// went unnoticed: such a connection lasted for the idle time.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_held_back_by_tls_is_held_against_the_client() {
-    let progress = Arc::new(Progress::new());
+    let progress = Arc::new(Progress::new(&limits()));
     let mut wire = Wire::new(Stuck, Arc::clone(&progress));
     wire.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     let soon = Some(Instant::now() + SOON);
