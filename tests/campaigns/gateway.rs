@@ -1,0 +1,293 @@
+//! The real binary on one store, started and ended again and again.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The key that valid events are signed with.
+pub(crate) const KEY: &[u8] = b"the-key-that-the-senders-share-with-it";
+/// In each delivery: which of the gateway's lives it comes from, counted from 1.
+pub(crate) const LIFE_HEADER: &str = "campaign-life";
+/// For a start that replays a small journal, in a debug build on a busy machine.
+const LONGEST_START: Duration = Duration::from_secs(60);
+/// `drain_timeout` and then some.
+const LONGEST_STOP: Duration = Duration::from_secs(60);
+
+/// A gateway's place on disk and in the network.
+pub(crate) struct Gateway {
+    directory: PathBuf,
+    public: SocketAddr,
+    admin: SocketAddr,
+    /// The program, with its arguments, that the gateway is run by; empty for none.
+    wrapper: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    process: Option<Child>,
+    life: u32,
+}
+
+/// What a campaign has configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The store's directory.
+    pub(crate) store: PathBuf,
+    pub(crate) min_free: &'static str,
+    /// Of events, and of deliveries as well.
+    pub(crate) retention: &'static str,
+    pub(crate) give_up: &'static str,
+}
+
+impl Settings {
+    /// The store's directory, and defaults.
+    pub(crate) fn new(store: PathBuf) -> Self {
+        Self { store, min_free: "0B", retention: "30d", give_up: "1h" }
+    }
+}
+
+impl Gateway {
+    /// A configuration in `directory` with one source, whose events go to `app`.
+    pub(crate) fn new(directory: &Path, settings: &Settings, app: SocketAddr) -> Self {
+        let [public, admin] = free_addresses();
+        let secrets = directory.join("secrets");
+        fs::create_dir(&secrets).unwrap();
+        fs::set_permissions(&secrets, Permissions::from_mode(0o700)).unwrap();
+        for name in ["lab", "admin"] {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(secrets.join(name));
+            file.unwrap().write_all(KEY).unwrap();
+        }
+        let config = config(settings, public, admin, app);
+        fs::write(directory.join("hookward.toml"), config).unwrap();
+        Self {
+            directory: directory.to_owned(),
+            public,
+            admin,
+            wrapper: Vec::new(),
+            environment: Vec::new(),
+            process: None,
+            life: 0,
+        }
+    }
+
+    /// Where events go.
+    pub(crate) fn public(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Which start this is, counted from 1.
+    pub(crate) fn life(&self) -> u32 {
+        self.life
+    }
+
+    /// From the next start on it is run by this program.
+    pub(crate) fn wrap(&mut self, wrapper: impl IntoIterator<Item = impl Into<OsString>>) {
+        self.wrapper = wrapper.into_iter().map(Into::into).collect();
+    }
+
+    /// From the next start on this stands in its environment.
+    pub(crate) fn set_environment(&mut self, variables: &[(&str, &Path)]) {
+        let owned = |(name, value): &(&str, &Path)| (OsString::from(name), (*value).into());
+        self.environment = variables.iter().map(owned).collect();
+    }
+
+    /// Starts the process and does not wait for anything. Each life has a log of its own.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.process.is_none(), "it is running already");
+        self.life += 1;
+        let _ = fs::rename(self.log_file(), self.directory.join("hookward.log.before"));
+        let log = File::create(self.log_file()).unwrap();
+        let own = env!("CARGO_BIN_EXE_hookward");
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(own),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(own);
+                command
+            }
+        };
+        command
+            .args(["run", "--config"])
+            .arg(self.directory.join("hookward.toml"))
+            .env("CAMPAIGN_LIFE", self.life.to_string())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.process = Some(command.spawn().unwrap());
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(&mut self) {
+        self.spawn();
+        self.wait_until_ready().await;
+    }
+
+    /// Returns once `/readyz` says 200.
+    pub(crate) async fn wait_until_ready(&mut self) {
+        self.wait_for("/readyz").await;
+    }
+
+    /// Returns once `/healthz` says 200: it runs, and may not be accepting.
+    pub(crate) async fn wait_until_alive(&mut self) {
+        self.wait_for("/healthz").await;
+    }
+
+    /// Returns once it either runs, or has ended, with its status then.
+    pub(crate) async fn wait_until_alive_or_ended(&mut self) -> Option<ExitStatus> {
+        let decided = async {
+            loop {
+                if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
+                    self.process = None;
+                    return Some(status);
+                }
+                if self.asks("/healthz").await == Some(200) {
+                    return None;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let decided = tokio::time::timeout(LONGEST_START, decided).await;
+        decided.unwrap_or_else(|_| panic!("neither runs nor ends"))
+    }
+
+    /// What `/readyz` answers; `None` for nothing.
+    pub(crate) async fn readiness(&self) -> Option<u16> {
+        self.asks("/readyz").await
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.process.take().unwrap();
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "it ended by itself: {}", self.last_words());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn ask_to_stop(&self) {
+        let pid = self.process.as_ref().unwrap().id();
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// SIGTERM, and waits until it has ended in order.
+    pub(crate) async fn stop(&mut self) {
+        self.ask_to_stop();
+        let ended = async {
+            loop {
+                if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let status = tokio::time::timeout(LONGEST_STOP, ended).await.unwrap();
+        self.process = None;
+        assert!(status.success(), "it stopped with {status}: {}", self.last_words());
+    }
+
+    /// Whatever is left of the process is ended.
+    pub(crate) fn end(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// What this life has logged.
+    pub(crate) fn log(&self) -> String {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// The last lines of it.
+    pub(crate) fn last_words(&self) -> String {
+        let log = self.log();
+        let from = log.lines().count().saturating_sub(10);
+        log.lines().skip(from).collect::<Vec<_>>().join("\n")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("hookward.log")
+    }
+
+    async fn wait_for(&mut self, path: &str) {
+        let answered = async {
+            while self.asks(path).await != Some(200) {
+                let status = self.process.as_mut().unwrap().try_wait().unwrap();
+                assert!(status.is_none(), "it ended by itself: {}", self.last_words());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(LONGEST_START, answered).await;
+        assert!(in_time.is_ok(), "{path} does not get to 200: {}", self.last_words());
+    }
+
+    async fn asks(&self, path: &str) -> Option<u16> {
+        let ask = async {
+            let mut stream = TcpStream::connect(self.admin).await?;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = ask.await.ok()?;
+        std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // The test has failed already; what matters is that nothing is left behind.
+        self.end();
+    }
+}
+
+fn config(settings: &Settings, public: SocketAddr, admin: SocketAddr, app: SocketAddr) -> String {
+    let Settings { store, min_free, retention, give_up } = settings;
+    let store = store.display();
+    format!(
+        r#"[server]
+listen = "{public}"
+
+[admin]
+listen = "{admin}"
+token = {{ file = "secrets/admin" }}
+
+[store]
+path = "{store}"
+min_free = "{min_free}"
+retention = "{retention}"
+
+[source.lab]
+auth = {{ kind = "hmac", header = "X-Lab-Signature", algorithm = "sha256", encoding = "hex", prefix = "sha256=", signed = "{{body}}" }}
+keys = [{{ file = "secrets/lab" }}]
+event.type = "/event"
+event.id = "/id"
+event.subject = "/order_id"
+
+[upstream.app]
+url = "http://{app}/webhooks"
+headers = {{ {LIFE_HEADER} = {{ env = "CAMPAIGN_LIFE" }} }}
+timeout = "30s"
+retry = {{ first = "50ms", max = "500ms", give_up = "{give_up}" }}
+"#
+    )
+}
+
+/// Addresses that were free a moment ago: the gateway takes its ports from the configuration.
+fn free_addresses() -> [SocketAddr; 2] {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listeners = [TcpListener::bind(any).unwrap(), TcpListener::bind(any).unwrap()];
+    listeners.map(|listener| listener.local_addr().unwrap())
+}
