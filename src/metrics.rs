@@ -9,4 +9,7 @@ impl Metrics {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// A new configuration has taken over, or was rejected.
+    pub fn config_reloaded(&self, _taken: bool) {}
 }

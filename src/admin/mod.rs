@@ -14,6 +14,8 @@ use crate::store::{AcceptError, Store};
 /// Connections at once: probes and scrapers are few.
 pub const MAX_CONNECTIONS: usize = 64;
 
+const MALFORMED: &str = r#"{"status":"malformed request"}"#;
+
 /// What health answers are made from.
 #[derive(Debug)]
 pub struct Health {
@@ -36,7 +38,7 @@ impl Health {
     pub async fn answer(&self, arrival: Arrival) -> Answer {
         let request = &arrival.request;
         match arrival.defect {
-            Some(_) => answer(StatusCode::BAD_REQUEST, r#"{"status":"malformed request"}"#),
+            Some(_) => answer(StatusCode::BAD_REQUEST, MALFORMED),
             None => respond(request.method(), request.uri().path(), || self.ready()),
         }
     }
@@ -46,6 +48,15 @@ impl Health {
             return Err(r#"{"status":"unavailable","reason":"shutting down"}"#);
         }
         self.store.writable().map_err(unavailable)
+    }
+}
+
+/// Answers a request while the gateway starts: it is alive, and not ready.
+pub fn starting(arrival: &Arrival) -> Answer {
+    let (method, path) = (arrival.request.method(), arrival.request.uri().path());
+    match arrival.defect {
+        Some(_) => answer(StatusCode::BAD_REQUEST, MALFORMED),
+        None => respond(method, path, || Err(r#"{"status":"unavailable","reason":"starting"}"#)),
     }
 }
 

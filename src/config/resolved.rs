@@ -385,7 +385,7 @@ impl Pattern {
 }
 
 /// `[upstream.NAME]`: where events go.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// `NAME`
     pub name: UpstreamName,
@@ -417,7 +417,7 @@ pub enum Ordering {
 }
 
 /// Exponential backoff with full jitter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The bound of the first wait.
     pub first: Duration,

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 use tower_service::Service;
 
 use crate::config::Upstream;
@@ -96,6 +97,13 @@ pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result
         // have left is never handed back; it fails, and counts as an attempt.
         .retry_canceled_requests(true)
         .build(Bounded { inner: connector, limit: upstream.timeout.saturating_mul(2) }))
+}
+
+/// What the upstream's CA file holds, to tell whether it has changed since. `None`: there is none,
+/// or it cannot be read, which [`build`] says.
+pub(super) fn fingerprint(upstream: &Upstream) -> Option<[u8; 32]> {
+    let bytes = std::fs::read(upstream.ca_file.as_ref()?).ok()?;
+    Some(Sha256::digest(bytes).into())
 }
 
 fn is_https(url: &Uri) -> bool {

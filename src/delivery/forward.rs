@@ -67,6 +67,8 @@ const DRAIN_TIME: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Forwarder {
     upstream: Arc<Upstream>,
+    /// What the CA file held, if there is one.
+    ca: Option<[u8; 32]>,
     client: Client,
     signer: Option<Signer>,
     /// The request's headers, with empty values for those in [`PER_ATTEMPT`]: a copy of it has
@@ -83,12 +85,15 @@ impl Forwarder {
     /// [`StartError`] when the CA file or the platform's roots cannot be used, or a configured
     /// header cannot be sent.
     pub fn new(upstream: Arc<Upstream>, clock: Clock, seed: u64) -> Result<Self, StartError> {
-        Self::with_roots(upstream, clock, seed, &mut PlatformRoots::default())
+        let ca = client::fingerprint(&upstream);
+        Self::with_roots(upstream, ca, clock, seed, &mut PlatformRoots::default())
     }
 
-    /// [`Forwarder::new`], sharing the platform's roots with other upstreams.
+    /// [`Forwarder::new`], sharing the platform's roots with other upstreams; `ca` is the CA file's
+    /// fingerprint, taken before.
     pub(super) fn with_roots(
         upstream: Arc<Upstream>,
+        ca: Option<[u8; 32]>,
         clock: Clock,
         seed: u64,
         roots: &mut PlatformRoots,
@@ -97,7 +102,12 @@ impl Forwarder {
         let headers = base_headers(&upstream).map_err(failed)?;
         let client = client::build(&upstream, roots).map_err(|e| failed(e.into()))?;
         let signer = upstream.signing_key.as_ref().map(Signer::new);
-        Ok(Self { upstream, client, signer, headers, clock, seed })
+        Ok(Self { upstream, ca, client, signer, headers, clock, seed })
+    }
+
+    /// The fingerprint of the CA file it was made with.
+    pub(super) fn ca(&self) -> Option<[u8; 32]> {
+        self.ca
     }
 
     /// The upstream it forwards to.

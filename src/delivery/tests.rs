@@ -14,12 +14,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::Response;
 use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use self::stand_in::{App, Endless, answer, raw, read_request, tls_app};
 use super::*;
+use crate::clock::Clock;
 use crate::clock::UnixMillis;
-use crate::config::{Ordering, Retry};
+use crate::config::{Ordering, Retry, Upstream};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName};
 use crate::secret::Secret;
 use crate::store::{Attempt, AttemptResult, StoredEvent, Verdict};
@@ -394,7 +395,7 @@ fn debug_shows_no_secret() {
 
 #[tokio::test]
 async fn a_worker_that_panics_is_noticed_by_name() {
-    let mut delivery = Delivery::idle(std::future::pending());
+    let mut delivery = Delivery::idle();
     delivery.spawn("delivery/app/1".into(), std::future::pending());
     delivery.spawn("delivery/app/2".into(), async { panic!("a test's own") });
     let failed = tokio::time::timeout(PATIENCE, delivery.failed()).await.unwrap();
@@ -404,8 +405,7 @@ async fn a_worker_that_panics_is_noticed_by_name() {
 
 #[tokio::test]
 async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
-    let (shutdown, stopped) = oneshot::channel::<()>();
-    let mut delivery = Delivery::idle(async { drop(stopped.await) });
+    let mut delivery = Delivery::idle();
     let [begun, go, claims, settled] = std::array::from_fn(|_| Arc::new(Notify::new()));
     let claimed = Arc::new(AtomicUsize::new(0));
     let worker = {
@@ -432,7 +432,7 @@ async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
 
     claims.notify_one();
     begun.notified().await;
-    shutdown.send(()).unwrap();
+    delivery.stop();
     claims.notify_one();
     let drain = tokio::spawn(delivery.drain(Instant::now() + PATIENCE));
     go.notify_one();
@@ -443,7 +443,7 @@ async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
 
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline() {
-    let mut delivery = Delivery::idle(std::future::pending());
+    let mut delivery = Delivery::idle();
     let begun = Arc::new(Notify::new());
     let (stop, begin) = (delivery.stopped(), Arc::clone(&begun));
     let worker = async move {

@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::identify::{self, Identification};
 use crate::listen::{Answer, Arrival, Defect, Origin};
 use crate::metrics::Metrics;
-use crate::store::{AcceptError, Accepted, Store};
+use crate::store::{AcceptError, Accepted, Roster, Store};
 
 /// Answers the public listener's requests.
 #[derive(Debug)]
@@ -43,17 +43,21 @@ pub struct Ingress {
 
 /// What a reload changes. A request keeps to the rules that it began with.
 #[derive(Debug)]
-struct Rules {
+pub struct Rules {
     routes: Routes,
+    /// Whom the routes' targets mean.
+    roster: Roster,
     trusted_proxies: Vec<IpNet>,
     ack_deadline: Duration,
     max_body: u64,
 }
 
 impl Rules {
-    fn new(config: &Config) -> Self {
+    /// What this configuration says, with its keys made ready.
+    pub fn new(config: &Config) -> Self {
         Self {
             routes: Routes::new(config),
+            roster: Roster::default(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             ack_deadline: config.server.ack_deadline,
             max_body: config.server.max_body,
@@ -91,15 +95,23 @@ enum Stop {
 
 impl Ingress {
     /// The road for this configuration's sources, into this store.
-    pub fn new(config: &Config, store: Arc<Store>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let rules = ArcSwap::from_pointee(Rules::new(config));
+    pub fn new(
+        config: &Config,
+        rules: Rules,
+        store: Arc<Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let roster = store.roster();
+        let rules = ArcSwap::from_pointee(Rules { roster, ..rules });
         Self { rules, rates: Rates::new(config), store, clock, metrics }
     }
 
-    /// From here on this configuration's sources and limits hold.
-    pub fn reload(&self, config: &Config) {
+    /// From here on this configuration's sources and limits hold; `rules` are its own, and `roster`
+    /// is what the store made of its upstreams.
+    pub fn reload(&self, config: &Config, rules: Rules, roster: Roster) {
         self.rates.reload(config);
-        self.rules.store(Arc::new(Rules::new(config)));
+        self.rules.store(Arc::new(Rules { roster, ..rules }));
     }
 
     /// Answers a request within `ack_deadline`, whatever happens.
@@ -146,8 +158,8 @@ impl Ingress {
             Identification::Challenge(challenge) => return Ok(Passed::Challenge(challenge)),
         };
         report.kind = report.shows_accepted().then(|| event.normalized_type().to_owned());
-        let targets = endpoint.targets(&event);
-        let accepted = by(deadline, self.store.accept(*event, targets)).await.ok_or(Stop::Late)?;
+        let to = rules.roster.select(endpoint.targets(&event));
+        let accepted = by(deadline, self.store.accept(*event, to)).await.ok_or(Stop::Late)?;
         Ok(Passed::Event(accepted?))
     }
 }

@@ -27,10 +27,10 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use self::accept::bind;
+pub use self::accept::{open, reserve};
 pub use self::framing::Defect;
 pub use self::wire::Timeouts;
 
@@ -191,9 +191,25 @@ where
 struct Crowd<H> {
     settings: Arc<ArcSwap<Settings>>,
     handler: Arc<H>,
-    permits: Arc<Semaphore>,
+    count: Arc<watch::Sender<usize>>,
     stage: watch::Sender<Stage>,
     full: Occasionally,
+}
+
+/// A connection that counts, until this is dropped.
+struct Seat(Arc<watch::Sender<usize>>);
+
+impl Seat {
+    fn take(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|open| *open += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open = open.saturating_sub(1));
+    }
 }
 
 impl<H, F> Crowd<H>
@@ -202,30 +218,28 @@ where
     F: Future<Output = Answer> + Send,
 {
     fn new(settings: Arc<ArcSwap<Settings>>, handler: H) -> Self {
-        let permits = Arc::new(Semaphore::new(most_connections(&settings)));
+        let count = Arc::new(watch::Sender::new(0));
         let (stage, _) = watch::channel(Stage::Serving);
-        Self { settings, handler: Arc::new(handler), permits, stage, full: Occasionally::default() }
+        Self { settings, handler: Arc::new(handler), count, stage, full: Occasionally::default() }
     }
 
     /// Serves the connection in a task of its own, or closes it when there are too many.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => self.serve(stream, peer, permit),
-            Err(_) => {
-                if let Some(times) = self.full.now(Instant::now()) {
-                    let most = most_connections(&self.settings);
-                    tracing::warn!(times, most, "connections closed: there are too many");
-                }
-            }
+        let settings = self.settings.load_full();
+        let most = settings.limits.max_connections;
+        if *self.count.borrow() < most {
+            self.serve(stream, peer, settings);
+        } else if let Some(times) = self.full.now(Instant::now()) {
+            tracing::warn!(times, most, "connections closed: there are too many");
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (settings, stage) = (self.settings.load_full(), self.stage.subscribe());
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
+        let (seat, stage) = (Seat::take(&self.count), self.stage.subscribe());
         let handler = Arc::clone(&self.handler);
         tokio::spawn(async move {
             open::serve(stream, peer, &settings, stage, &*handler).await;
-            drop(permit);
+            drop(seat);
         });
     }
 
@@ -235,20 +249,15 @@ where
         if timeout_at(deadline, self.all_gone()).await.is_ok() {
             return Drained { cut_off: 0 };
         }
-        let cut_off = most_connections(&self.settings) - self.permits.available_permits();
+        let cut_off = *self.count.borrow();
         self.stage.send_replace(Stage::Forced);
         let _ = timeout(LAST_CALL, self.all_gone()).await;
         Drained { cut_off }
     }
 
-    /// Ready when no connection is left: then all permits are back.
+    /// Ready when no connection is left.
     async fn all_gone(&self) {
-        let all = u32::try_from(most_connections(&self.settings)).unwrap_or(u32::MAX);
-        let _ = self.permits.acquire_many(all).await;
+        // Its sender is there as long as this is.
+        drop(self.count.subscribe().wait_for(|open| *open == 0).await);
     }
-}
-
-fn most_connections(settings: &ArcSwap<Settings>) -> usize {
-    let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    settings.load().limits.max_connections.min(most)
 }

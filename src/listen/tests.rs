@@ -41,7 +41,7 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = open(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {

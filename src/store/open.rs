@@ -35,6 +35,9 @@ pub enum OpenError {
         /// The format's version.
         version: u16,
     },
+    /// It was not wanted any more ([`Tuning::cancel`]). The journal is as good as it was.
+    #[error("opening the store was given up")]
+    Cancelled,
     /// The file system refuses.
     #[error("{what} {} failed: {source}", .path.display())]
     Io {
@@ -75,7 +78,7 @@ impl Store {
         let found = recover::scan(&files, &index_dir, &tuning)?;
         let mut report = found.report;
         let backlog = backlog(&options, &tuning, &found.replay.names());
-        recover::restore(found.replay, &backlog, &files, &mut report)?;
+        recover::restore(found.replay, &backlog, &files, &tuning.cancel, &mut report)?;
         // Never before the segment before it, wherever the clock stands: retention goes by it.
         let before = found.segments.last().map_or(UnixMillis(0), |s| s.created_at);
         let created_at = backlog.timeline.wall().max(before);

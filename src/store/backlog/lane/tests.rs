@@ -2,6 +2,12 @@ use super::*;
 
 const DEADLINE: u64 = 100_000;
 
+const ORDERED: LaneRules = LaneRules {
+    ordered: true,
+    give_up: Duration::from_millis(DEADLINE),
+    retry_max: Duration::from_millis(DEADLINE),
+};
+
 fn entry(n: u64, subject: Option<u64>) -> Entry {
     Entry {
         sequence: Sequence(n),
@@ -16,7 +22,7 @@ fn entry(n: u64, subject: Option<u64>) -> Entry {
 }
 
 fn lane(events: u64) -> Lane {
-    let mut lane = Lane::new(true, 100);
+    let mut lane = Lane::new(ORDERED, 100);
     for n in 1..=events {
         assert!(lane.push(entry(n, None)));
     }
@@ -137,7 +143,7 @@ fn retries_that_are_due_go_before_events_that_came_later() {
 
 #[test]
 fn one_subject_goes_one_at_a_time_and_in_order() {
-    let mut lane = Lane::new(true, 100);
+    let mut lane = Lane::new(ORDERED, 100);
     for n in 1..=6 {
         lane.push(entry(n, Some(n % 2)));
     }

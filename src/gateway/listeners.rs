@@ -1,0 +1,201 @@
+//! The two listeners: their sockets, their settings, and what they hand requests to.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::GatewayError;
+use crate::admin::{self, Health};
+use crate::config::Server;
+use crate::ingress::Ingress;
+use crate::listen::{self, Answer, Arrival, Limits, Settings, Timeouts};
+
+/// How long a stop waits for the admin listener's requests, once everything else has ended: they
+/// are answered out of memory.
+const ADMIN_DRAIN: Duration = Duration::from_millis(250);
+
+/// An address that is ours. Nobody is let in yet: until then connections are refused, rather than
+/// left to wait.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Reserved {
+    pub(super) fn new(address: SocketAddr) -> Result<Self, GatewayError> {
+        let reserved = listen::reserve(address).and_then(|socket| {
+            let address = socket.local_addr()?;
+            Ok(Self { socket, address })
+        });
+        reserved.map_err(|source| GatewayError::Listen { address, source })
+    }
+
+    fn open(self) -> Result<(TcpListener, SocketAddr), GatewayError> {
+        let Self { socket, address } = self;
+        let opened = listen::open(socket).map(|listener| (listener, address));
+        opened.map_err(|source| GatewayError::Listen { address, source })
+    }
+}
+
+/// A listener that runs. Dropping it cuts its connections off.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    settings: Arc<ArcSwap<Settings>>,
+    stop: watch::Sender<bool>,
+    /// Until its end has been seen: a handle must not be asked again.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    fn start<H, F>(
+        (listener, address): (TcpListener, SocketAddr),
+        settings: Settings,
+        handler: H,
+    ) -> Self
+    where
+        H: Fn(Arrival) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let (stop, mut stopped) = watch::channel(false);
+        let told = async move {
+            // Or nobody is left who could tell.
+            drop(stopped.wait_for(|stop| *stop).await);
+        };
+        let run = listen::run(listener, Arc::clone(&settings), handler, told);
+        let task = tokio::spawn(async move {
+            let drained = run.await;
+            if drained.cut_off > 0 {
+                let connections = drained.cut_off;
+                tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
+            }
+        });
+        Self { address, settings, stop, task: Some(task) }
+    }
+
+    /// From here on new connections get these settings.
+    pub(super) fn reload(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Takes no further connection, and lets the requests in hand finish.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Cuts off what is left.
+    pub(super) fn cut_off(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+
+    /// Ready once the listener has ended. Safe to cancel, and to ask again.
+    pub(super) async fn ended(&mut self) {
+        if let Some(task) = &mut self.task {
+            drop(task.await);
+            self.task = None;
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.cut_off();
+    }
+}
+
+/// What the admin listener's requests come to: before the store is open there is little to say.
+#[derive(Debug, Default)]
+pub(super) struct AdminDesk(OnceLock<Health>);
+
+impl AdminDesk {
+    /// From here on `health` answers.
+    pub(super) fn open(&self, health: Health) {
+        // It is opened once.
+        drop(self.0.set(health));
+    }
+
+    /// From here on the gateway is alive, but not ready.
+    pub(super) fn drain(&self) {
+        if let Some(health) = self.0.get() {
+            health.drain();
+        }
+    }
+
+    async fn answer(&self, arrival: Arrival) -> Answer {
+        match self.0.get() {
+            Some(health) => health.answer(arrival).await,
+            None => admin::starting(&arrival),
+        }
+    }
+}
+
+/// Lets providers in.
+pub(super) fn public(
+    reserved: Reserved,
+    server: &Server,
+    ingress: &Arc<Ingress>,
+) -> Result<Listening, GatewayError> {
+    let ingress = Arc::clone(ingress);
+    let handler = move |arrival| {
+        let ingress = Arc::clone(&ingress);
+        async move { ingress.answer(arrival).await }
+    };
+    Ok(Listening::start(reserved.open()?, public_settings(server), handler))
+}
+
+/// Lets operators and probes in.
+pub(super) fn admin(
+    reserved: Reserved,
+    server: &Server,
+    desk: &Arc<AdminDesk>,
+) -> Result<Listening, GatewayError> {
+    let desk = Arc::clone(desk);
+    let handler = move |arrival| {
+        let desk = Arc::clone(&desk);
+        async move { desk.answer(arrival).await }
+    };
+    Ok(Listening::start(reserved.open()?, admin_settings(server), handler))
+}
+
+pub(super) fn public_settings(server: &Server) -> Settings {
+    Settings {
+        limits: limits(server),
+        tls: None,
+        trusted_proxies: server.trusted_proxies.clone(),
+        proxy_protocol: server.proxy_protocol,
+    }
+}
+
+pub(super) fn admin_settings(server: &Server) -> Settings {
+    let max_connections = admin::MAX_CONNECTIONS;
+    let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
+    Settings::plain(Limits { max_connections, drain_timeout, ..limits(server) })
+}
+
+fn limits(server: &Server) -> Limits {
+    Limits {
+        max_connections: server.max_connections,
+        max_connections_per_client: server.max_connections_per_client,
+        max_requests: server.max_requests_per_connection,
+        max_headers: server.max_headers,
+        max_header_bytes: server.max_header_bytes,
+        max_target: server.max_target,
+        max_streams: server.max_streams,
+        timeouts: Timeouts {
+            handshake: server.handshake_timeout,
+            header: server.header_timeout,
+            write: server.write_timeout,
+            idle: server.idle_timeout,
+        },
+        drain_timeout: server.drain_timeout,
+    }
+}

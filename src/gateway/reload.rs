@@ -1,0 +1,105 @@
+//! Changing over to another configuration while running: all that can fail is made ready first,
+//! beside what runs; then everything switches, and nothing of that can fail.
+
+use std::sync::Arc;
+
+use super::listeners::{admin_settings, public_settings};
+use super::{Gateway, store_options};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::delivery::{Forwarder, Plan, StartError};
+use crate::ingress::Rules;
+
+/// Why a configuration that is valid cannot take over from the one that runs.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// A key that differs, and does not change while the gateway runs.
+    #[error("{0}: a change needs a restart")]
+    NeedsRestart(&'static str),
+    /// An upstream that could not be delivered to.
+    #[error(transparent)]
+    Delivery(#[from] StartError),
+}
+
+/// What making ready needs to know of a running gateway. It can be taken to another thread.
+#[derive(Clone, Debug)]
+pub struct Running {
+    config: Arc<Config>,
+    forwarders: Vec<Arc<Forwarder>>,
+    clock: Clock,
+}
+
+/// A configuration that is ready to take over.
+#[derive(Debug)]
+pub struct Next {
+    config: Arc<Config>,
+    rules: Rules,
+    plan: Plan,
+    changes: Vec<String>,
+}
+
+impl Next {
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The keys by which it differs from the one that runs, without their values.
+    pub fn changes(&self) -> &[String] {
+        &self.changes
+    }
+}
+
+impl Running {
+    /// Makes ready what `config` needs. Reads the files that it names: blocks. Nothing changes yet.
+    ///
+    /// # Errors
+    /// All that is in the way, at least one.
+    pub fn prepare(&self, config: Config) -> Result<Next, Vec<Obstacle>> {
+        let fixed = config::fixed(&self.config, &config);
+        let mut obstacles: Vec<_> = fixed.into_iter().map(Obstacle::NeedsRestart).collect();
+        let plan = Plan::prepare(&config.upstreams, &self.forwarders, &self.clock);
+        match plan {
+            Ok(plan) if obstacles.is_empty() => Ok(Next {
+                changes: config::changes(&self.config, &config),
+                rules: Rules::new(&config),
+                config: Arc::new(config),
+                plan,
+            }),
+            Ok(_) => Err(obstacles),
+            Err(error) => {
+                obstacles.push(error.into());
+                Err(obstacles)
+            }
+        }
+    }
+}
+
+impl Gateway {
+    /// What [`Running::prepare`] needs. Only one reload may be under way at a time.
+    pub fn running(&self) -> Running {
+        Running {
+            config: Arc::clone(&self.config),
+            forwarders: self.delivery.running(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// From here on `next` holds. Requests, connections and attempts in hand keep to what they
+    /// began with. Does not wait for anything but time in proportion to what waits for upstreams
+    /// whose order or patience changes.
+    pub fn switch(&mut self, next: Next) {
+        let Next { config, rules, plan, changes: _ } = next;
+        // The lanes first: an event that is accepted by the new rules must find them.
+        let options = store_options(&config, self.clock.clone(), Arc::clone(&self.metrics));
+        let roster = self.store.reconfigure(&options);
+        self.ingress.reload(&config, rules, roster.clone());
+        self.public.reload(public_settings(&config.server));
+        if let Some(admin) = &self.admin {
+            admin.reload(admin_settings(&config.server));
+        }
+        // Until here the old upstreams were served; what came for the new ones meanwhile waits.
+        self.delivery.reload(plan, &roster, &self.store);
+        self.config = config;
+    }
+}

@@ -1,0 +1,74 @@
+//! The start. What can fail quickly comes first; reading the journal, which may take minutes, comes
+//! before anybody is let in.
+
+use std::sync::Arc;
+
+use super::listeners::{self, AdminDesk, Reserved};
+use super::{Gateway, GatewayError, store_options};
+use crate::admin::Health;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{Delivery, Plan};
+use crate::ingress::{Ingress, Rules};
+use crate::metrics::Metrics;
+use crate::store::{Cancel, Options, Store, Tuning};
+
+impl Gateway {
+    /// Opens the store, takes the addresses, and starts both roads. Returns once requests are
+    /// taken. While the store opens, providers' connections are refused, and the admin listener
+    /// says that the gateway is alive but not ready. Dropping the future gives the start up.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; then nothing is left running.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, GatewayError> {
+        let config = Arc::new(config);
+        // The addresses first: two gateways by mistake should not wait for each other's store.
+        let public = Reserved::new(config.server.listen)?;
+        let admin = config.admin.as_ref().map(|admin| Reserved::new(admin.listen)).transpose()?;
+        let rules = Rules::new(&config);
+        let plan = plan(&config, &clock).await?;
+        let desk = Arc::new(AdminDesk::default());
+        let admin =
+            admin.map(|admin| listeners::admin(admin, &config.server, &desk)).transpose()?;
+        let metrics = Arc::new(Metrics::new());
+        let store = open(store_options(&config, clock.clone(), Arc::clone(&metrics))).await?;
+        let ingress =
+            Ingress::new(&config, rules, Arc::clone(&store), clock.clone(), Arc::clone(&metrics));
+        let ingress = Arc::new(ingress);
+        let public = match listeners::public(public, &config.server, &ingress) {
+            Ok(public) => public,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
+        desk.open(Health::new(Arc::clone(&store)));
+        Ok(Self { config, clock, metrics, store, delivery, ingress, desk, public, admin })
+    }
+}
+
+async fn plan(config: &Arc<Config>, clock: &Clock) -> Result<Plan, GatewayError> {
+    let (config, clock) = (Arc::clone(config), clock.clone());
+    let prepared =
+        tokio::task::spawn_blocking(move || Plan::prepare(&config.upstreams, &[], &clock));
+    Ok(prepared.await??)
+}
+
+/// Opens the store. When this is dropped before, the opening comes to an early end, and the
+/// journal is as good as it was.
+async fn open(options: Options) -> Result<Arc<Store>, GatewayError> {
+    let opening = Opening(Cancel::default());
+    let tuning = Tuning { cancel: opening.0.clone(), ..Tuning::default() };
+    let opened = tokio::task::spawn_blocking(move || Store::open_with(options, tuning));
+    let store = opened.await??;
+    Ok(Arc::new(store))
+}
+
+struct Opening(Cancel);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
