@@ -22,5 +22,6 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod provider;
+pub mod reload;
 pub mod secret;
 pub mod store;
