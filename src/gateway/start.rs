@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::listeners::{self, AdminDesk, Reserved};
+use super::listeners::{self, AdminDesk, Listening, Reserved};
 use super::{Gateway, GatewayError, store_options};
 use crate::admin::Health;
 use crate::clock::Clock;
@@ -30,6 +30,13 @@ impl Gateway {
         let desk = Arc::new(AdminDesk::default());
         let admin =
             admin.map(|admin| listeners::admin(admin, &config.server, &desk)).transpose()?;
+        // Reading a long journal takes its time, and nothing else is heard until then.
+        tracing::info!(
+            target: "hookward",
+            store = %config.store.path.display(),
+            admin = admin.as_ref().map(|admin: &Listening| tracing::field::display(admin.address)),
+            "opening the store"
+        );
         let metrics = Arc::new(Metrics::new());
         let store = open(store_options(&config, clock.clone(), Arc::clone(&metrics))).await?;
         let ingress =

@@ -31,6 +31,7 @@ mod limits;
 mod ordering;
 mod presets;
 mod providers;
+mod reload;
 mod restarts;
 mod routing;
 mod signals;

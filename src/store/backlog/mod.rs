@@ -131,7 +131,8 @@ impl Backlog {
             budget: Budget::new(memory),
             subjects: RandomState::new(),
         };
-        backlog.reconfigure(upstreams);
+        // Without letting go of any lane: what waits in them is yet to be read.
+        *backlog.roster.lock() = backlog.enlist(upstreams);
         backlog
     }
 
@@ -139,7 +140,7 @@ impl Backlog {
     /// long ago, keeps its lane and all that waits in it, by its new rules. One that is configured
     /// no more keeps its lane as long as anything waits there, or may still come.
     pub fn reconfigure(&self, upstreams: &[UpstreamOptions]) -> Roster {
-        let roster = Roster::new(upstreams.iter().map(|upstream| self.configure(upstream)));
+        let roster = self.enlist(upstreams);
         let before = std::mem::replace(&mut *self.roster.lock(), roster.clone());
         tell_removed(&before, &roster);
         drop(before);
@@ -147,6 +148,10 @@ impl Backlog {
         let needed = |slot: &Arc<LaneSlot>| Arc::strong_count(slot) > 1 || slot.backlog() > 0;
         self.lanes.write().retain(needed);
         roster
+    }
+
+    fn enlist(&self, upstreams: &[UpstreamOptions]) -> Roster {
+        Roster::new(upstreams.iter().map(|upstream| self.configure(upstream)))
     }
 
     fn configure(&self, upstream: &UpstreamOptions) -> Arc<LaneSlot> {

@@ -4,6 +4,7 @@ mod behaviour;
 mod damage;
 mod faults;
 mod sim_disk;
+mod upstreams;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -87,20 +87,26 @@ impl Lane {
         }
     }
 
-    /// A delivery that is no longer taken, and not done. While others make its subject busy too,
-    /// it waits for them in its place; it is handed back when it is the only one.
+    /// A delivery that is no longer taken, and not done. It is handed back unless it was taken while
+    /// order did not matter: then those of its subject that are taken still, or came before it, go
+    /// first, and it waits in its place.
     pub(super) fn step_back(&mut self, entry: Entry) -> Option<Entry> {
         let subject = self.ordered_subject(&entry);
         let Some(busy) = subject.and_then(|subject| self.parked.get_mut(&subject)) else {
             return Some(entry);
         };
         let Busy { holders, waiting } = busy;
-        if *holders < 2 {
-            return Some(entry);
+        if *holders > 1 {
+            *holders -= 1;
+            self.parked_count += 1;
+        } else {
+            let earlier = waiting.front().is_some_and(|first| first.sequence < entry.sequence);
+            if !earlier {
+                return Some(entry);
+            }
+            self.ready.extend(waiting.pop_front());
         }
-        *holders -= 1;
         insert(waiting, entry);
-        self.parked_count += 1;
         None
     }
 }
