@@ -458,3 +458,29 @@ async fn a_drain_ends_at_its_deadline() {
     let drained = delivery.drain(Instant::now() + Duration::from_millis(50)).await;
     assert_eq!(drained, Drained { given_up: 1, failed: None });
 }
+
+/// Connections, and workers, stay where nothing has changed.
+#[tokio::test]
+async fn who_has_not_changed_keeps_its_forwarder() {
+    let (dir, file) = ca_file(&tls_app().1);
+    let named = |name: &str, url: &str| {
+        let name = UpstreamName::new(name).unwrap();
+        Arc::new(Upstream { name, ..upstream(url) })
+    };
+    let with_ca = || {
+        let name = UpstreamName::new("tls").unwrap();
+        Arc::new(Upstream { name, ca_file: Some(file.clone()), ..upstream("https://app/") })
+    };
+    let prepare = |upstreams: &[Arc<Upstream>], running: &Plan| {
+        Plan::prepare(upstreams, &running.0, &Clock::System).unwrap()
+    };
+    let first = [named("a", "http://a/"), named("b", "http://b/"), with_ca()];
+    let before = prepare(&first, &Plan(Vec::new()));
+    let again = [with_ca(), named("b", "http://b/"), named("a", "http://elsewhere/")];
+    let after = prepare(&again, &before);
+    let stays = |plan: &Plan, n: usize| before.0.iter().any(|other| Arc::ptr_eq(&plan.0[n], other));
+    assert_eq!([0, 1, 2].map(|n| stays(&after, n)), [true, true, false]);
+    std::fs::write(dir.path().join("ca.pem"), tls_app().1).unwrap();
+    let after = prepare(&again, &before);
+    assert_eq!([0, 1, 2].map(|n| stays(&after, n)), [false, true, false], "its roots changed");
+}
