@@ -22,8 +22,12 @@ use crate::gateway::{Next, Obstacle, Running};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How far a file's change time may lag behind the clock: file systems take it from the kernel's
-/// timer tick.
+/// timer tick. Two changes within one cannot be told apart.
 const TICK: Duration = Duration::from_millis(10);
+
+/// How often files are read that change while they are read. A later change is a change like any
+/// other.
+const READS: usize = 3;
 
 /// What became of a reload's first half, and what the files were when it read them.
 #[derive(Debug)]
@@ -46,22 +50,38 @@ pub enum Rejected {
 /// Reads the configuration file anew and makes ready what it needs; `seen` is what the files were
 /// when they were last acted on. Nothing changes yet. Blocks.
 pub fn attempt(file: &Path, running: &Running, seen: &Sight) -> Attempt {
-    let began = Clock::System.now();
-    // Before anything is read: a change while it is being read is a change.
-    let before = Sight::of(seen.files());
-    let (result, files) = match config::load(file, &config::process_env) {
+    let (result, sight) = read(seen, || match config::load(file, &config::process_env) {
         Ok((config, warnings)) => {
             let files = config.files.clone();
             let next = running.prepare(config).map_err(Rejected::Unfit);
             (next.map(|next| (next, warnings)), files)
         }
         Err(invalid) => (Err(Rejected::Invalid(invalid.problems)), invalid.files),
-    };
-    Attempt { result, sight: before.narrowed_to(&files, began) }
+    });
+    Attempt { result, sight }
+}
+
+/// Reads something that says out of which files it was read, and what these were before. Those in
+/// `seen` are known beforehand; when another one has changed about when it was read, it is read
+/// again.
+pub fn read<T>(seen: &Sight, load: impl Fn() -> (T, Vec<PathBuf>)) -> (T, Sight) {
+    let mut before = Sight::of(seen.files());
+    let mut reads = 0;
+    loop {
+        let began = Clock::System.now();
+        let (loaded, files) = load();
+        let sight = before.narrowed_to(&files, began);
+        reads += 1;
+        if reads == READS || sight.is_clear() {
+            return (loaded, sight);
+        }
+        std::thread::park_timeout(TICK * 2);
+        before = Sight::of(&files);
+    }
 }
 
 /// What files were when they were looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight(BTreeMap<PathBuf, Seen>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +99,9 @@ struct Fingerprint {
     device: u64,
     inode: u64,
     size: u64,
+    mode: u32,
     modified: (i64, i64),
-    /// The inode's own change: of its mode, or by a copy that keeps the file's times.
+    /// The inode's own change, such as by a copy that keeps the file's times.
     changed: (i64, i64),
 }
 
@@ -90,8 +111,8 @@ impl Sight {
         Self(files.into_iter().map(|file| (file.clone(), look(file))).collect())
     }
 
-    /// A first look at files that were read from `began` on. Blocks.
-    pub fn since<'f>(files: impl IntoIterator<Item = &'f PathBuf>, began: UnixMillis) -> Self {
+    /// A first look at files that were read from `began` on.
+    fn since<'f>(files: impl IntoIterator<Item = &'f PathBuf>, began: UnixMillis) -> Self {
         let seen = |file| match look(file) {
             Seen::As(fingerprint) if fingerprint.changed_since(began) => Seen::Unclear,
             seen => seen,
@@ -102,6 +123,10 @@ impl Sight {
     /// The files.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.0.keys()
+    }
+
+    fn is_clear(&self) -> bool {
+        self.0.values().all(|seen| *seen != Seen::Unclear)
     }
 
     /// The same look, at these files alone; those that it did not see were read from `began` on.
@@ -128,6 +153,7 @@ fn look(file: &Path) -> Seen {
         device: found.dev(),
         inode: found.ino(),
         size: found.size(),
+        mode: found.mode(),
         modified: (found.mtime(), found.mtime_nsec()),
         changed: (found.ctime(), found.ctime_nsec()),
     })
@@ -260,21 +286,32 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changed_while_it_was_read_is_read_again_once() {
+    fn what_has_just_been_written_is_read_again_and_then_known() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hookward.toml");
-        fs::write(&file, "").unwrap();
-        let now = Clock::System.now();
-        let hour = Duration::from_secs(3600);
-        let mut watch = Watch::new(Sight::since([&file], now.after(hour)));
-        assert!(!change(&mut watch), "it was written long before");
-        // As if it had been read before it was written.
-        let began = now.before(hour);
-        let sight = Sight(BTreeMap::new()).narrowed_to(std::slice::from_ref(&file), began);
-        watch.acted_on(sight);
-        assert!(change(&mut watch));
-        let again = watch.seen().clone().narrowed_to(std::slice::from_ref(&file), began);
-        watch.acted_on(again);
-        assert!(!change(&mut watch), "what was seen before it was read is certain");
+        fs::write(&file, "one").unwrap();
+        let (text, sight) = read(&Sight::default(), || {
+            let text = fs::read_to_string(&file).unwrap();
+            // Right behind the first reader's back.
+            if text == "one" {
+                fs::write(&file, "two").unwrap();
+            }
+            (text, vec![file.clone()])
+        });
+        assert_eq!(text, "two");
+        assert!(!change(&mut Watch::new(sight)));
+    }
+
+    #[test]
+    fn a_file_that_never_stands_still_is_left_to_the_watch() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, reads) = (dir.path().join("hookward.toml"), std::cell::Cell::new(0));
+        let (_, sight) = read(&Sight::default(), || {
+            reads.set(reads.get() + 1);
+            fs::write(&file, "x".repeat(reads.get())).unwrap();
+            ((), vec![file.clone()])
+        });
+        assert!(reads.get() <= READS);
+        assert!(change(&mut Watch::new(sight)));
     }
 }

@@ -24,12 +24,15 @@ const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// Runs the gateway that `file` describes. 0 after a signal and a clean stop, 78 when the file is
 /// invalid, else 1.
 pub fn run(file: &Path) -> ExitCode {
-    let began = Clock::System.now();
-    let (config, warnings) = match check::load(file) {
+    let (loaded, watch) = reload::read(&Sight::default(), || {
+        let loaded = check::load(file);
+        let files = loaded.as_ref().map_or_else(|_| Vec::new(), |(config, _)| config.files.clone());
+        (loaded, files)
+    });
+    let (config, warnings) = match loaded {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let watch = Sight::since(&config.files, began);
     let log = match log::init(config.log) {
         Ok(log) => log,
         Err(error) => return complain(&format!("logging cannot start: {error}")),
