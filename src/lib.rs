@@ -21,6 +21,8 @@ pub mod json;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod panics;
+pub mod pem;
 pub mod provider;
 pub mod reload;
 pub mod secret;

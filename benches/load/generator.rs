@@ -188,7 +188,7 @@ impl Tally {
 }
 
 /// One microsecond to one minute, to three digits.
-fn new_histogram() -> Result<Histogram<u64>> {
+pub(crate) fn new_histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
 }
 
@@ -247,7 +247,7 @@ async fn converse(shared: Rc<Shared>, connection: usize, tally: Rc<RefCell<Tally
 }
 
 /// Reads one answer to its end and returns its status.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<u16> {
+pub(crate) async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<u16> {
     buffer.clear();
     loop {
         if stream.read_buf(buffer).await? == 0 {

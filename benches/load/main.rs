@@ -13,6 +13,7 @@ mod end_to_end;
 mod event;
 mod generator;
 mod hookward;
+mod hostile;
 mod process;
 mod recovery;
 mod report;
@@ -45,6 +46,9 @@ struct Cli {
     /// Fill a store with N events, then time a restart after kill -9 and a full index rebuild.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
     recovery: Option<u64>,
+    /// One honest client beside slow connections and forged requests (needs slowhttptest).
+    #[arg(long)]
+    hostile: bool,
     /// Resident memory: idle, and with a backlog of 100,000 events of 1 KiB.
     #[arg(long)]
     memory: bool,
@@ -149,6 +153,8 @@ fn run(cli: Cli) -> Result<()> {
             end_to_end::run(&options).await
         } else if let Some(events) = cli.recovery {
             recovery::recovery(&options, events).await
+        } else if cli.hostile {
+            hostile::run(&options).await
         } else if cli.memory {
             recovery::memory(&options).await
         } else {

@@ -64,6 +64,15 @@ impl Outcome {
     }
 }
 
+/// Fails when not all of what an honest client sent was acknowledged.
+pub(crate) fn exactly(sent: u64, acked: u64) -> Result<()> {
+    if sent == acked {
+        Ok(())
+    } else {
+        Err(format!("{} were not acknowledged", sent - acked).into())
+    }
+}
+
 /// The table's head.
 pub(crate) fn print_head() {
     println!(

@@ -1,147 +1,99 @@
-//! The admin listener: is the process alive, and does it take events. Asks the store, and never
-//! reaches into the roads. What else it will serve needs the token; these two do not.
+//! The admin listener, for operators: is the process alive, does it take events, and what has it
+//! counted. Asks the store, and never reaches into the roads. `/healthz` and `/readyz` are for
+//! everyone who reaches the listener; all else needs the token.
+
+mod access;
+mod answer;
+mod health;
+mod metrics;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::Full;
+use http::Method;
 
+use self::access::Access;
+use self::answer::Problem;
+use self::health::Health;
+use crate::config;
 use crate::listen::{Answer, Arrival};
-use crate::store::{AcceptError, Store};
+use crate::metrics::Metrics;
+use crate::store::Store;
 
 /// Connections at once: probes and scrapers are few.
 pub const MAX_CONNECTIONS: usize = 64;
 
-const MALFORMED: &str = r#"{"status":"malformed request"}"#;
-
-/// What health answers are made from.
+/// Answers the admin listener's requests.
 #[derive(Debug)]
-pub struct Health {
+pub struct Admin {
+    health: Health,
+    access: Access,
     store: Arc<Store>,
-    draining: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
-impl Health {
-    /// Health of a gateway with this store.
-    pub fn new(store: Arc<Store>) -> Self {
-        Self { store, draining: AtomicBool::new(false) }
+impl Admin {
+    /// The operators' side of a gateway with this store. `config`: `[admin]`, if there is such a
+    /// table; without a token in it only health is answered.
+    pub fn new(config: Option<&config::Admin>, store: Arc<Store>, metrics: Arc<Metrics>) -> Self {
+        let access = Access::new(config.and_then(|admin| admin.token.clone()));
+        Self { health: Health::new(Arc::clone(&store)), access, store, metrics }
+    }
+
+    /// From here on this configuration's token is asked for.
+    pub fn reload(&self, config: Option<&config::Admin>) {
+        self.access.set(config.and_then(|admin| admin.token.clone()));
     }
 
     /// From here on the gateway is alive, but not ready.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.health.drain();
     }
 
-    /// Answers a request to the admin listener.
+    /// Answers a request.
     pub async fn answer(&self, arrival: Arrival) -> Answer {
-        let request = &arrival.request;
-        match arrival.defect {
-            Some(_) => answer(StatusCode::BAD_REQUEST, MALFORMED),
-            None => respond(request.method(), request.uri().path(), || self.ready()),
+        match self.route(&arrival).await {
+            Ok(answer) => answer,
+            Err(problem) => answer::problem(problem),
         }
     }
 
-    fn ready(&self) -> Result<(), &'static str> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(r#"{"status":"unavailable","reason":"shutting down"}"#);
+    async fn route(&self, arrival: &Arrival) -> Result<Answer, Problem> {
+        if arrival.defect.is_some() {
+            return Err(Problem::Malformed);
         }
-        self.store.writable().map_err(unavailable)
+        let request = &arrival.request;
+        let path = request.uri().path();
+        if let Some(answer) = self.health.answer(path) {
+            only_get(request.method())?;
+            return Ok(answer);
+        }
+        let admitted = self.access.check(request.headers(), arrival.origin.address());
+        match (path, admitted) {
+            // Who does not show the token is not told either what there is.
+            (_, Err(Problem::Unauthenticated)) => Err(Problem::Unauthenticated),
+            ("/metrics", admitted) => {
+                admitted?;
+                only_get(request.method())?;
+                metrics::answer(Arc::clone(&self.metrics), Arc::clone(&self.store)).await
+            }
+            (_, _) => Err(Problem::NotFound),
+        }
     }
 }
 
 /// Answers a request while the gateway starts: it is alive, and not ready.
 pub fn starting(arrival: &Arrival) -> Answer {
-    let (method, path) = (arrival.request.method(), arrival.request.uri().path());
-    match arrival.defect {
-        Some(_) => answer(StatusCode::BAD_REQUEST, MALFORMED),
-        None => respond(method, path, || Err(r#"{"status":"unavailable","reason":"starting"}"#)),
-    }
+    let found = match health::starting(arrival.request.uri().path()) {
+        _ if arrival.defect.is_some() => Err(Problem::Malformed),
+        Some(answer) => only_get(arrival.request.method()).map(|()| answer),
+        None => Err(Problem::NotFound),
+    };
+    found.unwrap_or_else(answer::problem)
 }
 
-fn respond(
-    method: &Method,
-    path: &str,
-    ready: impl FnOnce() -> Result<(), &'static str>,
-) -> Answer {
-    if !matches!(path, "/healthz" | "/readyz") {
-        return answer(StatusCode::NOT_FOUND, r#"{"status":"not found"}"#);
-    }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut refused = answer(StatusCode::METHOD_NOT_ALLOWED, r#"{"status":"only GET"}"#);
-        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
-    }
-    match if path == "/readyz" { ready() } else { Ok(()) } {
-        Ok(()) => answer(StatusCode::OK, r#"{"status":"ok"}"#),
-        Err(body) => answer(StatusCode::SERVICE_UNAVAILABLE, body),
-    }
-}
-
-/// The body that tells why nothing is accepted.
-fn unavailable(error: AcceptError) -> &'static str {
-    match error {
-        AcceptError::Overloaded => {
-            r#"{"status":"unavailable","reason":"the journal's queue is full"}"#
-        }
-        AcceptError::Full => {
-            r#"{"status":"unavailable","reason":"free space is below store.min_free"}"#
-        }
-        AcceptError::Failed => {
-            r#"{"status":"unavailable","reason":"the journal has failed and waits for a restart"}"#
-        }
-        AcceptError::Unreadable => {
-            r#"{"status":"unavailable","reason":"the journal cannot be read"}"#
-        }
-        AcceptError::Closing => r#"{"status":"unavailable","reason":"the store is closing"}"#,
-    }
-}
-
-fn answer(status: StatusCode, body: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
-    *answer.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(header::CONTENT_TYPE, json);
-    answer
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt;
-
-    use super::*;
-
-    async fn asked(
-        method: Method,
-        path: &str,
-        ready: Result<(), AcceptError>,
-    ) -> (u16, serde_json::Value) {
-        let answer = respond(&method, path, || ready.map_err(unavailable));
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_store_that_takes_nothing_is_alive_but_not_ready() {
-        for error in
-            [AcceptError::Overloaded, AcceptError::Full, AcceptError::Failed, AcceptError::Closing]
-        {
-            let (status, body) = asked(Method::GET, "/readyz", Err(error)).await;
-            assert_eq!((status, body["reason"].as_str()), (503, Some(&*error.to_string())));
-            assert_eq!(asked(Method::GET, "/healthz", Err(error)).await.0, 200);
-        }
-        let (status, body) = asked(Method::GET, "/readyz", Ok(())).await;
-        assert_eq!((status, body), (200, serde_json::json!({"status": "ok"})));
-    }
-
-    #[tokio::test]
-    async fn nothing_else_is_there() {
-        for path in ["/", "/healthz/", "/HEALTHZ", "/metrics", "/api/v1/events"] {
-            assert_eq!(asked(Method::GET, path, Ok(())).await.0, 404, "{path}");
-        }
-        assert_eq!(asked(Method::POST, "/readyz", Ok(())).await.0, 405);
-        assert_eq!(asked(Method::HEAD, "/readyz", Ok(())).await.0, 200);
+fn only_get(method: &Method) -> Result<(), Problem> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Problem::OnlyGet),
     }
 }

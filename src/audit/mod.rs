@@ -49,9 +49,37 @@ pub enum Reason {
     StoreUnavailable,
     /// Malformed or ambiguous HTTP.
     ProtocolError,
+    /// A defect of ours: handling the request has panicked.
+    InternalError,
 }
 
 impl Reason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 22] = [
+        Self::UnknownRoute,
+        Self::MethodNotAllowed,
+        Self::IpNotAllowed,
+        Self::RateLimited,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::UnsupportedMediaType,
+        Self::CredentialMissing,
+        Self::CredentialInvalid,
+        Self::SignatureMissing,
+        Self::SignatureMalformed,
+        Self::SignatureInvalid,
+        Self::TimestampMissing,
+        Self::TimestampInvalid,
+        Self::TimestampOutOfRange,
+        Self::MalformedJson,
+        Self::EventTooOld,
+        Self::Conflict,
+        Self::Overloaded,
+        Self::StoreUnavailable,
+        Self::ProtocolError,
+        Self::InternalError,
+    ];
+
     /// The name in logs, metrics and the audit trail.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,6 +104,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::StoreUnavailable => "store_unavailable",
             Self::ProtocolError => "protocol_error",
+            Self::InternalError => "internal_error",
         }
     }
 }

@@ -1,19 +1,15 @@
 //! `hookward check`: every problem of a configuration, or what would run with it. Starts nothing
 //! and connects to nothing.
 
+mod summary;
+
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use http::HeaderName;
-
-use crate::config::units::{show_duration, show_size};
-use crate::config::{
-    self, Auth, Config, OnConflict, Ordering, Place, Problem, Selector, Severity, SignedPart,
-    Source, TimestampPlace, Upstream,
-};
+use self::summary::{Summary, counted};
+use crate::config::{self, Config, Problem, Severity};
 
 /// The exit code of an invalid configuration (`EX_CONFIG` of sysexits.h).
 pub const INVALID_CONFIGURATION: u8 = 78;
@@ -64,233 +60,24 @@ fn refuse(problems: &[Problem], err: &mut dyn Write) -> io::Result<()> {
     writeln!(err, "{}: nothing is started", counted(errors, "error"))
 }
 
-/// What would run, for people. Without its trailing newline.
-struct Summary<'c> {
-    config: &'c Config,
-    warnings: &'c [Problem],
-}
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { file, files: _, server, admin, store, log: _, sources, upstreams, routes } =
-            self.config;
-        writeln!(f, "{} is valid. With it would run:\n", file.display())?;
-        writeln!(
-            f,
-            "listener  http://{}, {} connections, bodies to {}, answers within {}",
-            server.listen,
-            server.max_connections,
-            show_size(server.max_body),
-            show_duration(server.ack_deadline),
-        )?;
-        match admin {
-            Some(admin) => {
-                let token = if admin.token.is_some() { "with a token" } else { "without a token" };
-                writeln!(f, "admin     http://{}, {token}", admin.listen)?;
-            }
-            None => writeln!(f, "admin     none")?,
-        }
-        writeln!(
-            f,
-            "store     {}, kept {}, unencrypted, closed to new events below {} free",
-            store.path.display(),
-            show_duration(store.retention),
-            show_size(store.min_free),
-        )?;
-        for source in sources {
-            summarize_source(f, source, self.config)?;
-        }
-        for upstream in upstreams {
-            summarize_upstream(f, upstream)?;
-        }
-        match routes.len() {
-            0 => write!(f, "\nroutes    none: every event goes to every upstream")?,
-            n => write!(f, "\nroutes    {n}: an event goes to the upstreams of each that fits")?,
-        }
-        if !self.warnings.is_empty() {
-            write!(f, "\n\n{}:", counted(self.warnings.len(), "warning"))?;
-        }
-        for warning in self.warnings {
-            write!(f, "\n{warning}")?;
-        }
-        Ok(())
-    }
-}
-
-fn summarize_source(f: &mut fmt::Formatter<'_>, source: &Source, config: &Config) -> fmt::Result {
-    let preset = source.preset.map(|p| format!(" (preset {})", p.as_str())).unwrap_or_default();
-    writeln!(f, "\nsource {}{preset}", source.name)?;
-    writeln!(f, "  path    {}", source.path)?;
-    writeln!(
-        f,
-        "  auth    {}, {}",
-        describe_auth(&source.auth),
-        counted(source.keys.len(), "key")
-    )?;
-    match &source.allow_ips {
-        Some(nets) => {
-            let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
-            writeln!(f, "  from    {}", nets.join(", "))?;
-        }
-        None => writeln!(f, "  from    any address")?,
-    }
-    writeln!(f, "  repeats {}", describe_dedupe(source))?;
-    writeln!(f, "  replays {}", describe_replays(source, config))?;
-    if let Some(patterns) = &source.events {
-        let patterns: Vec<&str> = patterns.iter().map(|p| p.0.as_str()).collect();
-        writeln!(
-            f,
-            "  events  {} (others are acknowledged and not forwarded)",
-            patterns.join(", ")
-        )?;
-    }
-    Ok(())
-}
-
-fn describe_auth(auth: &Auth) -> String {
-    match auth {
-        Auth::ApiKey { header } => format!("api key in {header}"),
-        Auth::Hmac(scheme) => {
-            let algorithm = match scheme.algorithm {
-                config::Algorithm::Sha1 => "sha1",
-                config::Algorithm::Sha256 => "sha256",
-                config::Algorithm::Sha512 => "sha512",
-            };
-            let age = match &scheme.tolerance {
-                Some(tolerance) => format!(", timestamp within {}", show_duration(*tolerance)),
-                None => String::new(),
-            };
-            format!("hmac-{algorithm} in {}{age}", scheme.header)
-        }
-        Auth::StandardWebhooks { tolerance, .. } => {
-            format!("standard webhooks, timestamp within {}", show_duration(*tolerance))
-        }
-        Auth::NoneDangerous => "NONE: anyone can forge events".to_owned(),
-    }
-}
-
-fn describe_dedupe(source: &Source) -> String {
-    let key = match &source.dedupe {
-        Some(values) => values.iter().map(describe_places).collect::<Vec<_>>().join(" + "),
-        None if source.event.id.0.is_empty() => String::new(),
-        None => format!("the event id ({})", describe_places(&source.event.id)),
-    };
-    let conflict = match source.on_conflict {
-        OnConflict::Quarantine => "other content is quarantined",
-        OnConflict::Deliver => "other content is another event",
-        OnConflict::Drop => "other content is dropped",
-    };
-    if key.is_empty() {
-        "known by the SHA-256 of the body".to_owned()
-    } else {
-        format!("known by {key}, at last the SHA-256 of the body; {conflict}")
-    }
-}
-
-fn describe_places(selector: &Selector) -> String {
-    let places: Vec<String> = selector.0.iter().map(describe_place).collect();
-    places.join(" or ")
-}
-
-fn describe_place(place: &Place) -> String {
-    match place {
-        Place::Header(name) => format!("header:{name}"),
-        Place::Pointer(tokens) => {
-            let escape =
-                |token: &String| format!("/{}", token.replace('~', "~0").replace('/', "~1"));
-            tokens.iter().map(escape).collect()
-        }
-    }
-}
-
-/// What a captured request can be used for, and what would close that.
-fn describe_replays(source: &Source, config: &Config) -> String {
-    let retention = show_duration(config.store.retention);
-    if let Some(name) = unsigned_header(source) {
-        return format!(
-            "OPEN: {name} is not signed, so whoever captured a request can change it and send it again as another event"
-        );
-    }
-    if let Some(age) = source.max_event_age {
-        let untimed = if source.require_event_time {
-            ""
-        } else {
-            "; events without a readable time are taken at any age (require_event_time = false)"
-        };
-        return format!("events older than {} are refused{untimed}", show_duration(age));
-    }
-    let signed_time = match &source.auth {
-        Auth::StandardWebhooks { .. } => true,
-        Auth::Hmac(scheme) => {
-            matches!(scheme.timestamp, Some(TimestampPlace::Item(_) | TimestampPlace::Header(_)))
-        }
-        Auth::ApiKey { .. } | Auth::NoneDangerous => false,
-    };
-    if signed_time {
-        return "the signed timestamp bounds a request's age".to_owned();
-    }
-    let remedy = if source.event.time.0.is_empty() {
-        "its events have no time to judge that by"
-    } else {
-        "max_event_age closes that"
-    };
-    format!(
-        "OPEN: a captured request is taken again once its key is gone, after {retention}; {remedy}"
-    )
-}
-
-/// A header that tells events apart, or how old they are, and that the signature does not cover.
-fn unsigned_header(source: &Source) -> Option<&HeaderName> {
-    let Auth::Hmac(scheme) = &source.auth else { return None };
-    let signed = |name: &HeaderName| {
-        scheme.signed.iter().any(|part| matches!(part, SignedPart::Header(h) if h == name))
-    };
-    let identity = source.dedupe.as_deref().unwrap_or(std::slice::from_ref(&source.event.id));
-    let judged_by = identity.iter().chain([&source.event.time]);
-    judged_by.flat_map(|selector| &selector.0).find_map(|place| match place {
-        Place::Header(name) if !signed(name) => Some(name),
-        Place::Header(_) | Place::Pointer(_) => None,
-    })
-}
-
-fn summarize_upstream(f: &mut fmt::Formatter<'_>, upstream: &Upstream) -> fmt::Result {
-    writeln!(f, "\nupstream {}", upstream.name)?;
-    // Without the query: it may hold a token.
-    let (scheme, authority) = (upstream.url.scheme_str(), upstream.url.authority());
-    writeln!(
-        f,
-        "  url     {}://{}{}",
-        scheme.unwrap_or_default(),
-        authority.map(http::uri::Authority::as_str).unwrap_or_default(),
-        upstream.url.path(),
-    )?;
-    let signed =
-        if upstream.signing_key.is_some() { "signed" } else { "NOT signed (no signing_key)" };
-    let order = match upstream.ordering {
-        Ordering::Subject => "each subject in order",
-        Ordering::None => "in any order",
-    };
-    writeln!(f, "  sends   CloudEvents, {signed}, {} at once, {order}", upstream.concurrency)?;
-    writeln!(
-        f,
-        "  retries after {} growing to {}, for {}; {} an attempt",
-        show_duration(upstream.retry.first),
-        show_duration(upstream.retry.max),
-        show_duration(upstream.retry.give_up),
-        show_duration(upstream.timeout),
-    )
-}
-
-fn counted(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn checked(text: &str) -> (String, String, ExitCode) {
+        checked_with(None, text)
+    }
+
+    /// Checks `text` with a private `tls.pem` beside it.
+    fn checked_with(pem: Option<&str>, text: &str) -> (String, String, ExitCode) {
         let dir = tempfile::tempdir().unwrap();
+        if let Some(pem) = pem {
+            let file = dir.path().join("tls.pem");
+            std::fs::write(&file, pem).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         let file = dir.path().join("hookward.toml");
         std::fs::write(&file, text).unwrap();
         let env = |name: &str| (name == "KEY").then(|| OsString::from("0123456789abcdef"));
@@ -316,7 +103,9 @@ mod tests {
             "\
 hookward.toml is valid. With it would run:
 
-listener  http://0.0.0.0:8443, 4096 connections, bodies to 1MiB, answers within 4s
+listener  http://0.0.0.0:8443, 4096 connections (1024 from one address), bodies to 1MiB, answers within 4s
+  proxies none: X-Forwarded-For is ignored
+  rates   no limit; failed authentications: 5 a second (500 at once) from one address
 admin     none
 store     data, kept 30d, unencrypted, closed to new events below 256MiB free
 
@@ -349,11 +138,46 @@ upstream app
 
 routes    none: every event goes to every upstream
 
-2 warnings:
+4 warnings:
+hookward.toml:1:1: warning: server.listen: plain HTTP for more than this machine: whoever is on the way can read and change events and credentials. Set server.tls, or listen on 127.0.0.1 behind a TLS terminator, or name the terminator in server.trusted_proxies
 hookward.toml:1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version
+hookward.toml:6:9: warning: source.c4hxp.keys[0]: the same secret as a key of source.novamed: whoever may send to one of the two sources can forge events of the other
 hookward.toml:9:8: warning: source.open.auth: DANGEROUS: nothing is authenticated; anyone who reaches this path can forge events, and all of them are forwarded
 "
         );
+    }
+
+    #[test]
+    fn tls_proxies_and_rates_are_summed_up() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["hooks.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(3000, 1, 1);
+        let pem = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        let (out, err, code) = checked_with(
+            Some(&pem),
+            "[server]\ntls = { cert = \"tls.pem\", key = \"tls.pem\" }\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+             client_rate_limit = { per_second = 50, burst = 200 }\nsandbox = true\n\
+             [source.lab]\npreset = \"novamed\"\nkeys = [{ env = \"KEY\" }]\nclient_ca = \"tls.pem\"\n\
+             rate_limit = { per_second = 20, burst = 100 }\n\
+             [upstream.app]\nurl = \"http://127.0.0.1:3000/\"\n",
+        );
+        assert_eq!((err.as_str(), code), ("", ExitCode::SUCCESS));
+        for lines in [
+            "\
+listener  https://0.0.0.0:8443, 4096 connections (1024 from one address), bodies to 1MiB, answers within 4s
+  tls     hooks.example, until 3000-01-01 (tls.pem)
+  proxies 10.0.0.0/8, believed in X-Forwarded-For
+  rates   50 a second (200 at once) from one address; failed authentications: 5 a second (500 at once) from one address
+  sandbox on
+",
+            "\
+  from    any address
+  shows   a client certificate of tls.pem
+  rate    20 a second (100 at once)
+",
+        ] {
+            assert!(out.contains(lines), "{out}");
+        }
     }
 
     #[test]
@@ -364,6 +188,7 @@ hookward.toml:9:8: warning: source.open.auth: DANGEROUS: nothing is authenticate
         assert_eq!(
             err,
             "\
+hookward.toml:1:1: warning: server.listen: plain HTTP for more than this machine: whoever is on the way can read and change events and credentials. Set server.tls, or listen on 127.0.0.1 behind a TLS terminator, or name the terminator in server.trusted_proxies
 hookward.toml:1:1: error: source: missing; accepted: 1 to 1024 tables [source.NAME]
 hookward.toml:1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version
 hookward.toml:3:1: error: upstream.app.time: unknown key; accepted: url, format, headers, signing_key, ca, timeout, concurrency, ordering, retry

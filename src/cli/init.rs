@@ -194,6 +194,9 @@ fn preset_source(preset: Preset) -> String {
         }
         _ => "# allow_ips = [\"203.0.113.0/24\"]    # who may call; without it, anyone with the key\n",
     });
+    text.push_str(
+        "# rate_limit = { per_second = 50, burst = 200 }    # verified requests; 429 beyond\n",
+    );
     if signs_no_time(preset) {
         text.push_str(
             "# max_event_age = \"24h\"    # older events are refused as replays; longer than the provider retries\n",
@@ -229,6 +232,14 @@ const HEAD: &str = "\
 
 [server]
 listen = \"127.0.0.1:8080\"    # for providers: the address behind your TLS terminator
+# Behind a terminator, whose X-Forwarded-For is believed (or its PROXY header, which then must come):
+# trusted_proxies = [\"127.0.0.1/32\"]
+# proxy_protocol = false
+# Without one: listen = \"0.0.0.0:8443\", and a certificate from files, or from Let's Encrypt by
+# itself with { acme = { domains = [\"hooks.clinic.example\"] } }, reachable on port 443.
+# tls = { cert = \"tls/cert.pem\", key = \"tls/key.pem\" }
+# client_rate_limit = { per_second = 50, burst = 200 }    # for one client address; 429 beyond
+# sandbox = true               # gives up what it does not need of the file system (Landlock)
 # ack_deadline = \"4s\"        # every answer leaves within this
 # max_body = \"1MiB\"
 
@@ -255,6 +266,7 @@ auth = { kind = \"hmac\", header = \"X-Signature\", algorithm = \"sha256\", enco
 # During a rotation list both: any of them will do.
 keys = [{ file = \"secrets/NAME\" }]
 # allow_ips = [\"203.0.113.0/24\"]    # who may call; without it, anyone with the key
+# rate_limit = { per_second = 50, burst = 200 }    # verified requests; 429 beyond
 # max_event_age = \"24h\"             # older events are refused as replays
 # Where in the body (JSON Pointer) or the headers (\"header:X-Name\") an event's parts stand:
 event.type = \"/type\"

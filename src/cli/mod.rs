@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::panics;
+
 /// The gateway a clinic puts in front of its app to receive webhooks.
 #[derive(Debug, Parser)]
 #[command(name = "hookward", version, about, disable_help_subcommand = true)]
@@ -66,6 +68,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    panics::install();
     match Cli::parse().command {
         Command::Run(file) => run::run(&seam::config_file(file.config.as_deref())),
         Command::Check(file) => check::run(&seam::config_file(file.config.as_deref())),

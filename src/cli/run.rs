@@ -159,7 +159,7 @@ fn conclude(
             gateway.switch(next);
             log.set_level(level);
             tracing::info!(target: "hookward", changed, "config reloaded");
-            return gateway.metrics().config_reloaded(true);
+            return gateway.metrics().reloaded(true);
         }
         Ok(Attempt { result: Err(rejected), sight }) => {
             watch.acted_on(sight);
@@ -172,7 +172,7 @@ fn conclude(
         }
     };
     tracing::error!(target: "hookward", errors = rejected, "config not reloaded; the old one goes on");
-    gateway.metrics().config_reloaded(false);
+    gateway.metrics().reloaded(false);
 }
 
 /// Every reason, and how many of them are errors.

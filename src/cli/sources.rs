@@ -33,6 +33,10 @@ fn item(source: &Source) -> Value {
         "path": source.path,
         "auth": auth(&source.auth),
         "keys": source.keys.len(),
+        "client_ca": source.client_ca.is_some(),
+        "rate_limit": source.rate_limit.map(|rate| json!({
+            "per_second": rate.per_second, "burst": rate.burst,
+        })),
         "allow_ips": source.allow_ips.as_ref().map(|nets| {
             nets.iter().map(ToString::to_string).collect::<Vec<_>>()
         }),

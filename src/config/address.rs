@@ -11,6 +11,7 @@ use super::tree::Node;
 const SOCKET: &str = "an IP address and a port, such as \"127.0.0.1:8443\" or \"[::1]:8443\"";
 const NETWORK: &str =
     "a network in canonical CIDR form, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
+const PROXIES: &str = "a list of networks such as [\"10.0.0.0/8\"]";
 const NETWORKS: &str = "a list of networks such as [\"203.0.113.0/24\", \"2001:db8::/32\"]";
 
 /// A socket to listen on. Names are not resolved.
@@ -42,8 +43,13 @@ pub(super) fn allowlist(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Vec<IpN
     networks(&list, cx)
 }
 
-/// Networks that may be none at all.
-pub(super) fn networks(list: &[Node<'_>], cx: &mut Context<'_>) -> Option<Vec<IpNet>> {
+/// Proxies: none, or networks in canonical form.
+pub(super) fn proxies(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Vec<IpNet>> {
+    let list = node.list_up_to(PROXIES, MAX_ADDRESSES, cx)?;
+    networks(&list, cx)
+}
+
+fn networks(list: &[Node<'_>], cx: &mut Context<'_>) -> Option<Vec<IpNet>> {
     let nets: Vec<_> = list.iter().map(|node| network(node, cx)).collect();
     nets.into_iter().collect()
 }

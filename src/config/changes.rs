@@ -146,8 +146,12 @@ fn server_keys(old: &Server, new: &Server) -> Vec<&'static str> {
 fn tls_keys(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
     match (old, new) {
         (None, None) => Vec::new(),
-        (Some(Tls::Files { cert, key }), Some(Tls::Files { cert: new_cert, key: new_key })) => {
-            let differ = [("cert", cert != new_cert), ("key", key != new_key)];
+        (
+            Some(Tls::Files { cert, key, identity }),
+            Some(Tls::Files { cert: new_cert, key: new_key, identity: new_identity }),
+        ) => {
+            let renewed = cert != new_cert || identity != new_identity;
+            let differ = [("cert", renewed), ("key", key != new_key)];
             let keys = differ.into_iter().filter_map(|(key, differs)| differs.then_some(key));
             under("server.tls", keys.collect())
         }
@@ -203,7 +207,7 @@ fn upstream_keys(old: &Upstream, new: &Upstream) -> Vec<&'static str> {
         url,
         headers,
         signing_key,
-        ca_file as "ca",
+        ca,
         timeout,
         concurrency,
         ordering,

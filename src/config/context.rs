@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{Position, Problem, ProblemKind};
 use super::secrets::{SecretFile, SecretReader};
+use crate::clock::UnixMillis;
 
 /// A key's dotted path and where in the text it (or its value) begins.
 #[derive(Clone, Debug)]
@@ -82,10 +83,15 @@ impl<'t> Context<'t> {
         self.secrets.file(path)
     }
 
-    /// Reads a file of PEM certificates.
-    pub(super) fn certificates(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+    /// Reads a PEM file.
+    pub(super) fn pem(&mut self, path: &Path) -> io::Result<SecretFile> {
         self.note(path);
-        self.secrets.certificates(path)
+        self.secrets.pem(path)
+    }
+
+    /// The time at which the configuration is checked.
+    pub(super) fn now(&self) -> UnixMillis {
+        self.secrets.now()
     }
 
     /// Remembers a file, even one that is not there yet: what it says when it comes matters.
@@ -137,6 +143,7 @@ fn needs_a_whole_file(kind: &ProblemKind) -> bool {
         | ProblemKind::NotLonger { .. }
         | ProblemKind::NotShorter { .. }
         | ProblemKind::Longer { .. }
+        | ProblemKind::Less { .. }
         | ProblemKind::Contradiction(_)
         | ProblemKind::Warning(_) => true,
         ProblemKind::Unreadable(_)
@@ -146,6 +153,7 @@ fn needs_a_whole_file(kind: &ProblemKind) -> bool {
         | ProblemKind::UnknownKey { .. }
         | ProblemKind::NotAccepted { .. }
         | ProblemKind::NotAvailable(_)
+        | ProblemKind::Pem { .. }
         | ProblemKind::Secret(_) => false,
     }
 }

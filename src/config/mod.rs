@@ -1,5 +1,5 @@
 //! Configuration: raw TOML -> checked, immutable [`Config`]; every problem at once, each with its
-//! place. Imports only `event`, `clock`, `secret` and the presets' data.
+//! place. Imports only `event`, `clock`, `secret`, `pem` and the presets' data.
 //!
 //! The TOML is walked by hand (`tree`), one file for each family of settings. What is absent gets
 //! its default from [`defaults`]; what is invalid is noted and stands in for itself as its
@@ -14,11 +14,14 @@ use toml::de::DeTable;
 mod address;
 mod admin;
 mod auth;
+pub mod certificates;
 mod changes;
 mod context;
+mod credential;
 pub mod defaults;
 mod log;
 pub mod problem;
+mod rate;
 mod resolved;
 mod route;
 mod rules;
@@ -27,6 +30,7 @@ mod selector;
 mod server;
 mod source;
 mod store;
+mod tls;
 mod tree;
 pub mod units;
 mod upstream;
@@ -34,6 +38,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{Authorities, Identity};
 pub use changes::{changes, fixed};
 pub use problem::{Position, Problem, ProblemKind, Severity};
 pub use resolved::*;
@@ -140,9 +145,10 @@ fn dots_in_keys(line: &str, skip_strings: bool) -> usize {
 fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config> {
     let root = Table::root(tree, KEYS, None, cx);
     let empty = DeTable::new();
-    let server = server::read(&section(&root, "server", server::KEYS, &empty, cx), cx);
-    let admin = root.get("admin").and_then(|node| admin::read(&node, cx));
     let store = store::read(&section(&root, "store", store::KEYS, &empty, cx), cx);
+    let server = section(&root, "server", server::KEYS, &empty, cx);
+    let server = server::read(&server, &store.store.path, cx);
+    let admin = root.get("admin").and_then(|node| admin::read(&node, cx));
     let log = log::read(&section(&root, "log", log::KEYS, &empty, cx), cx);
     let sources = named(&root, "source", MAX_SOURCES, source::read, cx);
     let upstreams = named(&root, "upstream", MAX_UPSTREAMS, upstream::read, cx);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::defaults;
+use super::{Authorities, Identity, defaults};
 use crate::event::{SourceName, UpstreamName};
 use crate::provider::Preset;
 use crate::secret::Secret;
@@ -104,6 +104,8 @@ pub enum Tls {
         cert: PathBuf,
         /// The key.
         key: PathBuf,
+        /// What the two hold.
+        identity: Identity,
     },
     /// A certificate authority that speaks ACME (RFC 8555), over TLS-ALPN-01 (RFC 8737).
     Acme(Acme),
@@ -120,8 +122,8 @@ pub struct Acme {
     pub directory: String,
     /// Where account key and certificates are kept, mode 0700.
     pub cache: PathBuf,
-    /// Roots to trust for the directory itself, instead of the platform's.
-    pub ca: Option<PathBuf>,
+    /// Whom to trust for the directory itself, instead of the platform's roots.
+    pub ca: Option<Authorities>,
 }
 
 /// A token bucket.
@@ -200,8 +202,8 @@ pub struct Source {
     pub events: Option<Vec<Pattern>>,
     /// Verified requests of this source. `None`: no limit.
     pub rate_limit: Option<RateLimit>,
-    /// Roots of which a caller must show a client certificate, beside its other credentials.
-    pub client_ca: Option<PathBuf>,
+    /// Of whom a caller must show a client certificate, beside its other credentials.
+    pub client_ca: Option<Authorities>,
 }
 
 impl Source {
@@ -395,8 +397,8 @@ pub struct Upstream {
     pub headers: BTreeMap<String, (HeaderName, Secret)>,
     /// The Standard Webhooks key, decoded, if deliveries are signed.
     pub signing_key: Option<Secret>,
-    /// Roots to trust instead of the platform's, for `https`.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust instead of the platform's roots, for `https`.
+    pub ca: Option<Authorities>,
     /// For one attempt, from connecting to the end of the answer's head.
     pub timeout: Duration,
     /// Attempts at once.

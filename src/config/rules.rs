@@ -1,15 +1,15 @@
 //! What must hold between tables: times that bound each other, and what only one may have.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use sha2::{Digest as _, Sha256};
 
 use super::context::{At, Context};
-use super::problem::{ProblemKind, Warning};
+use super::problem::{Contradiction, ProblemKind, Warning};
 use super::units::Quantity as _;
-use super::{address, admin, server, source, upstream};
+use super::{Server, address, admin, server, source, upstream};
 
 /// Checks what no table can check for itself.
 pub(super) fn check(
@@ -27,9 +27,11 @@ pub(super) fn check(
         cx.problem(&admin.listen, ProblemKind::Taken { found, by: server.listen.key.clone() });
     }
     unique_paths(sources, cx);
+    unique_keys(sources, cx);
     for source in sources {
         ages(source, retention, cx);
-        reachable(source, server.server.listen.ip(), cx);
+        reachable(source, &server.server, cx);
+        client_certificates(source, server, cx);
     }
     for give_up in upstreams.iter().filter_map(|upstream| upstream.give_up.as_ref()) {
         if give_up.value > retention.value {
@@ -53,17 +55,49 @@ fn unique_paths(sources: &[source::Checked], cx: &mut Context<'_>) {
     }
 }
 
+/// Each provider its own keys: else one of them can speak for another.
+fn unique_keys(sources: &[source::Checked], cx: &mut Context<'_>) {
+    let mut known: HashMap<[u8; 32], &source::Checked> = HashMap::new();
+    for checked in sources {
+        let Some(source) = &checked.source else {
+            continue;
+        };
+        for (key, spot) in source.keys.iter().zip(&checked.keys) {
+            let first = known.entry(Sha256::digest(key.expose()).into()).or_insert(checked);
+            if first.name != checked.name {
+                cx.problem(spot, Warning::SharedKey(format!("a key of source.{}", first.name)));
+            }
+        }
+    }
+}
+
 /// Behind a TLS terminator on the same machine, an allowlist of the provider's addresses lets nobody
-/// in.
-fn reachable(source: &source::Checked, listen: IpAddr, cx: &mut Context<'_>) {
+/// in, unless the terminator is believed when it says who is calling.
+fn reachable(source: &source::Checked, server: &Server, cx: &mut Context<'_>) {
     let allowed = source.source.as_ref().and_then(|source| source.allow_ips.as_deref());
-    let local = |nets: &[IpNet]| {
-        let any =
-            |v4: &str| v4.parse().is_ok_and(|net: IpNet| nets.iter().any(|n| overlap(n, &net)));
-        any("127.0.0.0/8") || any("::1/128")
-    };
-    if listen.is_loopback() && allowed.is_some_and(|nets| !local(nets)) {
+    let believed = local(&server.trusted_proxies);
+    if server.listen.ip().is_loopback() && !believed && allowed.is_some_and(|nets| !local(nets)) {
         cx.problem(&source.spot, Warning::AllowsNobody);
+    }
+}
+
+/// Whether an address of this machine is among them.
+fn local(nets: &[IpNet]) -> bool {
+    let any = |text: &str| text.parse().is_ok_and(|net| nets.iter().any(|n| overlap(n, &net)));
+    any("127.0.0.0/8") || any("::1/128")
+}
+
+/// A client certificate is shown to whoever ends TLS. That must be this listener.
+fn client_certificates(source: &source::Checked, server: &server::Checked, cx: &mut Context<'_>) {
+    let Some(spot) = &source.client_ca else {
+        return;
+    };
+    let server::Checked { server, listen: _, has_tls } = server;
+    let only_proxies = server.listen.ip().is_loopback() && local(&server.trusted_proxies);
+    if !has_tls {
+        cx.problem(spot, Contradiction::ClientCaWithoutTls);
+    } else if only_proxies && !server.proxy_protocol {
+        cx.problem(spot, Contradiction::ClientCaBehindProxies);
     }
 }
 

@@ -4,25 +4,29 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::context::{At, Context};
-use super::defaults::{LEAST_SECRET, MAX_FILE, MAX_SECRET};
+use super::defaults::{LEAST_SECRET, MAX_SECRET};
 use super::problem::{Contradiction, ProblemKind, SecretProblem, Warning};
 use super::tree::Node;
+use crate::clock::{Clock, UnixMillis};
+use crate::pem;
 use crate::secret::Secret;
 
 pub(super) const REFERENCE: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 pub(super) const KEYS: &[&str] = &["env", "file", "allow_readable"];
 
 /// Bits of a file's mode that let others than its owner read or change it.
-const OPEN_TO_OTHERS: u32 = 0o066;
+pub(super) const OPEN_TO_OTHERS: u32 = 0o066;
 
 /// Base64 as the Standard Webhooks libraries take it: padding may be left out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -41,17 +45,20 @@ pub trait SecretReader {
     /// Whatever the file system says.
     fn file(&self, path: &Path) -> io::Result<SecretFile>;
 
-    /// A file of PEM certificates.
+    /// A PEM file: certificates, or a key.
     ///
     /// # Errors
     /// Whatever the file system says.
-    fn certificates(&self, path: &Path) -> io::Result<Vec<u8>>;
+    fn pem(&self, path: &Path) -> io::Result<SecretFile>;
+
+    /// The time by which certificates hold or have ended.
+    fn now(&self) -> UnixMillis;
 }
 
 /// A secret's file, as read.
 pub struct SecretFile {
-    /// Its content.
-    pub bytes: Vec<u8>,
+    /// Its content, up to a little more than a limit.
+    pub bytes: Zeroizing<Vec<u8>>,
     /// Its permission bits.
     pub mode: u32,
 }
@@ -68,34 +75,47 @@ impl SecretReader for Machine<'_> {
     }
 
     fn file(&self, path: &Path) -> io::Result<SecretFile> {
-        let (bytes, mode) = read_regular(path, MAX_SECRET)?;
-        Ok(SecretFile { bytes, mode })
+        read_regular(path, MAX_SECRET)
     }
 
-    fn certificates(&self, path: &Path) -> io::Result<Vec<u8>> {
-        read_regular(path, MAX_FILE).map(|(bytes, _)| bytes)
+    fn pem(&self, path: &Path) -> io::Result<SecretFile> {
+        read_regular(path, pem::MAX_FILE)
+    }
+
+    fn now(&self) -> UnixMillis {
+        Clock::System.now()
     }
 }
 
-/// No machine at all: every variable and file has a fixed value that fits anywhere. For checking
-/// a configuration whose secrets are elsewhere, and for fuzzing.
+/// No machine at all: every variable and file has a fixed value that fits anywhere, each another
+/// one. For checking a configuration whose secrets are elsewhere, and for fuzzing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Placeholders;
 
+impl Placeholders {
+    fn secret(name: &[u8]) -> String {
+        BASE64.encode(Sha256::digest(name))
+    }
+}
+
 impl SecretReader for Placeholders {
-    fn variable(&self, _: &str) -> Option<OsString> {
-        Some("cGxhY2Vob2xkZXItcGxhY2Vob2xkZXItcGxhY2Vob2w".into())
+    fn variable(&self, name: &str) -> Option<OsString> {
+        Some(Self::secret(name.as_bytes()).into())
     }
 
-    fn file(&self, _: &Path) -> io::Result<SecretFile> {
-        Ok(SecretFile {
-            bytes: b"cGxhY2Vob2xkZXItcGxhY2Vob2xkZXItcGxhY2Vob2w\n".into(),
-            mode: 0o600,
-        })
+    fn file(&self, path: &Path) -> io::Result<SecretFile> {
+        let bytes = Self::secret(path.as_os_str().as_bytes()).into_bytes();
+        Ok(SecretFile { bytes: bytes.into(), mode: 0o600 })
     }
 
-    fn certificates(&self, _: &Path) -> io::Result<Vec<u8>> {
-        Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into())
+    fn pem(&self, _: &Path) -> io::Result<SecretFile> {
+        let bytes = include_bytes!("placeholder.pem").to_vec();
+        Ok(SecretFile { bytes: bytes.into(), mode: 0o600 })
+    }
+
+    /// The first day of 2030, when the placeholder certificate holds.
+    fn now(&self) -> UnixMillis {
+        UnixMillis(1_893_456_000_000)
     }
 }
 
@@ -177,8 +197,8 @@ pub(super) fn resolve(
     cx: &mut Context<'_>,
 ) -> Option<Resolved> {
     match fetch(&reference.value, cx).and_then(|(given, from)| prepare(given, from, purpose)) {
-        Ok((resolved, warning)) => {
-            if let Some(warning) = warning {
+        Ok((resolved, warnings)) => {
+            for warning in warnings {
                 cx.problem(&reference.spot, warning);
             }
             Some(resolved)
@@ -194,7 +214,7 @@ fn prepare(
     given: Secret,
     from: String,
     purpose: Use,
-) -> Result<(Resolved, Option<Warning>), SecretProblem> {
+) -> Result<(Resolved, Vec<Warning>), SecretProblem> {
     let used = match purpose {
         Use::Header if !survives_in_a_header(given.expose()) => {
             return Err(SecretProblem::NotAHeaderValue(from));
@@ -206,9 +226,20 @@ fn prepare(
         },
     };
     let len = used.len();
-    let warning =
-        (len < LEAST_SECRET).then_some(Warning::ShortSecret { from, len, least: LEAST_SECRET });
-    Ok((Resolved { given, used }, warning))
+    let mut warnings = Vec::new();
+    if ends_in_whitespace(used.expose()) {
+        warnings.push(Warning::SpaceAtTheEnd { from: from.clone() });
+    }
+    if len < LEAST_SECRET {
+        warnings.push(Warning::ShortSecret { from, len, least: LEAST_SECRET });
+    }
+    Ok((Resolved { given, used }, warnings))
+}
+
+/// Of text. Random bytes may end in anything.
+fn ends_in_whitespace(bytes: &[u8]) -> bool {
+    let text = bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace());
+    text && bytes.last().is_some_and(u8::is_ascii_whitespace)
 }
 
 /// Printable ASCII. HTTP strips whitespace off both ends of a value, so none may stand there.
@@ -233,7 +264,8 @@ fn fetch(reference: &Reference, cx: &mut Context<'_>) -> Result<(Secret, String)
                 error: error.kind(),
             })?;
             let mode = file.mode & 0o7777;
-            let secret = Secret::new(without_newline(file.bytes));
+            let mut bytes = file.bytes;
+            let secret = Secret::new(without_newline(std::mem::take(&mut *bytes)));
             if mode & OPEN_TO_OTHERS != 0 && !allow_readable {
                 return Err(SecretProblem::Exposed { path: path.clone(), mode });
             }
@@ -260,7 +292,7 @@ fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Reads at most a little more than `most` bytes of a regular file; a pipe would block for ever.
-fn read_regular(path: &Path, most: usize) -> io::Result<(Vec<u8>, u32)> {
+fn read_regular(path: &Path, most: usize) -> io::Result<SecretFile> {
     if std::fs::metadata(path)?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
@@ -270,9 +302,9 @@ fn read_regular(path: &Path, most: usize) -> io::Result<(Vec<u8>, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
     // Room for all of it at once: a buffer that grows leaves copies of the secret behind.
-    let mut bytes = Vec::with_capacity(most + 16);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 16));
     file.take(most as u64 + 3).read_to_end(&mut bytes)?;
-    Ok((bytes, mode))
+    Ok(SecretFile { bytes, mode })
 }
 
 #[cfg(test)]
@@ -307,10 +339,10 @@ mod tests {
     #[test]
     fn a_secret_is_read_from_a_regular_file_only() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read_regular(dir.path(), 8).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(read_regular(dir.path(), 8).err().unwrap().kind(), io::ErrorKind::IsADirectory);
         let path = dir.path().join("s");
-        assert_eq!(read_regular(&path, 8).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read_regular(&path, 8).err().unwrap().kind(), io::ErrorKind::NotFound);
         std::fs::write(&path, "x".repeat(100)).unwrap();
-        assert_eq!(read_regular(&path, 8).unwrap().0.len(), 11);
+        assert_eq!(read_regular(&path, 8).unwrap().bytes.len(), 11);
     }
 }

@@ -25,10 +25,7 @@ pub(super) fn selector(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Selector
     if node.is_text() {
         return place(node, cx).map(|place| Selector(vec![place]));
     }
-    let list = node.list(PLACES, cx)?;
-    if list.len() > MAX_PATHS {
-        node.full_list(PLACES, MAX_PATHS, cx)?;
-    }
+    let list = node.list_up_to(PLACES, MAX_PATHS, cx)?;
     let places: Vec<_> = list.iter().map(|node| place(node, cx)).collect();
     places.into_iter().collect::<Option<_>>().map(Selector)
 }

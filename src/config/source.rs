@@ -7,12 +7,14 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::context::{At, Context, Spot};
-use super::defaults::{MAX_EVENT_AGE, MAX_KEYS, MAX_TEXT, ON_CONFLICT, PATH_PREFIX};
-use super::problem::{Contradiction, ProblemKind, SecretProblem, Warning};
+use super::defaults::{
+    MAX_EVENT_AGE, MAX_KEYS, MAX_TEXT, ON_CONFLICT, PATH_PREFIX, SOURCE_RATE_LIMIT,
+};
+use super::problem::{Contradiction, SecretProblem, Warning};
 use super::secrets::{self, Reference, Resolved, Use};
 use super::tree::{Node, Table};
 use super::{Auth, EventPaths, OnConflict, Pattern, Place, Selector, Source};
-use super::{address, auth, selector};
+use super::{address, auth, certificates, credential, rate, selector};
 use crate::event::SourceName;
 use crate::provider::Preset;
 
@@ -32,7 +34,6 @@ pub(super) const KEYS: &[&str] = &[
     "client_ca",
 ];
 pub(super) const EVENT_KEYS: &[&str] = &["type", "id", "time", "subject", "tenant", "data"];
-const RATE_KEYS: &[&str] = &["per_second", "burst"];
 const PATH: &str =
     "a path such as \"/hooks/lab\" (letters, digits, `-`, `.`, `_` and `~` between single slashes)";
 const KEY_LIST: &str = "a list of secrets such as [{ env = \"NAME\" }] or [{ file = \"PATH\" }]";
@@ -51,6 +52,10 @@ pub(super) struct Checked {
     pub(super) max_event_age: Option<At<Duration>>,
     /// How long its provider goes on sending an event that was not acknowledged.
     pub(super) horizon: Option<Duration>,
+    /// Where each of its keys stands.
+    pub(super) keys: Vec<Spot>,
+    /// Where it asks for client certificates.
+    pub(super) client_ca: Option<Spot>,
 }
 
 /// What one layer, the file's or the preset's, says. Absent and invalid are both `None`.
@@ -89,7 +94,6 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
             cx,
         );
     }
-    refuse_later_keys(&table, cx);
     let preset = table.get("preset").map(|node| node.at(read_preset(&node, cx)));
     let (below, horizon) = match &preset {
         Some(At { value: Some(preset), spot }) => preset_layer(*preset, spot.at, cx),
@@ -102,14 +106,24 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
     layer.check_time(&table, cx);
     let keys = read_keys(&table, layer.auth.as_ref(), cx);
     let path = layer.path.take().or_else(|| default_path(&table, valid_name.as_ref()));
-    Some(Checked {
+    let rate_limit = table.get("rate_limit").and_then(|node| rate::read(&node, cx));
+    let client_ca = table.get("client_ca").map(|n| n.at(certificates::authorities(&n, cx)));
+    let mut checked = Checked {
         spot: table.spot().clone(),
         name: name.to_owned(),
         path: path.clone(),
         max_event_age: layer.max_event_age.clone(),
         horizon,
+        keys: key_spots(&table),
+        client_ca: client_ca.as_ref().map(|ca| ca.spot.clone()),
         source: layer.build(valid_name, preset.and_then(|p| p.value), path, keys),
-    })
+    };
+    if let Some(source) = &mut checked.source {
+        source.rate_limit = rate_limit.or(SOURCE_RATE_LIMIT.default);
+        source.client_ca = client_ca.and_then(|ca| ca.value);
+        credential::check(&source.auth, &source.event, source.dedupe.as_deref(), &table, cx);
+    }
+    Some(checked)
 }
 
 fn default_path(table: &Table<'_>, name: Option<&SourceName>) -> Option<At<String>> {
@@ -131,25 +145,6 @@ fn preset_layer(preset: Preset, at: usize, cx: &mut Context<'_>) -> (Layer, Opti
     let horizon = root.get("retry_horizon").and_then(|node| node.duration(any, cx));
     let table = root.get("source").and_then(|node| node.table(KEYS, cx));
     (table.map(|table| Layer::read(&table, cx)).unwrap_or_default(), horizon)
-}
-
-fn refuse_later_keys(table: &Table<'_>, cx: &mut Context<'_>) {
-    if let Some(node) = table.get("rate_limit") {
-        if let Some(rate) = node.table(RATE_KEYS, cx) {
-            for key in RATE_KEYS {
-                let range = super::units::Count(1)..=super::units::Count(1_000_000);
-                match rate.get(key) {
-                    Some(node) => drop(node.count(range, cx)),
-                    None => cx.missing(rate.spot(), key, "a whole number"),
-                }
-            }
-        }
-        cx.problem(node.spot(), ProblemKind::NotAvailable(None));
-    }
-    if let Some(node) = table.get("client_ca") {
-        node.text("a file's path", cx);
-        cx.problem(node.spot(), ProblemKind::NotAvailable(None));
-    }
 }
 
 /// The keys, read. `None` if one is wrong.
@@ -179,6 +174,12 @@ fn read_keys(
         })
         .collect();
     keys.into_iter().collect()
+}
+
+/// Where the keys stand, which have been read.
+fn key_spots(table: &Table<'_>) -> Vec<Spot> {
+    let nodes = table.get("keys").map(|node| node.elements()).unwrap_or_default();
+    nodes.into_iter().map(|node| node.spot().clone()).collect()
 }
 
 impl Layer {

@@ -161,6 +161,12 @@ impl<'t> Node<'t> {
         self.value.as_table().is_some_and(|table| table.contains_key(key))
     }
 
+    /// The key's value, if this is a table with it.
+    pub(super) fn child(&self, key: &str) -> Option<Node<'t>> {
+        let entries = self.value.as_table()?;
+        Table { spot: self.spot.clone(), pin: self.pin, entries }.get(key)
+    }
+
     /// Whether it is a list.
     pub(super) fn is_list(&self) -> bool {
         self.value.is_array()
@@ -276,10 +282,15 @@ impl<'t> Node<'t> {
         accepted: &'static str,
         cx: &mut Context<'_>,
     ) -> Option<Vec<Node<'t>>> {
-        let Some(array) = self.value.as_array() else {
+        if !self.is_list() {
             self.wrong_type(accepted, cx);
             return None;
-        };
+        }
+        Some(self.elements())
+    }
+
+    /// A list's elements; none of what is no list.
+    pub(super) fn elements(&self) -> Vec<Node<'t>> {
         let element = |(i, value): (usize, &'t Spanned<DeValue<'t>>)| Node {
             spot: Spot {
                 key: format!("{}[{i}]", self.spot.key),
@@ -288,7 +299,8 @@ impl<'t> Node<'t> {
             pin: self.pin,
             value: value.get_ref(),
         };
-        Some(array.iter().enumerate().map(element).collect())
+        let value: &'t DeValue<'t> = self.value;
+        value.as_array().into_iter().flatten().enumerate().map(element).collect()
     }
 
     /// A list with at least one element and at most `most`.
@@ -307,6 +319,17 @@ impl<'t> Node<'t> {
             return None;
         }
         Some(list)
+    }
+
+    /// A list with at most `most` elements.
+    pub(super) fn list_up_to(
+        &self,
+        accepted: &'static str,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<Node<'t>>> {
+        let list = self.list(accepted, cx)?;
+        if list.len() > most { self.full_list(accepted, most, cx) } else { Some(list) }
     }
 
     /// A table with these keys and no others.

@@ -1,13 +1,11 @@
 //! `[upstream.NAME]`: where events go, and how hard it is tried.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, Uri};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
+use super::certificates;
 use super::context::{At, Context, Spot};
 use super::defaults as d;
 use super::problem::{Contradiction, ProblemKind, SecretProblem};
@@ -16,7 +14,7 @@ use super::selector::header_of;
 use super::server::as_usize;
 use super::tree::{Node, Table, shorten};
 use super::units::Quantity as _;
-use super::{Ordering, Retry, Upstream};
+use super::{Authorities, Ordering, Retry, Upstream};
 use crate::event::UpstreamName;
 use crate::secret::Secret;
 
@@ -35,7 +33,6 @@ pub(super) const RETRY_KEYS: &[&str] = &["first", "max", "give_up"];
 
 const URL: &str = "an http or https URL with a host, without user or fragment, such as \"http://127.0.0.1:3000/webhooks\"";
 const HEADERS: &str = "a table such as { Authorization = { env = \"APP_TOKEN\" } }";
-const CA: &str = "a file of PEM certificates";
 
 /// Headers that belong to HTTP or to Hookward itself.
 const RESERVED: &[&str] = &[
@@ -98,7 +95,7 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
         let reference = Reference::read(&node, cx)?;
         secrets::resolve(&reference, Use::Encoded, cx).map(|key| key.used)
     });
-    let ca_file = table.get("ca").and_then(|node| read_ca(&node, url.as_ref(), cx));
+    let ca = table.get("ca").and_then(|node| read_ca(&node, url.as_ref(), cx));
     let orderings = [("subject", Ordering::Subject), ("none", Ordering::None)];
     let ordering = table.get("ordering").and_then(|node| node.choice(&orderings, cx));
     let timeout = table.duration("timeout", &d::TIMEOUT, cx).value;
@@ -110,7 +107,7 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
             url: url?,
             headers: headers?,
             signing_key,
-            ca_file,
+            ca,
             timeout,
             concurrency,
             ordering: ordering.unwrap_or(d::ORDERING),
@@ -167,8 +164,9 @@ fn read_headers(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Headers> {
         return None;
     }
     let entries = node.open_table(HEADERS, cx)?.entries();
-    if entries.len() > d::MAX_HEADERS {
-        let (found, accepted) = (entries.len().to_string(), format!("at most {}", d::MAX_HEADERS));
+    if entries.len() > d::MAX_STATIC_HEADERS {
+        let (found, accepted) =
+            (entries.len().to_string(), format!("at most {}", d::MAX_STATIC_HEADERS));
         let accepted = accepted.into();
         cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
         return None;
@@ -205,37 +203,11 @@ fn read_header(
     secrets::resolve(&reference?, Use::Header, cx).map(|value| (header, value.used))
 }
 
-fn read_ca(node: &Node<'_>, url: Option<&Uri>, cx: &mut Context<'_>) -> Option<PathBuf> {
-    let path = node.text(CA, cx)?;
-    let path = cx.path(path);
+fn read_ca(node: &Node<'_>, url: Option<&Uri>, cx: &mut Context<'_>) -> Option<Authorities> {
     if url.is_some_and(|url| url.scheme_str() != Some("https")) {
         cx.problem(node.spot(), Contradiction::CaWithoutTls);
     }
-    match cx.certificates(&path) {
-        Err(error) => {
-            let found = format!("{}, which cannot be read ({})", path.display(), error.kind());
-            let accepted = CA.into();
-            cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
-        }
-        Ok(pem) if !holds_certificates(&pem) => {
-            let found = format!("{}, which holds no certificate", path.display());
-            let accepted = CA.into();
-            cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
-        }
-        Ok(_) => {}
-    }
-    Some(path)
-}
-
-fn holds_certificates(pem: &[u8]) -> bool {
-    let mut count = 0_usize;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        if certificate.is_err() {
-            return false;
-        }
-        count += 1;
-    }
-    count > 0
+    certificates::authorities(node, cx)
 }
 
 fn read_retry(table: &Table<'_>, cx: &mut Context<'_>) -> (Option<Retry>, Option<At<Duration>>) {

@@ -1,7 +1,6 @@
 //! The HTTP client of one upstream: HTTP/1.1 over TCP or TLS, with a pool of kept-alive
 //! connections. Never looks at the environment, never uses a proxy, never follows a redirect.
 
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,9 +14,6 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use sha2::{Digest, Sha256};
 use tower_service::Service;
 
 use crate::config::Upstream;
@@ -35,15 +31,6 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Why no upstream can be reached over TLS. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The CA file cannot be read, or is not PEM.
-    #[error("cannot read the CA file: {0}")]
-    CaFile(rustls_pki_types::pem::Error),
-    /// A certificate in the CA file is none.
-    #[error("the CA file holds a certificate that cannot be used: {0}")]
-    CaCertificate(rustls::Error),
-    /// There is no certificate in the CA file.
-    #[error("the CA file holds no certificate")]
-    CaEmpty,
     /// The platform has no usable roots.
     #[error("the platform has no root certificates ({0}); name a CA file")]
     NoPlatformRoots(String),
@@ -99,36 +86,20 @@ pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result
         .build(Bounded { inner: connector, limit: upstream.timeout.saturating_mul(2) }))
 }
 
-/// What the upstream's CA file holds, to tell whether it has changed since. `None`: there is none,
-/// or it cannot be read, which [`build`] says.
-pub(super) fn fingerprint(upstream: &Upstream) -> Option<[u8; 32]> {
-    let bytes = std::fs::read(upstream.ca_file.as_ref()?).ok()?;
-    Some(Sha256::digest(bytes).into())
-}
-
 fn is_https(url: &Uri) -> bool {
     url.scheme() == Some(&http::uri::Scheme::HTTPS)
 }
 
 fn tls_config(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<ClientConfig, TlsError> {
-    let roots = match (&upstream.ca_file, is_https(&upstream.url)) {
+    let roots = match (&upstream.ca, is_https(&upstream.url)) {
         (_, false) => Arc::new(RootCertStore::empty()),
-        (Some(file), true) => Arc::new(roots_of(file)?),
+        (Some(ca), true) => Arc::clone(&ca.roots),
         (None, true) => platform.get()?,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(versions.map_err(TlsError::Setup)?.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Exactly the certificates in `file`: one that cannot be used is an error, not a gap.
-fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(TlsError::CaFile)? {
-        roots.add(certificate.map_err(TlsError::CaFile)?).map_err(TlsError::CaCertificate)?;
-    }
-    if roots.is_empty() { Err(TlsError::CaEmpty) } else { Ok(roots) }
 }
 
 /// A connector that gives up after `limit`.

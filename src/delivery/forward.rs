@@ -66,16 +66,14 @@ const DRAIN_TIME: Duration = Duration::from_millis(250);
 /// Everything attempts at one upstream have in common, set up once.
 #[derive(Debug)]
 pub struct Forwarder {
-    upstream: Arc<Upstream>,
-    /// What the CA file held, if there is one.
-    ca: Option<[u8; 32]>,
+    pub(super) upstream: Arc<Upstream>,
     client: Client,
     signer: Option<Signer>,
     /// The request's headers, with empty values for those in [`PER_ATTEMPT`]: a copy of it has
     /// room for all of them.
     headers: HeaderMap,
-    clock: Clock,
-    seed: u64,
+    pub(super) clock: Clock,
+    pub(super) seed: u64,
 }
 
 impl Forwarder {
@@ -85,15 +83,12 @@ impl Forwarder {
     /// [`StartError`] when the CA file or the platform's roots cannot be used, or a configured
     /// header cannot be sent.
     pub fn new(upstream: Arc<Upstream>, clock: Clock, seed: u64) -> Result<Self, StartError> {
-        let ca = client::fingerprint(&upstream);
-        Self::with_roots(upstream, ca, clock, seed, &mut PlatformRoots::default())
+        Self::with_roots(upstream, clock, seed, &mut PlatformRoots::default())
     }
 
-    /// [`Forwarder::new`], sharing the platform's roots with other upstreams; `ca` is the CA file's
-    /// fingerprint, taken before.
+    /// [`Forwarder::new`], sharing the platform's roots with other upstreams.
     pub(super) fn with_roots(
         upstream: Arc<Upstream>,
-        ca: Option<[u8; 32]>,
         clock: Clock,
         seed: u64,
         roots: &mut PlatformRoots,
@@ -102,12 +97,7 @@ impl Forwarder {
         let headers = base_headers(&upstream).map_err(failed)?;
         let client = client::build(&upstream, roots).map_err(|e| failed(e.into()))?;
         let signer = upstream.signing_key.as_ref().map(Signer::new);
-        Ok(Self { upstream, ca, client, signer, headers, clock, seed })
-    }
-
-    /// The fingerprint of the CA file it was made with.
-    pub(super) fn ca(&self) -> Option<[u8; 32]> {
-        self.ca
+        Ok(Self { upstream, client, signer, headers, clock, seed })
     }
 
     /// The upstream it forwards to.
@@ -157,7 +147,7 @@ pub async fn attempt(forwarder: &Forwarder, event: &StoredEvent, number: u32) ->
 
 /// A source of randomness for this attempt alone: no state that workers would have to share, and
 /// a test that owns the seed owns the outcome.
-fn rng(seed: u64, event: EventId, attempt: u32) -> fastrand::Rng {
+pub(super) fn rng(seed: u64, event: EventId, attempt: u32) -> fastrand::Rng {
     let [.., a, b, c, d, e, f, g, h] = *event.as_bytes();
     let event = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let attempt = u64::from(attempt).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -7,6 +7,7 @@
 
 mod client;
 mod forward;
+mod guard;
 mod normalize;
 mod plan;
 mod report;
@@ -28,8 +29,8 @@ pub use self::forward::{Forwarder, attempt};
 pub use self::normalize::cloudevent;
 pub use self::plan::Plan;
 use crate::event::UpstreamName;
-use crate::metrics::Metrics;
-use crate::store::{LaneSlot, Roster, Store};
+use crate::metrics::{Metrics, UpstreamMetrics};
+use crate::store::{Attempt, LaneSlot, Roster, Store, Verdict};
 
 /// Why deliveries to an upstream cannot start. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,8 @@ pub enum StartProblem {
     Tls(#[from] TlsError),
 }
 
-/// A worker has panicked. Its upstream is no longer served as configured: the process should end.
+/// A worker has panicked beside its attempts, which is to say in the store. Its upstream is no longer
+/// served as configured: the process should end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{task} has panicked")]
 pub struct WorkerFailed {
@@ -82,6 +84,7 @@ pub struct Delivery {
     workers: JoinSet<()>,
     names: HashMap<task::Id, String>,
     stop: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
 }
 
 /// The workers of one upstream. Dropping it tells them to go once their attempts are over.
@@ -95,8 +98,8 @@ struct Crew {
 impl Delivery {
     /// Starts the workers of the upstreams in `plan`, whose lanes stand in `roster` in the same
     /// order.
-    pub fn start(plan: Plan, roster: &Roster, store: &Arc<Store>, _metrics: Arc<Metrics>) -> Self {
-        let mut delivery = Self::idle();
+    pub fn start(plan: Plan, roster: &Roster, store: &Arc<Store>, metrics: Arc<Metrics>) -> Self {
+        let mut delivery = Self::idle(metrics);
         delivery.reload(plan, roster, store);
         delivery
     }
@@ -124,6 +127,7 @@ impl Delivery {
 
     fn engage(&mut self, forwarder: Arc<Forwarder>, lane: &Arc<LaneSlot>, store: &Arc<Store>) {
         let (stop, _) = watch::channel(false);
+        let counts = self.metrics.upstream(forwarder.upstream().name.as_str());
         for number in 1..=forwarder.upstream().concurrency {
             let name = format!("delivery/{}/{number}", forwarder.upstream().name);
             let (all, crew) = (self.stopped(), told(&stop));
@@ -134,7 +138,8 @@ impl Delivery {
                 }
             };
             let (forwarder, lane) = (Arc::clone(&forwarder), Arc::clone(lane));
-            self.spawn(name, serve(stopped, lane, forwarder, Arc::clone(store)));
+            let counts = Arc::clone(&counts);
+            self.spawn(name, serve(stopped, lane, forwarder, counts, Arc::clone(store)));
         }
         self.crews.push(Crew { forwarder, _stop: stop });
     }
@@ -171,9 +176,10 @@ impl Delivery {
     }
 
     /// No workers yet.
-    fn idle() -> Self {
+    fn idle(metrics: Arc<Metrics>) -> Self {
         let (stop, _) = watch::channel(false);
-        Self { crews: Vec::new(), workers: JoinSet::new(), names: HashMap::new(), stop }
+        let (crews, workers, names) = (Vec::new(), JoinSet::new(), HashMap::new());
+        Self { crews, workers, names, stop, metrics }
     }
 
     fn spawn(&mut self, name: String, work: impl Future<Output = ()> + Send + 'static) {
@@ -210,14 +216,27 @@ async fn serve(
     stopped: impl Future<Output = ()>,
     lane: Arc<LaneSlot>,
     forwarder: Arc<Forwarder>,
+    counts: Arc<UpstreamMetrics>,
     store: Arc<Store>,
 ) {
-    let (forwarder, store, lane) = (&*forwarder, &*store, &lane);
+    let (forwarder, counts, store, lane) = (&*forwarder, &*counts, &*store, &lane);
     let deliver = |claimed: crate::store::Claimed| async move {
-        let attempt = attempt(forwarder, &claimed.event, claimed.attempt).await;
+        let (event, number) = (&*claimed.event, claimed.attempt);
+        let attempt =
+            guard::guarded(forwarder, event, number, || attempt(forwarder, event, number)).await;
+        count(counts, &attempt);
         store.settle(claimed, attempt);
     };
     work(stopped, || store.claim(lane), deliver).await;
+}
+
+fn count(counts: &UpstreamMetrics, attempt: &Attempt) {
+    match attempt.verdict {
+        Verdict::Delivered => counts.delivered.add(),
+        Verdict::RetryAt(_) => counts.retry.add(),
+        Verdict::Dead => counts.dead.add(),
+    }
+    counts.duration.observe(attempt.duration);
 }
 
 /// Claims and delivers, one at a time, until it is stopped. A claim is given up at once then; a

@@ -13,7 +13,7 @@ pub struct Plan(pub(super) Vec<Arc<Forwarder>>);
 
 impl Plan {
     /// Forwarders to `upstreams`; those of `running` that forward to the same upstream in the same
-    /// way go on, with their connections. Reads the CA files: blocks.
+    /// way go on, with their connections. May read the platform's roots: blocks.
     ///
     /// # Errors
     /// [`StartError`] for the first upstream that cannot be delivered to.
@@ -24,13 +24,11 @@ impl Plan {
     ) -> Result<Self, StartError> {
         let mut roots = client::PlatformRoots::default();
         let forwarder = |upstream: &Arc<Upstream>| {
-            let ca = client::fingerprint(upstream);
-            let same = running.iter().find(|f| *f.upstream() == *upstream && f.ca() == ca);
-            if let Some(same) = same {
+            if let Some(same) = running.iter().find(|other| other.upstream() == upstream) {
                 return Ok(Arc::clone(same));
             }
             let (upstream, seed) = (Arc::clone(upstream), fastrand::u64(..));
-            Forwarder::with_roots(upstream, ca, clock.clone(), seed, &mut roots).map(Arc::new)
+            Forwarder::with_roots(upstream, clock.clone(), seed, &mut roots).map(Arc::new)
         };
         upstreams.iter().map(forwarder).collect::<Result<_, _>>().map(Self)
     }

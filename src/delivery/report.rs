@@ -44,7 +44,10 @@ pub(super) fn report(
 fn status(result: AttemptResult) -> Option<u16> {
     match result {
         AttemptResult::Answered(status) => Some(status),
-        AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => None,
+        AttemptResult::ConnectFailed
+        | AttemptResult::TimedOut
+        | AttemptResult::Broken
+        | AttemptResult::Panicked => None,
     }
 }
 
@@ -54,6 +57,7 @@ fn class(result: AttemptResult) -> Option<&'static str> {
         AttemptResult::ConnectFailed => Some("connect_failed"),
         AttemptResult::TimedOut => Some("timed_out"),
         AttemptResult::Broken => Some("broken"),
+        AttemptResult::Panicked => Some("panicked"),
     }
 }
 

@@ -71,7 +71,8 @@ fn disposition(result: AttemptResult) -> Disposition {
         AttemptResult::Answered(_)
         | AttemptResult::ConnectFailed
         | AttemptResult::TimedOut
-        | AttemptResult::Broken => Disposition::Again,
+        | AttemptResult::Broken
+        | AttemptResult::Panicked => Disposition::Again,
     }
 }
 

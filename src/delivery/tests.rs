@@ -3,7 +3,6 @@
 mod stand_in;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use self::stand_in::{App, Endless, answer, raw, read_request, tls_app};
 use super::*;
 use crate::clock::Clock;
 use crate::clock::UnixMillis;
-use crate::config::{Ordering, Retry, Upstream};
+use crate::config::{Authorities, Ordering, Retry, Upstream};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName};
 use crate::secret::Secret;
 use crate::store::{Attempt, AttemptResult, StoredEvent, Verdict};
@@ -56,7 +55,7 @@ fn upstream(url: &str) -> Upstream {
         url: url.parse().unwrap(),
         headers: BTreeMap::new(),
         signing_key: None,
-        ca_file: None,
+        ca: None,
         timeout: Duration::from_secs(10),
         concurrency: 4,
         ordering: Ordering::None,
@@ -227,9 +226,8 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_the_timeout()
     for url in
         [format!("http://{silent}/"), format!("http://{trickling}/"), format!("https://{silent}/")]
     {
-        let (_dir, file) = ca_file(&tls_app().1);
         let mut upstream = upstream(&url);
-        upstream.ca_file = Some(file);
+        upstream.ca = Some(authorities(&tls_app().1));
         upstream.timeout = Duration::from_millis(200);
         let attempt = once(&forwarder(upstream), 1).await;
         assert_eq!(attempt.result, AttemptResult::TimedOut, "{url}");
@@ -336,11 +334,8 @@ async fn an_answer_whose_body_stalls_is_settled_by_its_head() {
     }
 }
 
-fn ca_file(pem: &str) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("ca.pem");
-    std::fs::write(&file, pem).unwrap();
-    (dir, file)
+fn authorities(pem: &str) -> Authorities {
+    Authorities::new("ca.pem".into(), pem.as_bytes()).unwrap()
 }
 
 #[tokio::test]
@@ -350,27 +345,19 @@ async fn https_trusts_the_configured_ca_and_no_other() {
     for (ca, expected) in
         [(own_ca, AttemptResult::Answered(200)), (other_ca, AttemptResult::ConnectFailed)]
     {
-        let (_dir, file) = ca_file(&ca);
         let mut upstream = upstream(&format!("https://{addr}/hooks"));
-        upstream.ca_file = Some(file);
+        upstream.ca = Some(authorities(&ca));
         assert_eq!(once(&forwarder(upstream), 1).await.result, expected);
     }
 }
 
 #[test]
 fn what_cannot_be_delivered_to_does_not_start() {
-    let (_dir, empty) = ca_file("");
-    let (_dir2, garbage) =
-        ca_file("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let with_ca = |file: PathBuf| Upstream { ca_file: Some(file), ..upstream("https://app/") };
     let with_header = |name, value| Upstream {
         headers: BTreeMap::from([header(name, value)]),
         ..upstream("http://app/")
     };
     for (upstream, message) in [
-        (with_ca(empty), "upstream.app: the CA file holds no certificate"),
-        (with_ca(garbage), "upstream.app: the CA file holds a certificate that cannot be used"),
-        (with_ca("/nowhere/ca.pem".into()), "upstream.app: cannot read the CA file"),
         (with_header("webhook-id", "x"), "upstream.app: header webhook-id is set by hookward"),
         (with_header("content-length", "1"), "upstream.app: header content-length is set"),
         (with_header("x-key", "hunter2\n"), "upstream.app: the value of header x-key has"),
@@ -394,8 +381,43 @@ fn debug_shows_no_secret() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_panics_is_tried_again_and_in_the_end_given_up() {
+    let give_up = Duration::from_secs(72 * 3600);
+    for (now, dead) in [(NOW, false), (NOW.after(give_up), true)] {
+        let upstream = Arc::new(upstream("http://127.0.0.1:9/"));
+        let forwarder = Forwarder::new(upstream, Clock::manual(now), 1).unwrap();
+        let (event, begun) = (event(), AtomicUsize::new(0));
+        let attempt = guard::guarded(&forwarder, &event, 3, || async {
+            begun.fetch_add(1, AtomicOrdering::Relaxed);
+            tokio::task::yield_now().await;
+            panic!("a test's own")
+        });
+        let attempt = attempt.await;
+        assert_eq!((begun.into_inner(), attempt.result), (1, AttemptResult::Panicked));
+        assert_eq!((attempt.started_at, retried(&attempt)), (now, !dead));
+        assert_eq!(attempt.verdict == Verdict::Dead, dead, "{attempt:?}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_counted_by_what_follows_from_them() {
+    let metrics = Metrics::new();
+    let counts = metrics.upstream("app");
+    for (verdict, times) in
+        [(Verdict::Delivered, 3), (Verdict::RetryAt(NOW), 2), (Verdict::Dead, 1)]
+    {
+        let (result, duration) = (AttemptResult::Answered(200), Duration::from_millis(20));
+        for _ in 0..times {
+            count(&counts, &Attempt { started_at: NOW, duration, result, verdict });
+        }
+    }
+    let counted = [&counts.delivered, &counts.retry, &counts.dead].map(|counter| counter.get());
+    assert_eq!((counted, counts.duration.observed().count), ([3, 2, 1], 6));
+}
+
+#[tokio::test]
 async fn a_worker_that_panics_is_noticed_by_name() {
-    let mut delivery = Delivery::idle();
+    let mut delivery = Delivery::idle(Arc::default());
     delivery.spawn("delivery/app/1".into(), std::future::pending());
     delivery.spawn("delivery/app/2".into(), async { panic!("a test's own") });
     let failed = tokio::time::timeout(PATIENCE, delivery.failed()).await.unwrap();
@@ -405,7 +427,7 @@ async fn a_worker_that_panics_is_noticed_by_name() {
 
 #[tokio::test]
 async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
-    let mut delivery = Delivery::idle();
+    let mut delivery = Delivery::idle(Arc::default());
     let [begun, go, claims, settled] = std::array::from_fn(|_| Arc::new(Notify::new()));
     let claimed = Arc::new(AtomicUsize::new(0));
     let worker = {
@@ -443,7 +465,7 @@ async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
 
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline() {
-    let mut delivery = Delivery::idle();
+    let mut delivery = Delivery::idle(Arc::default());
     let begun = Arc::new(Notify::new());
     let (stop, begin) = (delivery.stopped(), Arc::clone(&begun));
     let worker = async move {
@@ -460,27 +482,32 @@ async fn a_drain_ends_at_its_deadline() {
 }
 
 /// Connections, and workers, stay where nothing has changed.
-#[tokio::test]
-async fn who_has_not_changed_keeps_its_forwarder() {
-    let (dir, file) = ca_file(&tls_app().1);
+#[test]
+fn who_has_not_changed_keeps_its_forwarder() {
     let named = |name: &str, url: &str| {
         let name = UpstreamName::new(name).unwrap();
         Arc::new(Upstream { name, ..upstream(url) })
     };
-    let with_ca = || {
+    let with_ca = |pem: &str| {
         let name = UpstreamName::new("tls").unwrap();
-        Arc::new(Upstream { name, ca_file: Some(file.clone()), ..upstream("https://app/") })
+        Arc::new(Upstream { name, ca: Some(authorities(pem)), ..upstream("https://app/") })
     };
     let prepare = |upstreams: &[Arc<Upstream>], running: &Plan| {
         Plan::prepare(upstreams, &running.0, &Clock::System).unwrap()
     };
-    let first = [named("a", "http://a/"), named("b", "http://b/"), with_ca()];
-    let before = prepare(&first, &Plan(Vec::new()));
-    let again = [with_ca(), named("b", "http://b/"), named("a", "http://elsewhere/")];
-    let after = prepare(&again, &before);
-    let stays = |plan: &Plan, n: usize| before.0.iter().any(|other| Arc::ptr_eq(&plan.0[n], other));
-    assert_eq!([0, 1, 2].map(|n| stays(&after, n)), [true, true, false]);
-    std::fs::write(dir.path().join("ca.pem"), tls_app().1).unwrap();
-    let after = prepare(&again, &before);
-    assert_eq!([0, 1, 2].map(|n| stays(&after, n)), [false, true, false], "its roots changed");
+    let (first, second) = (certificate(), certificate());
+    let before = [named("a", "http://a/"), named("b", "http://b/"), with_ca(&first)];
+    let before = prepare(&before, &Plan(Vec::new()));
+    let stay = |upstreams: [Arc<Upstream>; 3]| {
+        let stays = |f: &Arc<Forwarder>| before.0.iter().any(|other| Arc::ptr_eq(f, other));
+        prepare(&upstreams, &before).0.iter().map(stays).collect::<Vec<_>>()
+    };
+    let (b, moved) = (named("b", "http://b/"), named("a", "http://elsewhere/"));
+    let stayed = stay([with_ca(&first), Arc::clone(&b), Arc::clone(&moved)]);
+    assert_eq!(stayed, [true, true, false]);
+    assert_eq!(stay([with_ca(&second), b, moved]), [false, true, false], "its roots changed");
+}
+
+fn certificate() -> String {
+    rcgen::generate_simple_self_signed(["app".to_owned()]).unwrap().cert.pem()
 }

@@ -1,6 +1,7 @@
 //! The two listeners: their sockets, their settings, and what they hand requests to.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::GatewayError;
-use crate::admin::{self, Health};
-use crate::config::Server;
-use crate::ingress::Ingress;
-use crate::listen::{self, Answer, Arrival, Limits, Settings, Timeouts};
+use crate::admin::{self, Admin};
+use crate::config::{self, Server};
+use crate::ingress::{self, Ingress};
+use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Timeouts};
+use crate::metrics::Metrics;
 
 /// How long a stop waits for the admin listener's requests, once everything else has ended: they
 /// are answered out of memory.
@@ -43,6 +45,8 @@ impl Reserved {
     }
 }
 
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A listener that runs. Dropping it cuts its connections off.
 #[derive(Debug)]
 pub(super) struct Listening {
@@ -54,22 +58,19 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    fn start<H, F>(
-        (listener, address): (TcpListener, SocketAddr),
-        settings: Settings,
-        handler: H,
-    ) -> Self
+    /// `run` makes the listener out of its settings, and of what is ready when it must stop.
+    fn start<R, D>(address: SocketAddr, settings: Settings, run: R) -> Self
     where
-        H: Fn(Arrival) -> F + Send + Sync + 'static,
-        F: Future<Output = Answer> + Send + 'static,
+        R: FnOnce(Arc<ArcSwap<Settings>>, BoxFuture) -> D,
+        D: Future<Output = Drained> + Send + 'static,
     {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let (stop, mut stopped) = watch::channel(false);
-        let told = async move {
+        let told = Box::pin(async move {
             // Or nobody is left who could tell.
             drop(stopped.wait_for(|stop| *stop).await);
-        };
-        let run = listen::run(listener, Arc::clone(&settings), handler, told);
+        });
+        let run = run(Arc::clone(&settings), told);
         let task = tokio::spawn(async move {
             let drained = run.await;
             if drained.cut_off > 0 {
@@ -80,9 +81,11 @@ impl Listening {
         Self { address, settings, stop, task: Some(task) }
     }
 
-    /// From here on new connections get these settings.
+    /// From here on new connections get these settings. What makes TLS stays: another certificate
+    /// is put in place there.
     pub(super) fn reload(&self, settings: Settings) {
-        self.settings.store(Arc::new(settings));
+        let tls = self.settings.load().tls.clone();
+        self.settings.store(Arc::new(Settings { tls, ..settings }));
     }
 
     /// Takes no further connection, and lets the requests in hand finish.
@@ -114,25 +117,32 @@ impl Drop for Listening {
 
 /// What the admin listener's requests come to: before the store is open there is little to say.
 #[derive(Debug, Default)]
-pub(super) struct AdminDesk(OnceLock<Health>);
+pub(super) struct AdminDesk(OnceLock<Admin>);
 
 impl AdminDesk {
-    /// From here on `health` answers.
-    pub(super) fn open(&self, health: Health) {
+    /// From here on `admin` answers.
+    pub(super) fn open(&self, admin: Admin) {
         // It is opened once.
-        drop(self.0.set(health));
+        drop(self.0.set(admin));
+    }
+
+    /// From here on this configuration's token is asked for.
+    pub(super) fn reload(&self, config: Option<&config::Admin>) {
+        if let Some(admin) = self.0.get() {
+            admin.reload(config);
+        }
     }
 
     /// From here on the gateway is alive, but not ready.
     pub(super) fn drain(&self) {
-        if let Some(health) = self.0.get() {
-            health.drain();
+        if let Some(admin) = self.0.get() {
+            admin.drain();
         }
     }
 
     async fn answer(&self, arrival: Arrival) -> Answer {
         match self.0.get() {
-            Some(health) => health.answer(arrival).await,
+            Some(admin) => admin.answer(arrival).await,
             None => admin::starting(&arrival),
         }
     }
@@ -143,13 +153,18 @@ pub(super) fn public(
     reserved: Reserved,
     server: &Server,
     ingress: &Arc<Ingress>,
+    metrics: &Metrics,
 ) -> Result<Listening, GatewayError> {
     let ingress = Arc::clone(ingress);
     let handler = move |arrival| {
         let ingress = Arc::clone(&ingress);
         async move { ingress.answer(arrival).await }
     };
-    Ok(Listening::start(reserved.open()?, public_settings(server), handler))
+    let counts = metrics.listener(ingress::status_of);
+    let (listener, address) = reserved.open()?;
+    Ok(Listening::start(address, public_settings(server), |settings, stop| {
+        listen::run_counted(listener, settings, handler, counts, stop)
+    }))
 }
 
 /// Lets operators and probes in.
@@ -163,7 +178,10 @@ pub(super) fn admin(
         let desk = Arc::clone(&desk);
         async move { desk.answer(arrival).await }
     };
-    Ok(Listening::start(reserved.open()?, admin_settings(server), handler))
+    let (listener, address) = reserved.open()?;
+    Ok(Listening::start(address, admin_settings(server), |settings, stop| {
+        listen::run(listener, settings, handler, stop)
+    }))
 }
 
 pub(super) fn public_settings(server: &Server) -> Settings {

@@ -12,8 +12,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::task::JoinError;
-
 use self::listeners::{AdminDesk, Listening};
 use crate::clock::Clock;
 use crate::config::{Config, Ordering};
@@ -41,9 +39,9 @@ pub enum GatewayError {
         /// What the system said.
         source: io::Error,
     },
-    /// A part of the start was cut off.
-    #[error("starting was interrupted: {0}")]
-    Interrupted(#[from] JoinError),
+    /// A part of the start has panicked; the log says where.
+    #[error("starting has panicked")]
+    Panicked,
 }
 
 /// Why a running gateway must end: a part of it has died.

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::delivery::{Forwarder, Plan, StartError};
 use crate::ingress::Rules;
+use crate::metrics::Metrics;
 
 /// Why a configuration that is valid cannot take over from the one that runs.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,7 @@ pub struct Running {
     config: Arc<Config>,
     forwarders: Vec<Arc<Forwarder>>,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 /// A configuration that is ready to take over.
@@ -62,7 +64,7 @@ impl Running {
         match plan {
             Ok(plan) if obstacles.is_empty() => Ok(Next {
                 changes: config::changes(&self.config, &config),
-                rules: Rules::new(&config),
+                rules: Rules::new(&config, &self.metrics),
                 config: Arc::new(config),
                 plan,
             }),
@@ -82,6 +84,7 @@ impl Gateway {
             config: Arc::clone(&self.config),
             forwarders: self.delivery.running(),
             clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -95,6 +98,7 @@ impl Gateway {
         let roster = self.store.reconfigure(&options);
         self.ingress.reload(&config, rules, roster.clone());
         self.public.reload(public_settings(&config.server));
+        self.desk.reload(config.admin.as_ref());
         if let Some(admin) = &self.admin {
             admin.reload(admin_settings(&config.server));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::listeners::{self, AdminDesk, Listening, Reserved};
 use super::{Gateway, GatewayError, store_options};
-use crate::admin::Health;
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{Delivery, Plan};
@@ -25,7 +25,8 @@ impl Gateway {
         // The addresses first: two gateways by mistake should not wait for each other's store.
         let public = Reserved::new(config.server.listen)?;
         let admin = config.admin.as_ref().map(|admin| Reserved::new(admin.listen)).transpose()?;
-        let rules = Rules::new(&config);
+        let metrics = Arc::new(Metrics::new());
+        let rules = Rules::new(&config, &metrics);
         let plan = plan(&config, &clock).await?;
         let desk = Arc::new(AdminDesk::default());
         let admin =
@@ -37,12 +38,10 @@ impl Gateway {
             admin = admin.as_ref().map(|admin: &Listening| tracing::field::display(admin.address)),
             "opening the store"
         );
-        let metrics = Arc::new(Metrics::new());
         let store = open(store_options(&config, clock.clone(), Arc::clone(&metrics))).await?;
         let ingress =
-            Ingress::new(&config, rules, Arc::clone(&store), clock.clone(), Arc::clone(&metrics));
-        let ingress = Arc::new(ingress);
-        let public = match listeners::public(public, &config.server, &ingress) {
+            Arc::new(Ingress::new(&config, rules, Arc::clone(&store), clock.clone(), &metrics));
+        let public = match listeners::public(public, &config.server, &ingress, &metrics) {
             Ok(public) => public,
             Err(error) => {
                 store.close().await;
@@ -50,7 +49,7 @@ impl Gateway {
             }
         };
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
-        desk.open(Health::new(Arc::clone(&store)));
+        desk.open(Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics)));
         Ok(Self { config, clock, metrics, store, delivery, ingress, desk, public, admin })
     }
 }
@@ -59,7 +58,8 @@ async fn plan(config: &Arc<Config>, clock: &Clock) -> Result<Plan, GatewayError>
     let (config, clock) = (Arc::clone(config), clock.clone());
     let prepared =
         tokio::task::spawn_blocking(move || Plan::prepare(&config.upstreams, &[], &clock));
-    Ok(prepared.await??)
+    // What a panic says stays untold; the hook has told where it was.
+    Ok(prepared.await.map_err(|_| GatewayError::Panicked)??)
 }
 
 /// Opens the store. When this is dropped before, the opening comes to an early end, and the
@@ -68,7 +68,7 @@ async fn open(options: Options) -> Result<Arc<Store>, GatewayError> {
     let opening = Opening(Cancel::default());
     let tuning = Tuning { cancel: opening.0.clone(), ..Tuning::default() };
     let opened = tokio::task::spawn_blocking(move || Store::open_with(options, tuning));
-    let store = opened.await??;
+    let store = opened.await.map_err(|_| GatewayError::Panicked)??;
     Ok(Arc::new(store))
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 use crate::audit::Reason;
-use crate::listen::Answer;
+use crate::listen::{self, Answer};
 use crate::store::Accepted;
 
 /// Hookward's own id of the event, on every 200 for one.
@@ -51,6 +51,11 @@ pub(super) fn refused(reason: Reason) -> Answer {
     answer
 }
 
+/// The status that a refusal for this reason is answered with.
+pub(super) fn status(reason: Reason) -> u16 {
+    problem(reason).status.as_u16()
+}
+
 /// Which answer a refusal gets. The one place that says so.
 fn problem(reason: Reason) -> Problem {
     match reason {
@@ -73,6 +78,7 @@ fn problem(reason: Reason) -> Problem {
         // A conflict is acknowledged and stands in the audit trail only. Were a request ever
         // refused for one, its sender should try again rather than forget the event.
         Reason::Overloaded | Reason::StoreUnavailable | Reason::Conflict => UNAVAILABLE,
+        Reason::InternalError => INTERNAL,
     }
 }
 
@@ -123,6 +129,8 @@ const UNAVAILABLE: Problem = Problem {
     status: StatusCode::SERVICE_UNAVAILABLE,
     body: r#"{"title":"Service Unavailable","status":503,"detail":"Nothing can be stored now; try again later."}"#,
 };
+const INTERNAL: Problem =
+    Problem { status: StatusCode::INTERNAL_SERVER_ERROR, body: listen::INTERNAL_ERROR };
 
 fn plain(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
@@ -137,37 +145,13 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Reason; 21] = [
-        Reason::UnknownRoute,
-        Reason::MethodNotAllowed,
-        Reason::IpNotAllowed,
-        Reason::RateLimited,
-        Reason::BodyTooLarge,
-        Reason::BodyTimeout,
-        Reason::UnsupportedMediaType,
-        Reason::CredentialMissing,
-        Reason::CredentialInvalid,
-        Reason::SignatureMissing,
-        Reason::SignatureMalformed,
-        Reason::SignatureInvalid,
-        Reason::TimestampMissing,
-        Reason::TimestampInvalid,
-        Reason::TimestampOutOfRange,
-        Reason::MalformedJson,
-        Reason::EventTooOld,
-        Reason::Conflict,
-        Reason::Overloaded,
-        Reason::StoreUnavailable,
-        Reason::ProtocolError,
-    ];
-
     async fn body_of(answer: Answer) -> Bytes {
         answer.into_body().collect().await.unwrap().to_bytes()
     }
 
     #[tokio::test]
     async fn every_refusal_is_a_problem_whose_body_agrees_with_its_status() {
-        for reason in ALL {
+        for reason in Reason::ALL {
             let answer = refused(reason);
             let status = answer.status();
             assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");

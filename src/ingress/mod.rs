@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
 use crate::listen::{Answer, Arrival, Defect, Origin};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SourceMetrics};
 use crate::store::{AcceptError, Accepted, Roster, Store};
 
 /// Answers the public listener's requests.
@@ -38,7 +38,8 @@ pub struct Ingress {
     rates: Rates,
     store: Arc<Store>,
     clock: Clock,
-    metrics: Arc<Metrics>,
+    /// Where requests are counted that are no source's.
+    unrouted: Arc<SourceMetrics>,
 }
 
 /// What a reload changes. A request keeps to the rules that it began with.
@@ -54,9 +55,9 @@ pub struct Rules {
 
 impl Rules {
     /// What this configuration says, with its keys made ready.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, metrics: &Metrics) -> Self {
         Self {
-            routes: Routes::new(config),
+            routes: Routes::new(config, metrics),
             roster: Roster::default(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             ack_deadline: config.server.ack_deadline,
@@ -100,11 +101,12 @@ impl Ingress {
         rules: Rules,
         store: Arc<Store>,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Self {
         let roster = store.roster();
         let rules = ArcSwap::from_pointee(Rules { roster, ..rules });
-        Self { rules, rates: Rates::new(config), store, clock, metrics }
+        let unrouted = metrics.source("", status_of);
+        Self { rules, rates: Rates::new(config), store, clock, unrouted }
     }
 
     /// From here on this configuration's sources and limits hold; `rules` are its own, and `roster`
@@ -120,7 +122,7 @@ impl Ingress {
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
         let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
-        let mut report = Report::new(&head, client, body::declared(&body));
+        let mut report = Report::new(&head, client, body::declared(&body), &self.unrouted);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)
@@ -131,7 +133,12 @@ impl Ingress {
     /// When the client goes away, this is dropped where it waits: while the body is read, and
     /// then nothing has happened yet; or in the store's `accept`, which finishes what it has
     /// begun. Between the two nothing waits, so an event that was read whole is always stored.
-    async fn road(&self, call: Call, rules: &Rules, report: &mut Report) -> Result<Passed, Stop> {
+    async fn road<'r>(
+        &'r self,
+        call: Call,
+        rules: &'r Rules,
+        report: &mut Report<'r>,
+    ) -> Result<Passed, Stop> {
         let Call { head, body, defect, origin, client } = call;
         let received_at = self.clock.now();
         let mut deadline = pin!(sleep(rules.ack_deadline));
@@ -140,6 +147,7 @@ impl Ingress {
         let endpoint = rules.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
         let source = &endpoint.source;
         report.source = Some(source.name.clone());
+        report.counts = &endpoint.metrics;
         check_method(&head.method)?;
         admit::check_address(source, client)?;
         self.rates.arrived(source, client)?;
@@ -164,6 +172,11 @@ impl Ingress {
     }
 }
 
+/// The status that a refusal for this reason is answered with on the public listener.
+pub fn status_of(reason: Reason) -> u16 {
+    answer::status(reason)
+}
+
 const NO_ROUTE: Refusal = Refusal::new(Reason::UnknownRoute, "no source has this path");
 
 fn check_method(method: &Method) -> Result<(), Refusal> {
@@ -173,7 +186,7 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::MethodNotAllowed, "only POST is answered"))
 }
 
-fn answer_to(result: Result<Passed, Stop>, report: Report) -> Answer {
+fn answer_to(result: Result<Passed, Stop>, report: Report<'_>) -> Answer {
     match result {
         Ok(passed) => {
             report.passed(&passed);

@@ -1,18 +1,21 @@
-//! What is told about a request once it is over: one log line, whatever became of it. Holds
-//! nothing that must not be logged: no header but User-Agent, and no part of the body.
+//! What is told about a request once it is over: one log line and its counts, whatever became of
+//! it. Holds nothing that must not be logged: no header but User-Agent, and no part of the body.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, header, request};
 
-use super::{Passed, Stop};
+use super::{Passed, Stop, answer};
 use crate::audit::{Client, Reason, Refused, micros};
 use crate::event::SourceName;
+use crate::metrics::SourceMetrics;
 use crate::store::Outcome;
 
 /// Gathers what the line says while the request is on its way.
-pub(super) struct Report {
+pub(super) struct Report<'r> {
+    /// Where the request is counted: with its source, from when that is known.
+    pub(super) counts: &'r SourceMetrics,
     begun: Instant,
     client: Option<IpAddr>,
     method: Method,
@@ -27,9 +30,15 @@ pub(super) struct Report {
     told: bool,
 }
 
-impl Report {
-    pub(super) fn new(head: &request::Parts, client: Option<IpAddr>, size: u64) -> Self {
+impl<'r> Report<'r> {
+    pub(super) fn new(
+        head: &request::Parts,
+        client: Option<IpAddr>,
+        size: u64,
+        counts: &'r SourceMetrics,
+    ) -> Self {
         Self {
+            counts,
             begun: Instant::now(),
             client,
             method: head.method.clone(),
@@ -50,6 +59,11 @@ impl Report {
     /// The request passed.
     pub(super) fn passed(mut self, passed: &Passed) {
         self.told = true;
+        let took = self.took();
+        self.counts.answered(took);
+        if let Passed::Event(accepted) = passed {
+            count(self.counts, accepted.outcome());
+        }
         match passed {
             Passed::Event(accepted) if accepted.outcome() == Outcome::ConflictQuarantined => {
                 tracing::warn!(
@@ -63,7 +77,7 @@ impl Report {
                     detail = "kept back: the key of a stored event with other content",
                     client = %Client(self.client),
                     size = self.size,
-                    duration_us = micros(self.took()),
+                    duration_us = micros(took),
                     "accepted"
                 );
             }
@@ -76,7 +90,7 @@ impl Report {
                 r#type = self.kind.as_deref().unwrap_or_default(),
                 client = %Client(self.client),
                 size = self.size,
-                duration_us = micros(self.took()),
+                duration_us = micros(took),
                 "accepted"
             ),
             Passed::Challenge(_) => tracing::info!(
@@ -85,7 +99,7 @@ impl Report {
                 source = self.source_name(),
                 outcome = "challenge",
                 client = %Client(self.client),
-                duration_us = micros(self.took()),
+                duration_us = micros(took),
                 "answered"
             ),
         }
@@ -94,9 +108,14 @@ impl Report {
     /// The request was refused, and answered with `status`.
     pub(super) fn stopped(mut self, stop: &Stop, status: u16) {
         self.told = true;
+        self.refused(stop.reason(), stop.detail(), status);
+    }
+
+    fn refused(&self, reason: Reason, detail: &'static str, status: u16) {
+        self.counts.refused(reason, status);
         let refused = Refused {
-            reason: stop.reason(),
-            detail: stop.detail(),
+            reason,
+            detail,
             source: self.source.as_ref(),
             client: self.client,
             method: self.method.as_str(),
@@ -118,11 +137,19 @@ impl Report {
     }
 }
 
-/// A request whose client has gone away before the answer is told of as well. If its event was
-/// already handed to the store, it is stored, and the sender's next attempt is a repeat.
-impl Drop for Report {
+/// A request whose client has gone away before the answer is told of as well, but counted by
+/// nobody: it has no status. If its event was already handed to the store, it is stored, and the
+/// sender's next attempt is a repeat.
+impl Drop for Report<'_> {
     fn drop(&mut self) {
-        if !self.told {
+        if self.told {
+            return;
+        }
+        if std::thread::panicking() {
+            // Where it was raised is told by the panic hook; the answer is the listener's.
+            let status = answer::status(Reason::InternalError);
+            self.refused(Reason::InternalError, "handling the request has panicked", status);
+        } else {
             tracing::info!(
                 target: "hookward::request",
                 source = self.source_name(),
@@ -136,6 +163,21 @@ impl Drop for Report {
     }
 }
 
+fn count(counts: &SourceMetrics, outcome: Outcome) {
+    let (accepted, conflict) = match outcome {
+        Outcome::Stored | Outcome::Filtered => (true, false),
+        Outcome::Repeat => return counts.duplicate.add(),
+        Outcome::ConflictDelivered | Outcome::ConflictQuarantined => (true, true),
+        Outcome::ConflictDropped => (false, true),
+    };
+    if accepted {
+        counts.accepted.add();
+    }
+    if conflict {
+        counts.conflict.add();
+    }
+}
+
 fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Stored => "stored",
@@ -144,5 +186,42 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::ConflictDelivered => "conflict_delivered",
         Outcome::ConflictQuarantined => "conflict_quarantined",
         Outcome::ConflictDropped => "conflict_dropped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn a_request_that_panics_is_counted_as_an_internal_error() {
+        let metrics = Metrics::new();
+        let counts = metrics.source("lab", answer::status);
+        let (head, ()) = http::Request::new(()).into_parts();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _report = Report::new(&head, None, 0, &counts);
+            panic!("on the way");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(counts.refused_for(Reason::InternalError), 1);
+        assert_eq!(counts.ok(), 0);
+    }
+
+    #[test]
+    fn outcomes_are_counted_as_what_they_are() {
+        for (outcome, expected) in [
+            (Outcome::Stored, [1, 0, 0]),
+            (Outcome::Filtered, [1, 0, 0]),
+            (Outcome::Repeat, [0, 1, 0]),
+            (Outcome::ConflictDelivered, [1, 0, 1]),
+            (Outcome::ConflictQuarantined, [1, 0, 1]),
+            (Outcome::ConflictDropped, [0, 0, 1]),
+        ] {
+            let counts = Metrics::new().source("lab", answer::status);
+            count(&counts, outcome);
+            let counted = [&counts.accepted, &counts.duplicate, &counts.conflict];
+            assert_eq!(counted.map(|counter| counter.get()), expected, "{outcome:?}");
+        }
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::answer;
 use crate::admit::Verifier;
 use crate::config::{Config, Pattern, Source};
 use crate::identify::Identified;
+use crate::metrics::{Metrics, SourceMetrics};
 use crate::store::Targets;
 
 /// Every source by its path.
@@ -17,6 +19,7 @@ pub(super) struct Routes(HashMap<String, Endpoint>);
 pub(super) struct Endpoint {
     pub(super) source: Arc<Source>,
     pub(super) verifier: Verifier,
+    pub(super) metrics: Arc<SourceMetrics>,
     ways: Vec<Way>,
 }
 
@@ -27,10 +30,11 @@ struct Way {
 }
 
 impl Routes {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
         let endpoint = |source: &Arc<Source>| Endpoint {
             source: Arc::clone(source),
             verifier: Verifier::new(Arc::clone(source)),
+            metrics: metrics.source(source.name.as_str(), answer::status),
             ways: ways(config, source),
         };
         Self(config.sources.iter().map(|s| (s.path.clone(), endpoint(s))).collect())
@@ -86,7 +90,7 @@ mod tests {
     }
 
     fn targets(config: &Config, path: &str, kind: &str) -> Vec<usize> {
-        Routes::new(config).find(path).unwrap().targets_of(kind).iter().collect()
+        Routes::new(config, &Metrics::new()).find(path).unwrap().targets_of(kind).iter().collect()
     }
 
     #[test]
@@ -112,7 +116,7 @@ mod tests {
 
     #[test]
     fn paths_match_byte_for_byte() {
-        let routes = Routes::new(&config(&["a"], 1, vec![]));
+        let routes = Routes::new(&config(&["a"], 1, vec![]), &Metrics::new());
         assert!(routes.find("/hooks/a").is_some());
         for other in ["/hooks/A", "/hooks/a/", "/hooks/%61", "//hooks/a", "/hooks/b", "/", ""] {
             assert!(routes.find(other).is_none(), "{other}");

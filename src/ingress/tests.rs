@@ -37,7 +37,7 @@ fn upstream(n: usize) -> Upstream {
         url: http::Uri::from_static("http://127.0.0.1:1/"),
         headers: Default::default(),
         signing_key: None,
-        ca_file: None,
+        ca: None,
         timeout: Duration::from_secs(10),
         concurrency: 1,
         ordering: Ordering::None,

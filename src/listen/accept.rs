@@ -90,14 +90,14 @@ impl Trouble {
 
 /// Lets a repeated message through once in a while.
 #[derive(Debug, Default)]
-pub(super) struct Occasionally {
+pub(crate) struct Occasionally {
     last: Option<Instant>,
     times: u64,
 }
 
 impl Occasionally {
     /// It has happened again. How often since it was last told, when it is time to tell.
-    pub(super) fn now(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn now(&mut self, now: Instant) -> Option<u64> {
         self.times += 1;
         if self.last.is_some_and(|last| now < last + LOG_EVERY) {
             return None;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::wire::{Progress, Timeouts, Wire};
-use super::{Answer, Arrival, Limits, Origin, Stage};
+use super::{Answer, Arrival, Ended, Limits, Origin, Stage};
 use crate::audit::{Reason, Refused};
 
 /// The longest head; providers' are below 4 KiB. hyper's own bound on header fields is 100.
@@ -32,7 +32,8 @@ pub(super) async fn serve<S, H, F>(
     limits: &Limits,
     mut stage: watch::Receiver<Stage>,
     handler: &H,
-) where
+) -> Ended
+where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Arrival) -> F,
     F: Future<Output = Answer>,
@@ -49,22 +50,22 @@ pub(super) async fn serve<S, H, F>(
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    report(&error, &origin);
-                }
-                return;
+                return match ended {
+                    Ok(()) => Ended::Quietly,
+                    Err(error) => report(&error, &origin),
+                };
             }
             () = poll_fn(|cx| watchdog.as_mut().poll_expired(cx)) => {
                 let peer = origin.peer;
                 tracing::debug!(%peer, "connection closed: the client took too long");
-                return;
+                return Ended::Quietly;
             }
             changed = stage.changed() => {
                 let now = *stage.borrow_and_update();
                 match (changed, now) {
                     (Ok(()), Stage::Draining) => connection.as_mut().graceful_shutdown(),
                     (Ok(()), Stage::Serving) => {}
-                    (Ok(()), Stage::Forced) | (Err(_), _) => return,
+                    (Ok(()), Stage::Forced) | (Err(_), _) => return Ended::Quietly,
                 }
             }
         }
@@ -92,11 +93,11 @@ where
 }
 
 /// What hyper has answered by itself is a refusal like any other; that a client went away is not.
-fn report(error: &hyper::Error, origin: &Origin) {
+fn report(error: &hyper::Error, origin: &Origin) -> Ended {
     let peer = origin.peer;
     if !error.is_parse() {
         tracing::debug!(%peer, %error, "connection ended");
-        return;
+        return Ended::Quietly;
     }
     let too_large = error.is_parse_too_large();
     let refused = Refused {
@@ -112,6 +113,7 @@ fn report(error: &hyper::Error, origin: &Origin) {
         duration: std::time::Duration::ZERO,
     };
     refused.record();
+    Ended::Refused(refused.status)
 }
 
 /// The connection's one timer. It is set anew only when it fires too early, or would fire too

@@ -7,6 +7,7 @@
 mod accept;
 mod connection;
 mod framing;
+mod guard;
 mod h2;
 mod open;
 pub mod proxy_protocol;
@@ -30,11 +31,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub(crate) use self::accept::Occasionally;
 pub use self::accept::{open, reserve};
 pub use self::framing::Defect;
+pub use self::guard::INTERNAL_ERROR;
 pub use self::wire::Timeouts;
 
-use self::accept::{Occasionally, Trouble};
+use self::accept::Trouble;
+use crate::metrics::{ListenerMetrics, Metrics};
 
 /// How long connections that were told to go may take for it: they only have to be polled.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -153,6 +157,15 @@ enum Stage {
     Forced,
 }
 
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// As the client or the listener wanted, or for want of either.
+    Quietly,
+    /// With a request whose head no handler got to see, and that was answered with this status.
+    Refused(u16),
+}
+
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
@@ -162,7 +175,7 @@ pub struct Drained {
 
 /// Serves `listener` until `shutdown` is ready. Then no further connection is taken, idle ones
 /// close, requests that are being answered finish, and what is left after `drain_timeout` is
-/// cut off.
+/// cut off. A handler that panics costs its own request an answer of 500.
 pub async fn run<H, F>(
     listener: TcpListener,
     settings: Arc<ArcSwap<Settings>>,
@@ -173,8 +186,24 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
+    let uncounted = Metrics::new().listener(|_| 400);
+    run_counted(listener, settings, handler, uncounted, shutdown).await
+}
+
+/// [`run`], with its connections and what never reaches the handler counted in `metrics`.
+pub async fn run_counted<H, F>(
+    listener: TcpListener,
+    settings: Arc<ArcSwap<Settings>>,
+    handler: H,
+    metrics: ListenerMetrics,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    H: Fn(Arrival) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send,
+{
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut crowd = Crowd::new(settings, handler);
+    let mut crowd = Crowd::new(settings, handler, metrics);
     let mut trouble = Trouble::default();
     loop {
         tokio::select! {
@@ -191,6 +220,7 @@ where
 struct Crowd<H> {
     settings: Arc<ArcSwap<Settings>>,
     handler: Arc<H>,
+    metrics: ListenerMetrics,
     count: Arc<watch::Sender<usize>>,
     stage: watch::Sender<Stage>,
     full: Occasionally,
@@ -217,10 +247,11 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    fn new(settings: Arc<ArcSwap<Settings>>, handler: H) -> Self {
+    fn new(settings: Arc<ArcSwap<Settings>>, handler: H, metrics: ListenerMetrics) -> Self {
         let count = Arc::new(watch::Sender::new(0));
         let (stage, _) = watch::channel(Stage::Serving);
-        Self { settings, handler: Arc::new(handler), count, stage, full: Occasionally::default() }
+        let (handler, full) = (Arc::new(handler), Occasionally::default());
+        Self { settings, handler, metrics, count, stage, full }
     }
 
     /// Serves the connection in a task of its own, or closes it when there are too many.
@@ -236,10 +267,16 @@ where
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
         let (seat, stage) = (Seat::take(&self.count), self.stage.subscribe());
-        let handler = Arc::clone(&self.handler);
+        let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
         tokio::spawn(async move {
-            open::serve(stream, peer, &settings, stage, &*handler).await;
-            drop(seat);
+            let opened = metrics.opened();
+            let handler = &*handler;
+            let guarded = |arrival| guard::answer(handler, arrival);
+            let ended = open::serve(stream, peer, &settings, stage, &guarded).await;
+            if let Ended::Refused(status) = ended {
+                metrics.head_refused(status);
+            }
+            drop((opened, seat));
         });
     }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Arrival, Origin, Settings, Stage, connection, h2, proxy_protocol};
+use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol};
 
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<H, F>(
@@ -17,7 +17,8 @@ pub(super) async fn serve<H, F>(
     settings: &Settings,
     stage: watch::Receiver<Stage>,
     handler: &H,
-) where
+) -> Ended
+where
     H: Fn(Arrival) -> F,
     F: Future<Output = Answer>,
 {
@@ -27,21 +28,22 @@ pub(super) async fn serve<H, F>(
     if settings.proxy_protocol {
         match timeout_at(deadline, proxy_protocol::read(&mut stream, peer, settings)).await {
             Ok(Ok(proxied)) => origin.proxied = proxied,
-            Ok(Err(_)) | Err(_) => return,
+            Ok(Err(_)) | Err(_) => return Ended::Quietly,
         }
     }
     let Some(tls) = &settings.tls else {
         return connection::serve(stream, Arc::new(origin), &settings.limits, stage, handler).await;
     };
     let Ok(Ok((stream, session))) = timeout_at(deadline, tls.accept(stream)).await else {
-        return;
+        return Ended::Quietly;
     };
     let http2 = session.http2;
     origin.tls = Some(session);
     let origin = Arc::new(origin);
     if http2 {
         h2::serve(stream, origin, &settings.limits, stage, handler).await;
+        Ended::Quietly
     } else {
-        connection::serve(stream, origin, &settings.limits, stage, handler).await;
+        connection::serve(stream, origin, &settings.limits, stage, handler).await
     }
 }

@@ -388,3 +388,35 @@ async fn line_breaks_do_not_put_off_the_end_of_a_connection() {
     timeout(BOUND, dripped).await.expect("the connection ends");
     assert!(begun.elapsed() < BOUND / 2, "{:?}", begun.elapsed());
 }
+
+/// A handler with a defect: some paths bring it down, with the client's own words in the message.
+fn defective(arrival: Arrival) -> impl Future<Output = Answer> + Send {
+    let path = arrival.request.uri().path().to_owned();
+    assert!(!path.starts_with("/at-once"), "{path}");
+    async move {
+        tokio::task::yield_now().await;
+        assert!(!path.starts_with("/later"), "{path}");
+        echo(arrival).await
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_its_own_request_a_500_and_nobody_else_anything() {
+    let gateway = start(limits(), defective);
+    let mut other = gateway.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n").await;
+    for path in ["/at-once/jane-doe", "/later/jane-doe"] {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}");
+        // The second one on the connection is not answered: it ends with the first.
+        let answer = gateway.ask(&format!("{request}{request}")).await;
+        assert!(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{answer}");
+        assert!(answer.contains("content-type: application/problem+json\r\n"), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{INTERNAL_ERROR}")), "{answer}");
+        assert!(!answer.contains("jane-doe"), "{answer}");
+    }
+    other.write_all(b"x").await.unwrap();
+    let answer = read_until(&mut other, "x").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    drop(other);
+    assert_eq!(gateway.stop().await.cut_off, 0);
+}

@@ -68,19 +68,21 @@ impl Store {
         claimed.settled = true;
         let (lane, sequence) = (Arc::clone(&claimed.lane), claimed.event.sequence);
         let settled = match attempt.verdict {
-            Verdict::Delivered | Verdict::Dead => Settled::Done,
+            Verdict::Delivered => Settled::Done,
+            Verdict::Dead => Settled::Dead,
             Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.timeline.tick_at(at)),
         };
         let sign = match attempt.result {
-            AttemptResult::Answered(_) => Sign::Alive,
+            AttemptResult::Answered(_) => Some(Sign::Alive),
             AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
-                Sign::Silent
+                Some(Sign::Silent)
             }
+            AttemptResult::Panicked => None,
         };
         let (number, note_lane) = (claimed.attempt, Arc::clone(&lane));
         // Before the lane knows: what is settled there must be durable behind the next sync.
         self.core.queue.note(Note { event: sequence, lane: note_lane, number, attempt });
-        release(&self.core, &lane, sequence, settled, Some(sign));
+        release(&self.core, &lane, sequence, settled, sign);
     }
 
     /// The upstream's configuration has changed: that it did not answer before says nothing of it.

@@ -1,6 +1,7 @@
 //! What the store's threads and its callers share.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
@@ -103,6 +104,8 @@ pub enum State {
 /// What the store's threads and its callers share.
 #[derive(Debug)]
 pub struct Core {
+    /// The store's directory.
+    pub path: PathBuf,
     /// Where syncs and sizes are counted.
     pub metrics: Arc<Metrics>,
     /// What the operator need not know.
@@ -147,8 +150,9 @@ impl Core {
     pub fn new(parts: Parts) -> Self {
         let Parts { options, tuning, journal, files, segments, dedupe, backlog } = parts;
         Self {
-            metrics: Arc::clone(&options.metrics),
             keeping: Mutex::new(Keeping::of(&options)),
+            path: options.path,
+            metrics: options.metrics,
             queue: Queue::new(tuning.queue_events, tuning.queue_bytes),
             tuning,
             journal,

@@ -16,6 +16,7 @@ mod queue;
 mod recover;
 mod retention;
 mod roster;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use self::core::{Cancel, Tuning};
 pub use self::open::OpenError;
 pub use self::recover::Report;
 pub use self::roster::{Recipients, Roster};
+pub use self::state::{LaneStatus, StoreBytes};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName, UpstreamName};
 use crate::metrics::Metrics;
@@ -168,6 +170,8 @@ pub enum AttemptResult {
     TimedOut,
     /// The connection broke, or what came was not HTTP.
     Broken,
+    /// Nothing, as far as is known: the attempt has panicked here.
+    Panicked,
 }
 
 /// What follows from an attempt.

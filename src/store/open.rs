@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::backlog::Backlog;
+use super::backlog::replay::Replay;
 use super::core::{Core, Parts, Tuning};
 use super::disk::{Disk as _, OsDisk};
 use super::indexer::IndexFeed;
@@ -77,8 +78,11 @@ impl Store {
         let index_dir = options.path.join("index");
         let found = recover::scan(&files, &index_dir, &tuning)?;
         let mut report = found.report;
-        let backlog = backlog(&options, &tuning, &found.replay.names());
+        let backlog = backlog(&options, &tuning, &found.replay);
         recover::restore(found.replay, &backlog, &files, &tuning.cancel, &mut report)?;
+        if let Some(first) = found.segments.first() {
+            backlog.forget_before(first.number);
+        }
         // Never before the segment before it, wherever the clock stands: retention goes by it.
         let before = found.segments.last().map_or(UnixMillis(0), |s| s.created_at);
         let created_at = backlog.timeline.wall().max(before);
@@ -128,10 +132,11 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn backlog(options: &Options, tuning: &Tuning, waiting: &[String]) -> Backlog {
-    let configured = |name: &&String| options.upstreams.iter().any(|u| u.name.as_str() == **name);
-    let others: Vec<String> = waiting.iter().filter(|name| !configured(name)).cloned().collect();
-    for upstream in &others {
+fn backlog(options: &Options, tuning: &Tuning, replay: &Replay) -> Backlog {
+    let configured = |name: &String| options.upstreams.iter().any(|u| u.name.as_str() == *name);
+    let mut others = replay.names();
+    others.retain(|name| !configured(name));
+    for upstream in others.iter().filter(|name| replay.waits(name)) {
         tracing::warn!(target: "hookward::store", upstream, "deliveries wait for an upstream that is not configured");
     }
     let clock = options.clock.clone();

@@ -32,6 +32,7 @@ pub fn purge(core: &Core) -> Option<Sequence> {
         tracing::warn!(target: "hookward::store", %error, "syncing the journal's directory failed");
     }
     core.dedupe.forget_before(first_left.number);
+    core.backlog.forget_before(first_left.number);
     Some(first_left.first)
 }
 

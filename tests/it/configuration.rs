@@ -49,14 +49,14 @@ const INVALID: &[(&str, &str, &[&str])] = &[
     ("keys =", "event.id = \"$.id\"\nkeys =", &["event.id", "did you mean \"/id\""]),
     (
         "keys =",
-        "rate_limit = { per_second = 1, burst = 2 }\nkeys =",
-        &["rate_limit: not available in this version"],
+        "rate_limit = { per_second = 0, burst = 2 }\nkeys =",
+        &["rate_limit.per_second", "found 0", "1 to 1000000"],
     ),
     ("url = ", "format = \"passthrough\"\nurl = ", &["format: not available in this version"]),
     (
         "[source.lab]",
-        "[server]\ntls = { cert = \"a\", key = \"b\" }\n[source.lab]",
-        &["server.tls: not available in this version"],
+        "[server]\ntls = { acme = {} }\n[source.lab]",
+        &["server.tls.acme.domains: missing"],
     ),
     (
         "[source.lab]",
@@ -67,7 +67,7 @@ const INVALID: &[(&str, &str, &[&str])] = &[
     (
         "[source.lab]",
         "[server]\nproxy_protocol = true\n[source.lab]",
-        &["proxy_protocol: not available"],
+        &["proxy_protocol", "without `trusted_proxies`"],
     ),
     (
         "[source.lab]",

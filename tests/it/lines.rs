@@ -73,6 +73,15 @@ pub async fn accepted(event: &str) -> Value {
     wait(event, |line| line["message"] == "accepted").await
 }
 
+/// The lines so far about this peer, which the admin listener has turned away.
+pub async fn not_let_in(peer: &str) -> Vec<Value> {
+    let needle = format!("\"peer\":\"{peer}\"");
+    wait(&needle, |line| line["message"] == "not let in").await;
+    let lines = LOG.borrow();
+    let about = lines.iter().filter(|line| line.contains(&needle)).map(|line| parse(line));
+    about.filter(|line| line["message"] == "not let in").collect()
+}
+
 async fn wait(needle: &str, fits: impl Fn(&Value) -> bool) -> Value {
     let mut log = LOG.subscribe();
     let mut seen = 0;

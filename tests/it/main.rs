@@ -28,6 +28,7 @@ mod credentials;
 mod delivery;
 mod framing;
 mod limits;
+mod metrics;
 mod ordering;
 mod presets;
 mod providers;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Down, reply};
-use crate::client::{Answer, Post};
+use crate::client::{Answer, Connection, Post};
 use crate::process::Process;
 
 const RELOADED: &str = "\"message\":\"config reloaded\"";
@@ -23,6 +23,7 @@ const REJECTED: &str = "config not reloaded";
 struct Files {
     dir: TempDir,
     server: String,
+    admin: String,
     log: String,
     source: String,
     rest: String,
@@ -36,6 +37,7 @@ impl Files {
         let files = Self {
             dir,
             server: "listen = \"127.0.0.1:0\"".to_owned(),
+            admin: String::new(),
             log: String::new(),
             source: key_files(&["one"]),
             rest: upstream("app", url),
@@ -51,9 +53,9 @@ impl Files {
     }
 
     fn text(&self) -> String {
-        let Self { server, log, source, rest, .. } = self;
+        let Self { server, admin, log, source, rest, .. } = self;
         format!(
-            "[server]\n{server}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[store]\nmin_free = \"0B\"\n\n\
+            "[server]\n{server}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n{admin}\n\n[store]\nmin_free = \"0B\"\n\n\
              [log]\n{log}\n\n[source.lab]\nauth = {{ kind = \"api-key\", header = \"X-Key\" }}\n{source}\n\
              event.id = \"/id\"\nevent.subject = \"/subject\"\n\n{rest}"
         )
@@ -442,6 +444,39 @@ async fn the_logs_level_changes() {
     process.line("\"level\":\"DEBUG\"").await;
     assert!(!process.said().iter().any(|line| line.contains(quiet.event_id())));
     end(process).await;
+}
+
+#[tokio::test]
+async fn the_admin_token_changes_and_reloads_are_counted() {
+    let app = App::start().await;
+    let mut files = Files::new(&app.url());
+    files.admin = "token = { file = \"secrets/one\" }".to_owned();
+    files.write();
+    let (mut process, _, admin) = Process::serve(files.path()).await;
+    assert_eq!(metrics(admin.unwrap(), "one").await.status, 200);
+    files.admin = "token = { file = \"secrets/two\" }".to_owned();
+    files.write();
+    process.signal("HUP");
+    let line = process.line(RELOADED).await;
+    assert_eq!(field(&line, "changed"), "admin.token");
+    assert_eq!(metrics(admin.unwrap(), "one").await.status, 401);
+    files.write_text("nothing");
+    process.signal("HUP");
+    process.line(REJECTED).await;
+    let counted = metrics(admin.unwrap(), "two").await.body;
+    for (result, times) in [("ok", 1), ("rejected", 1)] {
+        let sample = format!("hookward_config_reloads_total{{result=\"{result}\"}} {times}\n");
+        assert!(counted.contains(&sample), "{counted}");
+    }
+    end(process).await;
+}
+
+async fn metrics(admin: SocketAddr, token: &str) -> Answer {
+    let mut connection = Connection::open(admin, None).await;
+    let authorization = format!("Authorization: Bearer {}", key(token));
+    let get = format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{authorization}\r\n\r\n");
+    connection.write(get.as_bytes()).await;
+    connection.answer().await
 }
 
 /// A request that is on its way keeps to the rules that it began with.

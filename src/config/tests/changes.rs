@@ -60,6 +60,12 @@ fn each_change_is_told_by_its_key() {
             "[server]\nidle_timeout = \"5s\"\nack_deadline = \"3s\"",
             &["server.ack_deadline", "server.idle_timeout"],
         ),
+        (
+            "[server]",
+            "[server]\nmax_streams = 9\nfailure_rate_limit = { per_second = 1, burst = 1 }",
+            &["server.max_streams", "server.failure_rate_limit"],
+        ),
+        ("[server]", "[server]\ntls = { acme = { domains = [\"a.b\"] } }", &["server.tls"]),
         ("[admin]", "[admin]\ntoken = { env = \"KEY\" }", &["admin.token"]),
         ("[admin]\n", "", &["admin (removed)"]),
         (
@@ -99,14 +105,43 @@ fn a_secret_that_was_replaced_in_its_place_is_told_by_its_key_alone() {
         "headers = { A = { file = \"rotated\" } }",
         "",
     );
-    let with = |secret: &'static str| {
+    let with = |secret: &str| {
         let mut machine = fake();
-        machine.files.insert("/etc/hookward/rotated", (secret, 0o100600));
+        machine.files.insert(place("rotated"), (secret.to_owned(), 0o100600));
         check_text(Path::new(FILE), &text, &machine).unwrap().0
     };
     let (old, new) = (with("MDEyMzQ1Njc4OWFiY2RlZg=="), with("ZmVkY2JhOTg3NjU0MzIxMA=="));
     assert_eq!(changes(&old, &new), ["source.s.keys", "upstream.u.headers"]);
     assert_eq!(fixed(&old, &new), [""; 0]);
+}
+
+const FILES: &str = "tls = { cert = \"cert.pem\", key = \"key.pem\" }";
+
+/// The same files with other content: how certificates are renewed.
+#[test]
+fn renewed_certificates_are_told_by_their_keys() {
+    let text = around(
+        &format!("{GOOD}\nclient_ca = \"ca.pem\""),
+        "",
+        &format!("[server]\n{FILES}\n[upstream.v]\nurl = \"https://v/\"\nca = \"ca.pem\""),
+    );
+    let old = config(&text);
+    let mut machine = fake();
+    let (cert, key) = certificate("hooks.example", 2040);
+    machine.files.insert(place("ca.pem"), (cert.clone(), 0o100644));
+    machine.files.insert(place("cert.pem"), (cert, 0o100644));
+    machine.files.insert(place("key.pem"), (key, 0o100600));
+    let new = check_text(Path::new(FILE), &text, &machine).unwrap().0;
+    assert_eq!(changes(&old, &new), ["server.tls.cert", "source.s.client_ca", "upstream.v.ca"]);
+    assert_eq!(changes(&old, &config(&text)), [""; 0]);
+    assert_eq!(fixed(&old, &new), [""; 0]);
+
+    let acme = |domain: &str| {
+        config(&text.replace(FILES, &format!("tls = {{ acme = {{ domains = [\"{domain}\"] }} }}")))
+    };
+    assert_eq!(changes(&acme("a.b"), &acme("c.d")), ["server.tls.acme.domains"]);
+    assert_eq!(fixed(&acme("a.b"), &acme("c.d")), [""; 0]);
+    assert_eq!(fixed(&old, &acme("a.b")), ["server.tls"]);
 }
 
 #[test]
@@ -118,6 +153,8 @@ fn what_cannot_change_while_running_is_named() {
         ("[admin]\n", "", &["admin"]),
         ("[store]", "[store]\npath = \"other\"", &["store.path"]),
         ("[store]", "[store]\nretention = \"40d\"", &[]),
+        ("[server]", &format!("[server]\n{FILES}"), &["server.tls"]),
+        ("[server]", "[server]\nsandbox = true", &["server.sandbox"]),
     ] {
         let (a, b) = (config(&old), config(&old.replacen(from, to, 1)));
         assert_eq!(fixed(&a, &b), expected, "{to}");

@@ -11,18 +11,16 @@ fn the_example_is_valid_and_shows_every_key_that_works() {
     assert!(config.admin.is_some() && !config.routes.is_empty());
     let kinds: Vec<_> = problems.iter().map(|p| p.key.as_str()).collect();
     assert_eq!(kinds, ["store.encryption_key"], "{problems:?}");
-    // Every key stands in it uncommented, but those that are refused or do nothing yet.
-    let later = [
-        "tls",
-        "trusted_proxies",
-        "proxy_protocol",
-        "handshake_timeout",
-        "encryption_key",
-        "rate_limit",
-        "client_ca",
-    ];
+    // Every key stands in it uncommented, but those that are refused, that exclude another, or
+    // that should not be imitated.
+    let elsewhere = ["encryption_key", "acme", "allow_readable"];
+    for key in tls::ACME_KEYS.iter().chain(&elsewhere[1..]) {
+        assert!(EXAMPLE.contains(&format!("{key} = ")), "{key} is not in the example");
+    }
     let families = [
         server::KEYS,
+        tls::KEYS,
+        rate::KEYS,
         admin::KEYS,
         store::KEYS,
         log::KEYS,
@@ -33,7 +31,7 @@ fn the_example_is_valid_and_shows_every_key_that_works() {
         secrets::KEYS,
         auth::HMAC,
     ];
-    for key in families.into_iter().flatten().filter(|key| !later.contains(key)) {
+    for key in families.into_iter().flatten().filter(|key| !elsewhere.contains(key)) {
         let shown = EXAMPLE.lines().any(|line| {
             let line = line.split_once(" # ").map_or(line, |(line, _)| line);
             !line.starts_with('#')
@@ -101,6 +99,11 @@ fn the_documented_choices_are_the_ones_that_hold() {
     assert_eq!(config.server.listen.to_string(), documented("server.listen"));
     assert_eq!(config.admin.unwrap().listen.to_string(), documented("admin.listen"));
     assert!(config.store.path.ends_with(documented("store.path")));
+    assert_eq!(documented("server.tls.acme.cache"), defaults::ACME_CACHE);
+    assert_eq!(documented("server.trusted_proxies"), "[]");
+    assert!(config.server.trusted_proxies.is_empty());
+    assert_eq!(config.server.proxy_protocol.to_string(), documented("server.proxy_protocol"));
+    assert_eq!(config.server.sandbox.to_string(), documented("server.sandbox"));
     assert_eq!(config.log.level.to_string(), documented("log.level"));
     // Writing a default out changes nothing.
     let spelled_out = around(

@@ -11,8 +11,11 @@ fn all_problems_are_reported_at_once_in_the_order_of_the_file() {
         errors(text),
         [
             "2:1: error: server.ack_dedline: unknown key; accepted: listen, tls, trusted_proxies, \
-             proxy_protocol, ack_deadline, max_body, max_connections, handshake_timeout, \
-             header_timeout, idle_timeout, drain_timeout; did you mean \"ack_deadline\"?",
+             proxy_protocol, ack_deadline, max_body, body_memory, min_body_rate, max_connections, \
+             max_connections_per_client, max_requests_per_connection, max_headers, \
+             max_header_bytes, max_target, max_streams, handshake_timeout, header_timeout, \
+             write_timeout, idle_timeout, drain_timeout, client_rate_limit, failure_rate_limit, \
+             sandbox; did you mean \"ack_deadline\"?",
             "3:12: error: server.max_body: found 4; accepted: a whole number with B, KiB, MiB or \
              GiB, such as \"1MiB\"",
             "5:17: error: source.s.auth.kind: found \"hmca\"; accepted: \"api-key\", \"hmac\", \
@@ -86,18 +89,6 @@ fn each_bad_top_level_setting_is_told_at_its_place() {
             "8:19: error: server.max_connections: found a string; accepted: a whole number, 1 to 1000000",
         ),
         (
-            "[server]\ntls = { cert = \"a\", key = \"b\" }",
-            "8:7: error: server.tls: not available in this version; accepted: no `tls`, behind a TLS terminator",
-        ),
-        (
-            "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
-            "8:19: error: server.trusted_proxies: not available in this version; accepted: []",
-        ),
-        (
-            "[server]\nproxy_protocol = true",
-            "8:18: error: server.proxy_protocol: not available in this version; accepted: false",
-        ),
-        (
             "[server]\nproxy_protocol = \"no\"",
             "8:18: error: server.proxy_protocol: found a string; accepted: true or false",
         ),
@@ -163,6 +154,7 @@ fn each_bad_setting_of_a_source_is_told_at_its_place() {
     let path = "a path such as \"/hooks/lab\" (letters, digits, `-`, `.`, `_` and `~` between single slashes)";
     let place = "a JSON Pointer such as \"/data/id\", or \"header:NAME\"";
     let cidr = "a network in canonical CIDR form, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
+    let credential = "found the header that holds the source's credential; accepted: any other place, since a credential says nothing about the event and must not be stored";
     for (line, expected) in [
         ("path = \"hooks/s\"", format!("4:8: error: source.s.path: found \"hooks/s\"; accepted: {path}; did you mean \"/hooks/s\"?")),
         ("path = \"/a/../b\"", format!("4:8: error: source.s.path: found \"/a/../b\"; accepted: {path}")),
@@ -185,8 +177,13 @@ fn each_bad_setting_of_a_source_is_told_at_its_place() {
         ("dedupe = []", "4:10: error: source.s.dedupe: found an empty list; accepted: a list of JSON Pointers, \"header:NAME\"s, and lists of them tried in order, 1 to 16 of them".into()),
         ("on_conflict = \"ignore\"", "4:15: error: source.s.on_conflict: found \"ignore\"; accepted: \"quarantine\", \"deliver\", \"drop\"".into()),
         ("events = [\"order.*\", \"Waiting Bin\"]", "4:22: error: source.s.events[1]: found \"Waiting Bin\"; accepted: a pattern over normalized event names (a-z, 0-9, `_`, `-`, `.`, and `*` for anything); did you mean \"waiting.bin\"?".into()),
-        ("rate_limit = { per_second = 5, burst = 9 }", "4:14: error: source.s.rate_limit: not available in this version".into()),
-        ("client_ca = \"ca.pem\"", "4:13: error: source.s.client_ca: not available in this version".into()),
+        ("rate_limit = { per_second = 5 }", "4:14: error: source.s.rate_limit.burst: missing; accepted: a whole number".into()),
+        ("rate_limit = { per_second = 0, burst = 9 }", "4:29: error: source.s.rate_limit.per_second: found 0; accepted: a whole number, 1 to 1000000".into()),
+        ("rate_limit = 5", "4:14: error: source.s.rate_limit: found 5; accepted: a table".into()),
+        ("client_ca = \"ca.pem\"", "4:13: error: source.s.client_ca: found without `server.tls`, so no caller can show a certificate and every request would be refused; accepted: with it".into()),
+        ("event.id = [\"/id\", \"header:X-Key\"]", format!("4:12: error: source.s.event.id: {credential}")),
+        ("event.type = \"header:x-key\"", format!("4:14: error: source.s.event.type: {credential}")),
+        ("dedupe = [\"/a\", [\"/b\", \"header:X-KEY\"]]", format!("4:10: error: source.s.dedupe: {credential}")),
         ("retry_horizon = \"1d\"", "4:1: error: source.s.retry_horizon: unknown key; accepted: preset, path, auth, keys, allow_ips, max_event_age, require_event_time, event, dedupe, on_conflict, events, rate_limit, client_ca".into()),
     ] {
         one_error(&around(&format!("{GOOD}\n{line}"), "", ""), &expected);
@@ -252,11 +249,11 @@ fn each_bad_setting_of_an_upstream_is_told_at_its_place() {
         |line| good().replace("http:", "https:").replace("3000/\"", &format!("3000/\"\n{line}"));
     one_error(
         &https("ca = \"no.pem\""),
-        "6:6: error: upstream.u.ca: found /etc/hookward/no.pem, which cannot be read (entity not found); accepted: a file of PEM certificates",
+        "6:6: error: upstream.u.ca: /etc/hookward/no.pem: cannot be read: entity not found; accepted: a file of PEM certificates",
     );
     one_error(
         &https("ca = \"junk.pem\""),
-        "6:6: error: upstream.u.ca: found /etc/hookward/junk.pem, which holds no certificate; accepted: a file of PEM certificates",
+        "6:6: error: upstream.u.ca: /etc/hookward/junk.pem: holds no certificate; accepted: a file of PEM certificates",
     );
     assert_eq!(errors(&https("ca = \"ca.pem\"")), [""; 0]);
 }
@@ -322,7 +319,7 @@ fn secrets_are_there_private_and_long_enough() {
         check(&keys("[{ file = \"good\" }, { file = \"open\", allow_readable = true }]")).unwrap();
     assert!(config.sources[0].keys.iter().all(|key| key.matches(b"0123456789abcdef")));
     assert_eq!(
-        warnings(&keys("[{ env = \"SHORT\" }]")),
+        warnings(&keys("[{ env = \"SHORT\" }]"))[1..],
         [
             "1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version",
             "3:9: warning: source.s.keys[0]: the environment variable SHORT has 15 bytes; a secret should have at least 16",
@@ -369,4 +366,32 @@ fn there_are_no_more_than_64_upstreams() {
         &text(65),
         "4:2: error: upstream: found 65; accepted: 1 to 64 tables [upstream.NAME]",
     );
+}
+
+#[test]
+fn the_credential_of_a_preset_identifies_nothing_either() {
+    let credential = "found the header that holds the source's credential; accepted: any other place, since a credential says nothing about the event and must not be stored";
+    let keys = "keys = [{ env = \"WHSEC\" }]";
+    for (source, place) in [
+        (
+            format!(
+                "preset = \"standard-webhooks\"\n{keys}\nevent.id = \"header:webhook-signature\""
+            ),
+            "4:12: error: source.s.event.id",
+        ),
+        (
+            format!(
+                "preset = \"github\"\n{keys}\nauth = {{ kind = \"api-key\", header = \"X-GitHub-Event\" }}"
+            ),
+            "1:1: error: source.s.event.type",
+        ),
+    ] {
+        one_error(&around(&source, "", ""), &format!("{place}: {credential}"));
+    }
+    let id = around(
+        &format!("preset = \"standard-webhooks\"\n{keys}\nevent.id = \"header:webhook-id\""),
+        "",
+        "",
+    );
+    assert_eq!(errors(&id), [""; 0]);
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod documents;
+mod listener;
 mod mistakes;
 mod presets;
 mod robust;
@@ -11,18 +12,34 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::secrets::SecretFile;
 use super::*;
+use crate::clock::UnixMillis;
 use crate::provider::Preset;
 
 /// A machine of the test's own making.
 #[derive(Default)]
 struct Fake {
     variables: HashMap<&'static str, &'static str>,
-    files: HashMap<&'static str, (&'static str, u32)>,
+    files: HashMap<String, (String, u32)>,
+    /// The time, in RFC 3339.
+    now: String,
 }
+
+/// A certificate for `name` that holds from 2025 to the first day of this year, and its key.
+fn certificate(name: &str, until: i32) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2025, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+static OWN: LazyLock<(String, String)> = LazyLock::new(|| certificate("hooks.example", 2030));
+static OTHER: LazyLock<(String, String)> = LazyLock::new(|| certificate("other.example", 2029));
 
 impl SecretReader for Fake {
     fn variable(&self, name: &str) -> Option<OsString> {
@@ -31,12 +48,17 @@ impl SecretReader for Fake {
 
     fn file(&self, path: &Path) -> io::Result<SecretFile> {
         let found = path.to_str().and_then(|path| self.files.get(path));
-        let (text, mode) = *found.ok_or(io::ErrorKind::NotFound)?;
-        Ok(SecretFile { bytes: text.into(), mode })
+        let (text, mode) = found.ok_or(io::ErrorKind::NotFound)?;
+        Ok(SecretFile { bytes: text.clone().into_bytes().into(), mode: *mode })
     }
 
-    fn certificates(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.file(path).map(|file| file.bytes)
+    fn pem(&self, path: &Path) -> io::Result<SecretFile> {
+        self.file(path)
+    }
+
+    fn now(&self) -> UnixMillis {
+        let now: jiff::Timestamp = self.now.parse().unwrap();
+        UnixMillis(now.as_millisecond().try_into().unwrap())
     }
 }
 
@@ -50,20 +72,30 @@ fn fake() -> Fake {
             ("SPACED", "0123456789abcdef "),
             ("WHSEC", "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="),
         ]),
-        files: HashMap::from([
-            ("/etc/hookward/good", ("0123456789abcdef\n", 0o100600)),
-            ("/etc/hookward/open", ("0123456789abcdef\n", 0o100640)),
-            ("/etc/hookward/newline", ("\n", 0o100600)),
-            ("/etc/hookward/junk.pem", ("nothing", 0o100644)),
-            (
-                "/etc/hookward/ca.pem",
-                ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 0o100644),
-            ),
-        ]),
+        files: [
+            ("good", "0123456789abcdef\n", 0o100600),
+            ("open", "0123456789abcdef\n", 0o100640),
+            ("newline", "\n", 0o100600),
+            ("junk.pem", "nothing", 0o100600),
+            ("cert.pem", &OWN.0, 0o100644),
+            ("key.pem", &OWN.1, 0o100600),
+            ("open-key.pem", &OWN.1, 0o100644),
+            ("other-key.pem", &OTHER.1, 0o100600),
+            ("ca.pem", &OTHER.0, 0o100644),
+        ]
+        .into_iter()
+        .map(|(name, text, mode)| (place(name), (text.to_owned(), mode)))
+        .collect(),
+        now: "2028-12-01T00:00:00Z".to_owned(),
     }
 }
 
 const FILE: &str = "/etc/hookward/hookward.toml";
+
+/// Where a file of this name stands beside the configuration.
+fn place(name: &str) -> String {
+    format!("/etc/hookward/{name}")
+}
 
 fn check(text: &str) -> Checked {
     check_text(Path::new(FILE), text, &fake())
@@ -133,7 +165,7 @@ fn what_is_doubtful_is_warned_about() {
         "auth = { kind = \"none-dangerous\" }",
         "",
         "[upstream.v]\nurl = \"http://127.0.0.1/\"\n[source.t]\npreset = \"drx\"\nkeys = [{ env = \"KEY\" }]\n\
-         [admin]\n[server]\nhandshake_timeout = \"5s\"\n[[route]]\nsource = \"t\"\nto = [\"u\"]",
+         [admin]\n[server]\nlisten = \"127.0.0.1:8080\"\nhandshake_timeout = \"5s\"\n[[route]]\nsource = \"t\"\nto = [\"u\"]",
     );
     assert_eq!(
         warnings(&text),
@@ -143,7 +175,7 @@ fn what_is_doubtful_is_warned_about() {
             "2:8: warning: source.s.auth: DANGEROUS: nothing is authenticated; anyone who reaches this path can forge events, and all of them are forwarded",
             "6:1: warning: upstream.v: no route leads here: it gets no events",
             "11:1: warning: admin.token: no token: nothing but the health endpoints is served there",
-            "13:21: warning: server.handshake_timeout: without effect: the public listener has no TLS in this version",
+            "14:21: warning: server.handshake_timeout: without effect: there is neither server.tls nor server.proxy_protocol",
         ]
     );
 }

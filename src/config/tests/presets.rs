@@ -13,7 +13,7 @@ fn every_preset_is_whole_and_only_fills_in() {
         );
         let (config, warnings) =
             check(&text).unwrap_or_else(|problems| panic!("{preset:?}: {problems:?}"));
-        assert_eq!(warnings.len(), 1, "{preset:?}: {warnings:?}");
+        assert_eq!(warnings.len(), 2, "{preset:?}: {warnings:?}");
         let source = &config.sources[0];
         assert_eq!((source.preset, source.path.as_str()), (Some(preset), "/hooks/s"));
         assert!(!source.event.kind.0.is_empty(), "{preset:?} has no type");

@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn no_value_brings_the_reader_down(
-        key in prop::sample::select(vec!["path", "preset", "auth", "keys", "allow_ips", "max_event_age", "event", "dedupe", "events", "on_conflict", "rate_limit"]),
+        key in prop::sample::select(vec!["path", "preset", "auth", "keys", "allow_ips", "max_event_age", "event", "dedupe", "events", "on_conflict", "rate_limit", "client_ca"]),
         value in "\\PC{0,30}",
         form in 0..5_u8,
     ) {
@@ -62,6 +62,24 @@ proptest! {
             _ => format!("[[{quoted}], 1.5, 1979-05-27, true]"),
         };
         let text = around(&format!("{key} = {value}"), "", "");
+        let _ = check_text(Path::new("hookward.toml"), &text, &Placeholders);
+    }
+    #[test]
+    fn no_listener_brings_the_reader_down(
+        key in prop::sample::select(vec!["tls", "trusted_proxies", "proxy_protocol", "max_target", "body_memory", "min_body_rate", "client_rate_limit"]),
+        value in "\\PC{0,30}",
+        form in 0..6_u8,
+    ) {
+        let quoted = toml::Value::String(value).to_string();
+        let value = match form {
+            0 => quoted,
+            1 => format!("[{quoted}]"),
+            2 => format!("{{ cert = {quoted}, key = {{ file = {quoted} }} }}"),
+            3 => format!("{{ acme = {{ domains = [{quoted}], contact = [{quoted}], directory = {quoted}, ca = {quoted} }} }}"),
+            4 => format!("{{ acme = [{quoted}], cert = {{}} }}"),
+            _ => format!("{{ per_second = {quoted}, burst = 99999999999 }}"),
+        };
+        let text = around(GOOD, "", &format!("[server]\n{key} = {value}"));
         let _ = check_text(Path::new("hookward.toml"), &text, &Placeholders);
     }
 }

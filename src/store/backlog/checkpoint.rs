@@ -2,6 +2,7 @@
 //! need not read what came before. One frame a lane, one for the events kept back, and an end that
 //! says how many there must have been.
 
+use super::dead::DeadLetters;
 use super::lane::{Cursor, Entry, Ticks};
 use super::{Backlog, LaneSlot};
 use crate::clock::UnixMillis;
@@ -13,6 +14,11 @@ use crate::store::journal::segment::Place;
 /// The name under which events that are kept back stand; no upstream can have it.
 pub const QUARANTINE: &str = "~quarantine";
 
+/// Where the events begin that the lane did not hold follows.
+const FLAG_CURSOR: u8 = 1;
+/// How many dead letters there were follows.
+const FLAG_DEAD: u8 = 2;
+
 /// A lane as a checkpoint tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneRecord {
@@ -20,6 +26,8 @@ pub struct LaneRecord {
     pub name: String,
     /// Where the events begin that the lane did not hold.
     pub cursor: Option<CursorRecord>,
+    /// What was given up.
+    pub dead: DeadLetters,
     /// What it held.
     pub entries: Vec<EntryRecord>,
 }
@@ -69,7 +77,8 @@ fn lane_record(backlog: &Backlog, slot: &LaneSlot) -> LaneRecord {
         },
     };
     let entries = lane.entries().map(record).collect();
-    LaneRecord { name: slot.name.clone(), cursor: lane.cursor(), entries }
+    let (name, dead) = (slot.name.clone(), lane.dead().clone());
+    LaneRecord { name, cursor: lane.cursor(), dead, entries }
 }
 
 fn quarantine_record(backlog: &Backlog) -> LaneRecord {
@@ -81,21 +90,27 @@ fn quarantine_record(backlog: &Backlog) -> LaneRecord {
         due: UnixMillis(0),
     };
     let entries = kept_back.iter().map(record).collect();
-    LaneRecord { name: QUARANTINE.to_owned(), cursor: None, entries }
+    LaneRecord { name: QUARANTINE.to_owned(), entries, ..LaneRecord::default() }
 }
 
 fn encode(record: &LaneRecord, out: &mut Vec<u8>) {
     out.push(u8::try_from(record.name.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(record.name.as_bytes());
-    match record.cursor {
-        Some(cursor) => {
-            out.push(1);
-            out.extend_from_slice(&cursor.sequence.0.to_le_bytes());
-            out.extend_from_slice(&cursor.place.pack().to_le_bytes());
-            out.extend_from_slice(&cursor.last.0.to_le_bytes());
-            out.extend_from_slice(&cursor.count.to_le_bytes());
+    let dead = &record.dead.0;
+    let cursor = if record.cursor.is_some() { FLAG_CURSOR } else { 0 };
+    out.push(cursor | if dead.is_empty() { 0 } else { FLAG_DEAD });
+    if let Some(cursor) = record.cursor {
+        out.extend_from_slice(&cursor.sequence.0.to_le_bytes());
+        out.extend_from_slice(&cursor.place.pack().to_le_bytes());
+        out.extend_from_slice(&cursor.last.0.to_le_bytes());
+        out.extend_from_slice(&cursor.count.to_le_bytes());
+    }
+    if !dead.is_empty() {
+        out.extend_from_slice(&u32::try_from(dead.len()).unwrap_or(u32::MAX).to_le_bytes());
+        for (segment, count) in dead {
+            out.extend_from_slice(&segment.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
         }
-        None => out.push(0),
     }
     for entry in &record.entries {
         out.extend_from_slice(&entry.sequence.0.to_le_bytes());
@@ -109,16 +124,13 @@ fn encode(record: &LaneRecord, out: &mut Vec<u8>) {
 pub fn decode_lane(payload: &[u8]) -> Option<LaneRecord> {
     let mut input = Input(payload);
     let name = input.short_str()?.to_owned();
-    let cursor = match input.u8()? {
-        0 => None,
-        1 => Some(Cursor {
-            sequence: Sequence(input.u64()?),
-            place: Place::unpack(input.u64()?),
-            last: Sequence(input.u64()?),
-            count: input.u64()?,
-        }),
-        _ => return None,
-    };
+    let flags = input.u8()?;
+    if flags & !(FLAG_CURSOR | FLAG_DEAD) != 0 {
+        return None;
+    }
+    let cursor = if flags & FLAG_CURSOR == 0 { None } else { Some(decode_cursor(&mut input)?) };
+    let dead =
+        if flags & FLAG_DEAD == 0 { DeadLetters::default() } else { decode_dead(&mut input)? };
     let mut entries = Vec::with_capacity(input.0.len() / 28);
     while !input.0.is_empty() {
         entries.push(EntryRecord {
@@ -128,10 +140,74 @@ pub fn decode_lane(payload: &[u8]) -> Option<LaneRecord> {
             due: UnixMillis(input.u64()?),
         });
     }
-    Some(LaneRecord { name, cursor, entries })
+    Some(LaneRecord { name, cursor, dead, entries })
+}
+
+fn decode_cursor(input: &mut Input<'_>) -> Option<Cursor> {
+    Some(Cursor {
+        sequence: Sequence(input.u64()?),
+        place: Place::unpack(input.u64()?),
+        last: Sequence(input.u64()?),
+        count: input.u64()?,
+    })
+}
+
+fn decode_dead(input: &mut Input<'_>) -> Option<DeadLetters> {
+    let mut dead = DeadLetters::default();
+    for _ in 0..input.u32()? {
+        dead.0.insert(input.u32()?, input.u64()?);
+    }
+    Some(dead)
 }
 
 /// Reads how many lanes a checkpoint has.
 pub fn decode_end(payload: &[u8]) -> Option<u32> {
     payload.try_into().ok().map(u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> LaneRecord {
+        let (place, sequence) = (Place { segment: 3, offset: 640 }, Sequence(9));
+        LaneRecord {
+            name: "app".to_owned(),
+            cursor: Some(Cursor { sequence, place, last: Sequence(40), count: 30 }),
+            dead: DeadLetters([(2, 5), (3, 1)].into()),
+            entries: vec![EntryRecord { sequence, place, attempts: 2, due: UnixMillis(77) }],
+        }
+    }
+
+    #[test]
+    fn a_lane_is_read_as_it_was_written() {
+        let (cursor, dead) = (record().cursor, record().dead);
+        for record in [
+            record(),
+            LaneRecord { cursor: None, ..record() },
+            LaneRecord { dead: DeadLetters::default(), ..record() },
+            LaneRecord { cursor, dead, ..LaneRecord::default() },
+            LaneRecord::default(),
+        ] {
+            let mut bytes = Vec::new();
+            encode(&record, &mut bytes);
+            assert_eq!(decode_lane(&bytes), Some(record));
+        }
+    }
+
+    #[test]
+    fn a_lane_that_breaks_off_is_none() {
+        let mut bytes = Vec::new();
+        encode(&LaneRecord { entries: Vec::new(), ..record() }, &mut bytes);
+        for len in 0..bytes.len() {
+            assert_eq!(decode_lane(&bytes[..len]), None, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_lane_as_it_was_written_before_dead_letters_were_counted_is_understood() {
+        let before = b"\x03app\x00";
+        let expected = LaneRecord { name: "app".to_owned(), ..LaneRecord::default() };
+        assert_eq!(decode_lane(before), Some(expected));
+    }
 }

@@ -7,6 +7,7 @@
 //! held at all; the lane only remembers where in the journal they begin, and they are read back in
 //! order.
 
+mod ages;
 mod entry;
 mod rearrange;
 
@@ -16,11 +17,13 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use self::ages::Ages;
 use self::entry::At;
 pub use self::entry::{Cursor, Entry, Ticks};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::UpstreamOptions;
+use crate::store::backlog::dead::DeadLetters;
 use crate::store::journal::segment::Place;
 
 /// Failures in a row, without any answer, after which an upstream counts as out.
@@ -51,8 +54,10 @@ pub enum Take {
 /// What became of a delivery that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Delivered or given up: it is done with.
+    /// Delivered, or lost: it is done with.
     Done,
+    /// Given up: it is done with, and counts as a dead letter.
+    Dead,
     /// It is to be tried again then.
     RetryAt(Ticks),
     /// Nothing was attempted, and nothing can be before then.
@@ -139,6 +144,9 @@ pub struct Lane {
     /// What waits for a delivery about the same subject that is taken or to be tried again.
     parked: HashMap<u64, Busy>,
     parked_count: usize,
+    /// When those that are held were received.
+    ages: Ages,
+    dead: DeadLetters,
     cursor: Option<Cursor>,
     refilling: bool,
     /// After a refill that failed: when to try again, and how long the next wait will be.
@@ -160,6 +168,8 @@ impl Lane {
             taken: HashMap::new(),
             parked: HashMap::new(),
             parked_count: 0,
+            ages: Ages::default(),
+            dead: DeadLetters::default(),
             cursor: None,
             refilling: false,
             refill_at: Ticks(0),
@@ -205,6 +215,7 @@ impl Lane {
             self.cursor = Some(Cursor { sequence, place, last: sequence, count: 1 });
             return false;
         }
+        self.ages.add(entry.sequence, entry.received_at);
         self.fresh.push_back(entry);
         true
     }
@@ -240,7 +251,13 @@ impl Lane {
         }
         let Some(mut entry) = self.taken.remove(&sequence) else { return };
         match settled {
-            Settled::Done => return self.release(&entry),
+            Settled::Done | Settled::Dead => {
+                self.ages.remove(sequence);
+                if settled == Settled::Dead {
+                    self.dead.add(entry.place.segment);
+                }
+                return self.release(&entry);
+            }
             Settled::RetryAt(due) => {
                 entry.attempts = entry.attempts.saturating_add(1);
                 entry.due = due.min(self.rules.latest_retry(now));
@@ -252,7 +269,7 @@ impl Lane {
         let Some(entry) = self.step_back(entry) else { return };
         match settled {
             Settled::PutBack => self.ready.push_front(entry),
-            Settled::Done | Settled::RetryAt(_) | Settled::RestUntil(_) => {
+            Settled::Done | Settled::Dead | Settled::RetryAt(_) | Settled::RestUntil(_) => {
                 self.retries.push(At::due(entry));
             }
         }
@@ -280,6 +297,9 @@ impl Lane {
         self.refill_wait = REFILL_FIRST;
         let Some(cursor) = self.cursor else { return };
         let count = cursor.count.saturating_sub(entries.len() as u64);
+        for entry in &entries {
+            self.ages.add(entry.sequence, entry.received_at);
+        }
         self.fresh.extend(entries.into_iter().map(|entry| Entry { due: now, ..entry }));
         self.cursor =
             (sequence <= cursor.last).then_some(Cursor { sequence, place, count, ..cursor });
@@ -313,9 +333,19 @@ impl Lane {
         held.into_iter().chain(self.cursor.map(|c| c.place)).min()
     }
 
-    /// When the oldest waiting delivery was received, as far as it is held.
+    /// When the oldest waiting delivery was received; those that are not held are younger.
     pub fn oldest_received(&self) -> Option<UnixMillis> {
-        self.entries().map(|e| e.received_at).min()
+        self.ages.oldest()
+    }
+
+    /// Those that were given up.
+    pub fn dead(&self) -> &DeadLetters {
+        &self.dead
+    }
+
+    /// The segments before this one are gone, and their dead letters with them.
+    pub fn forget_before(&mut self, segment: u32) {
+        self.dead.forget_before(segment);
     }
 
     /// The upstream is back, and what it kept waiting was due long ago.

@@ -2,6 +2,7 @@
 //! how to write itself down as a checkpoint and how a restart puts it together again.
 
 pub mod checkpoint;
+pub mod dead;
 pub mod lane;
 pub mod replay;
 
@@ -82,6 +83,11 @@ impl LaneSlot {
     pub fn backlog(&self) -> u64 {
         self.lane.lock().backlog()
     }
+
+    fn holds_something(&self) -> bool {
+        let lane = self.lane.lock();
+        lane.backlog() > 0 || lane.dead().count() > 0
+    }
 }
 
 /// Everything that waits.
@@ -145,7 +151,7 @@ impl Backlog {
         tell_removed(&before, &roster);
         drop(before);
         // Whoever could still put something into a lane, or take it out, holds it.
-        let needed = |slot: &Arc<LaneSlot>| Arc::strong_count(slot) > 1 || slot.backlog() > 0;
+        let needed = |slot: &Arc<LaneSlot>| Arc::strong_count(slot) > 1 || slot.holds_something();
         self.lanes.write().retain(needed);
         roster
     }
@@ -178,9 +184,15 @@ impl Backlog {
         self.roster.lock().clone()
     }
 
-    /// All lanes, those of upstreams that are configured no more included, in no particular order.
+    /// All lanes: the configured upstreams' in the configuration's order, then those of upstreams
+    /// that are configured no more.
     pub fn lanes(&self) -> Vec<Arc<LaneSlot>> {
-        self.lanes.read().clone()
+        let mut lanes = self.roster().lanes().to_vec();
+        let all = self.lanes.read();
+        let others = all.iter().filter(|slot| !lanes.iter().any(|other| Arc::ptr_eq(slot, other)));
+        let others: Vec<_> = others.cloned().collect();
+        lanes.extend(others);
+        lanes
     }
 
     /// The lane with this name.
@@ -252,6 +264,13 @@ impl Backlog {
             attempts: 0,
             due: now,
             hot,
+        }
+    }
+
+    /// The segments before this one are gone.
+    pub fn forget_before(&self, segment: u32) {
+        for slot in self.lanes() {
+            slot.lane.lock().forget_before(segment);
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::checkpoint::{EntryRecord, LaneRecord, QUARANTINE};
+use super::dead::DeadLetters;
 use super::lane::{Cursor, Entry, Ticks};
 use super::{Backlog, LaneRules};
 use crate::clock::UnixMillis;
@@ -27,13 +28,15 @@ pub struct Replay {
 struct LaneState {
     entries: BTreeMap<Sequence, EntryRecord>,
     cursor: Option<Cursor>,
+    dead: DeadLetters,
     /// Attempts at events beyond the cursor: the lane had read further than its checkpoint says.
     touched: BTreeMap<Sequence, Touched>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Touched {
-    Settled,
+    Delivered,
+    Dead,
     Waiting { attempts: u32, due: UnixMillis },
 }
 
@@ -43,10 +46,15 @@ impl Replay {
         Self { window, lanes: BTreeMap::new(), quarantine: BTreeMap::new() }
     }
 
-    /// The names of all lanes that hold something.
+    /// The names of all lanes that hold something, dead letters included.
     pub fn names(&self) -> Vec<String> {
-        let holds = |s: &LaneState| !s.entries.is_empty() || s.cursor.is_some();
+        let holds = |s: &LaneState| s.waits() || s.dead.count() > 0;
         self.lanes.iter().filter(|(_, s)| holds(s)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether deliveries wait in the lane with this name.
+    pub fn waits(&self, name: &str) -> bool {
+        self.lanes.get(name).is_some_and(LaneState::waits)
     }
 
     /// A complete checkpoint: it replaces all that was known.
@@ -59,7 +67,8 @@ impl Replay {
                 continue;
             }
             let entries = lane.entries.into_iter().map(|e| (e.sequence, e)).collect();
-            let state = LaneState { entries, cursor: lane.cursor, touched: BTreeMap::new() };
+            let LaneRecord { cursor, dead, .. } = lane;
+            let state = LaneState { entries, cursor, dead, touched: BTreeMap::new() };
             self.lanes.insert(lane.name, state);
         }
     }
@@ -84,20 +93,23 @@ impl Replay {
     pub fn attempt(&mut self, record: &AttemptRecord<'_>) {
         let Some(lane) = self.lanes.get_mut(record.upstream) else { return };
         let sequence = record.event;
-        let waiting = match record.attempt.verdict {
-            Verdict::RetryAt(due) => Some((record.number, due)),
-            Verdict::Delivered | Verdict::Dead => None,
+        let touched = match record.attempt.verdict {
+            Verdict::RetryAt(due) => Touched::Waiting { attempts: record.number, due },
+            Verdict::Delivered => Touched::Delivered,
+            Verdict::Dead => Touched::Dead,
         };
         if let Some(entry) = lane.entries.get_mut(&sequence) {
-            match waiting {
-                Some((attempts, due)) => (entry.attempts, entry.due) = (attempts, due),
-                None => drop(lane.entries.remove(&sequence)),
+            let segment = entry.place.segment;
+            match touched {
+                Touched::Waiting { attempts, due } => {
+                    (entry.attempts, entry.due) = (attempts, due);
+                    return;
+                }
+                Touched::Delivered => {}
+                Touched::Dead => lane.dead.add(segment),
             }
+            lane.entries.remove(&sequence);
         } else if lane.cursor.is_some_and(|c| sequence >= c.sequence) {
-            let touched = match waiting {
-                Some((attempts, due)) => Touched::Waiting { attempts, due },
-                None => Touched::Settled,
-            };
             lane.touched.insert(sequence, touched);
         }
     }
@@ -132,7 +144,8 @@ impl Replay {
                 });
                 entries.push(entry);
             }
-            slot.lane.lock().restore(entries, state.cursor);
+            let dead = std::mem::take(&mut state.dead);
+            slot.lane.lock().restore(entries, state.cursor, dead);
         }
         *backlog.quarantine.lock() = self.quarantine;
         Ok(unreadable)
@@ -140,6 +153,10 @@ impl Replay {
 }
 
 impl LaneState {
+    fn waits(&self) -> bool {
+        !self.entries.is_empty() || self.cursor.is_some()
+    }
+
     fn push(&mut self, sequence: Sequence, place: Place, window: usize) {
         if let Some(cursor) = &mut self.cursor {
             cursor.count += 1;
@@ -162,7 +179,7 @@ impl LaneState {
         let (Some(cursor), Some((&upto, _))) = (self.cursor, self.touched.last_key_value()) else {
             return Ok(());
         };
-        let (entries, touched) = (&mut self.entries, &self.touched);
+        let (entries, touched, dead) = (&mut self.entries, &self.touched, &mut self.dead);
         let mut seen = 0;
         let (next, place) = walk(files, cursor, |sequence, place, head| {
             if sequence > upto || cancel.is_cancelled() {
@@ -171,7 +188,11 @@ impl LaneState {
             if head.targets().any(|target| target == name) && !head.quarantined {
                 seen += 1;
                 let (attempts, due) = match touched.get(&sequence) {
-                    Some(Touched::Settled) => return true,
+                    Some(Touched::Delivered) => return true,
+                    Some(Touched::Dead) => {
+                        dead.add(place.segment);
+                        return true;
+                    }
                     Some(&Touched::Waiting { attempts, due }) => (attempts, due),
                     None => (0, UnixMillis(0)),
                 };

@@ -160,6 +160,7 @@ pub fn encode_attempt(record: &AttemptRecord<'_>, out: &mut Vec<u8>) {
         AttemptResult::ConnectFailed => (2, 0),
         AttemptResult::TimedOut => (3, 0),
         AttemptResult::Broken => (4, 0),
+        AttemptResult::Panicked => (5, 0),
     };
     out.push(result);
     out.extend_from_slice(&u16::to_le_bytes(status));
@@ -186,6 +187,7 @@ pub fn decode_attempt(payload: &[u8]) -> Option<AttemptRecord<'_>> {
         2 => AttemptResult::ConnectFailed,
         3 => AttemptResult::TimedOut,
         4 => AttemptResult::Broken,
+        5 => AttemptResult::Panicked,
         _ => return None,
     };
     let (verdict, at) = (input.u8()?, input.u64()?);

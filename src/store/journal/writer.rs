@@ -186,7 +186,9 @@ impl Writer {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
         self.head.file.sync()?;
+        self.core.metrics.journal_synced(begun.elapsed());
         self.head.dirty = false;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What the store promises while nothing fails.
 
+use super::sim_disk::{Fault, Leaves};
 use super::*;
 
 #[tokio::test]
@@ -334,4 +335,78 @@ async fn a_conflict_is_known_even_when_its_partner_is_gone() {
     let again = store.accept(other(), app(&store)).await.unwrap();
     assert_eq!((again.id(), again.outcome()), (kept_back.id(), Outcome::Repeat));
     assert_eq!(store.backlog(0), 0);
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_over_restarts_until_retention_lets_their_events_go() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let mut options = options(dir.path());
+    options.upstreams = vec![upstream("app", false)];
+    let clock = options.clock.clone();
+    let dead = |store: &Store| store.lanes().next().unwrap().dead_letters;
+    let mut expected = 0;
+    for round in 0..4 {
+        let store = Store::open_with(options.clone(), small(&disk)).unwrap();
+        assert_eq!(dead(&store), expected, "round {round}");
+        // More than the window holds, so that some are dead beyond the last checkpoint's cursor.
+        for n in 0..40 {
+            store.accept(event(round * 100 + n), app(&store)).await.unwrap();
+        }
+        for n in 0..40 {
+            let verdict = if n % 4 == 0 { Verdict::Dead } else { Verdict::Delivered };
+            store.settle(claim(&store).await, attempt(verdict));
+        }
+        expected += 10;
+        assert_eq!(dead(&store), expected, "round {round}");
+        let is_cut_off = round % 2 == 1;
+        if is_cut_off {
+            assert!(store.core.queue.sync());
+            disk.plan(0, Fault::PowerCut);
+        }
+        store.close().await;
+        drop(store);
+        disk.reboot(Leaves::Nothing);
+    }
+    options.upstreams = vec![upstream("other", false)];
+    let store = Store::open_with(options.clone(), small(&disk)).unwrap();
+    let lanes: Vec<_> = store.lanes().map(|lane| (lane.upstream, lane.dead_letters)).collect();
+    assert_eq!(
+        lanes,
+        [("other".to_owned(), 0), ("app".to_owned(), 40)],
+        "one that is configured no more is not forgotten"
+    );
+    clock.advance(Duration::from_secs(31 * 86_400));
+    store.accept(event(1000), app(&store)).await.unwrap();
+    clock.advance(Duration::from_secs(31 * 86_400));
+    store.accept(event(1001), app(&store)).await.unwrap();
+    drain(&store).await;
+    retention::purge(&store.core);
+    assert_eq!(store.lanes().map(|lane| lane.dead_letters).sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn what_waits_is_told_with_the_age_of_the_oldest() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let store = Store::open_with(options.clone(), small(&disk)).unwrap();
+    let state = |store: &Store| {
+        let lane = store.lanes().next().unwrap();
+        assert_eq!(lane.upstream, "app");
+        (lane.backlog, lane.oldest_age.as_secs(), lane.dead_letters)
+    };
+    assert_eq!(state(&store), (0, 0, 0));
+    for n in 0..30 {
+        store.accept(event(n), app(&store)).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(90));
+    assert_eq!(state(&store), (30, 90, 0));
+    store.close().await;
+    drop(store);
+    let store = Store::open_with(options, small(&disk)).unwrap();
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(state(&store), (30, 100, 0));
+    drain(&store).await;
+    assert_eq!(state(&store), (0, 0, 0));
+    assert_eq!(store.free_bytes(), Some(store.core.files.disk().free_space(dir.path()).unwrap()));
 }

@@ -9,13 +9,18 @@ use hashbrown::HashSet;
 use super::entry::At;
 use super::{Busy, Cursor, Entry, Health, Lane, LaneRules, Ticks};
 use crate::clock::UnixMillis;
+use crate::store::backlog::dead::DeadLetters;
 
 impl Lane {
-    /// Takes over what a restart found: deliveries in the order of sequences, and where the events
-    /// begin that it did not read.
-    pub fn restore(&mut self, entries: Vec<Entry>, cursor: Option<Cursor>) {
+    /// Takes over what a restart found: deliveries in the order of sequences, where the events begin
+    /// that it did not read, and what is dead.
+    pub fn restore(&mut self, entries: Vec<Entry>, cursor: Option<Cursor>, dead: DeadLetters) {
+        for entry in &entries {
+            self.ages.add(entry.sequence, entry.received_at);
+        }
         self.arrange(entries);
         self.cursor = cursor;
+        self.dead = dead;
     }
 
     /// From here on these rules hold, also for what waits; `deadline` is that of an event received

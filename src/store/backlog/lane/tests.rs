@@ -257,3 +257,39 @@ fn order_can_be_turned_on_and_off_at_any_time() {
         }
     }
 }
+
+#[test]
+fn what_says_nothing_about_the_upstream_does_not_make_it_count_as_out() {
+    let mut lane = lane(20);
+    for _ in 0..19 {
+        let sequence = taken(lane.take(Ticks(1000)));
+        lane.settle(sequence, Settled::RetryAt(Ticks(60_000)), None, Ticks(1000));
+    }
+    assert_eq!(taken(lane.take(Ticks(1000))), Sequence(20));
+}
+
+#[test]
+fn the_oldest_is_known_wherever_the_lane_keeps_it() {
+    let mut lane = Lane::new(ORDERED, 3);
+    assert_eq!(lane.oldest_received(), None);
+    for n in 1..=5 {
+        lane.push(entry(n, Some(1)));
+    }
+    let first = taken(lane.take(Ticks(10)));
+    assert_eq!(lane.oldest_received(), Some(UnixMillis(1)), "taken");
+    lane.settle(first, Settled::RetryAt(Ticks(20)), Some(Sign::Alive), Ticks(10));
+    assert!(matches!(lane.take(Ticks(11)), Take::Wait(_)), "the others wait for their subject");
+    assert_eq!(lane.oldest_received(), Some(UnixMillis(1)), "to be tried again");
+    let first = taken(lane.take(Ticks(20)));
+    lane.settle(first, Settled::Dead, Some(Sign::Alive), Ticks(20));
+    assert_eq!(lane.oldest_received(), Some(UnixMillis(2)));
+    assert_eq!((lane.dead().count(), lane.backlog()), (1, 4));
+    let place = Place { segment: 1, offset: 99 };
+    lane.refilled(vec![entry(4, None), entry(5, None)], Sequence(6), place, Ticks(21));
+    for _ in 2..=5 {
+        assert_eq!(lane.oldest_received().map(|at| at.0), Some(6 - lane.backlog()));
+        let sequence = taken(lane.take(Ticks(30)));
+        lane.settle(sequence, Settled::Done, Some(Sign::Alive), Ticks(30));
+    }
+    assert_eq!((lane.oldest_received(), lane.dead().count()), (None, 1));
+}

@@ -8,7 +8,12 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::units::{ByteSize, Count, Quantity};
-use super::{Algorithm, Encoding, LogFormat, OnConflict, Ordering};
+use super::{Algorithm, Encoding, LogFormat, OnConflict, Ordering, RateLimit};
+use crate::pem;
+
+mod server;
+
+pub use server::*;
 
 /// A key with a default and a range.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,20 @@ impl<T: Copy> Limit<T> {
         RangeInclusive::new(self.least, self.most)
     }
 }
+
+/// A rate limit's key. Each of its two numbers is within [`RATE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// The key, as in docs/defaults.md.
+    pub key: &'static str,
+    /// What holds where the key is absent. `None`: no limit.
+    pub default: Option<RateLimit>,
+    /// Why the default is what it is.
+    pub reason: &'static str,
+}
+
+/// What `per_second` and `burst` of a rate limit may be.
+pub const RATE: RangeInclusive<Count> = Count(1)..=Count(1_000_000);
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -56,6 +75,10 @@ pub const STORE_PATH: &str = "data";
 pub const LOG_FORMAT: LogFormat = LogFormat::Json;
 /// `log.level`
 pub const LOG_LEVEL: LevelFilter = LevelFilter::INFO;
+/// `server.tls.acme.directory`: Let's Encrypt's.
+pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// `server.tls.acme.cache`, in the store's directory.
+pub const ACME_CACHE: &str = "acme";
 /// What stands before a source's name in its default path.
 pub const PATH_PREFIX: &str = "/hooks/";
 /// `source.NAME.on_conflict`
@@ -73,6 +96,23 @@ pub const CHOICES: &[(&str, &str, &str)] = &[
         "server.listen",
         "0.0.0.0:8443",
         "providers call from outside, and a port above 1024 needs no privilege",
+    ),
+    (
+        "server.tls.acme.directory",
+        ACME_DIRECTORY,
+        "Let's Encrypt: free, and every provider trusts it",
+    ),
+    (
+        "server.tls.acme.cache",
+        "acme",
+        "in the directory that is store.path, which is private and backed up",
+    ),
+    ("server.trusted_proxies", "[]", "whoever is believed can take any address as its own"),
+    ("server.proxy_protocol", "false", "with it, nobody but the proxies gets through"),
+    (
+        "server.sandbox",
+        "false",
+        "it needs Landlock (Linux 5.13), and binds the process to the files that it knows at start",
     ),
     (
         "admin.listen",
@@ -105,62 +145,6 @@ pub const CHOICES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// `server.ack_deadline`
-pub const ACK_DEADLINE: Limit<Duration> = Limit {
-    key: "server.ack_deadline",
-    default: secs(4),
-    least: ms(100),
-    most: ms(4_500),
-    reason: "providers give up after 5s; the rest is left for the network and TLS",
-};
-/// `server.max_body`
-pub const MAX_BODY: Limit<ByteSize> = Limit {
-    key: "server.max_body",
-    default: ByteSize(1 << 20),
-    least: ByteSize(1 << 10),
-    most: ByteSize(64 << 20),
-    reason: "the largest events of the known providers are tens of KiB; a body is held in memory until it is stored",
-};
-/// `server.max_connections`
-pub const MAX_CONNECTIONS: Limit<Count> = Limit {
-    key: "server.max_connections",
-    default: Count(4_096),
-    least: Count(1),
-    most: Count(1_000_000),
-    reason: "bounds memory and file descriptors; far more than providers open",
-};
-/// `server.handshake_timeout`
-pub const HANDSHAKE_TIMEOUT: Limit<Duration> = Limit {
-    key: "server.handshake_timeout",
-    default: secs(5),
-    least: ms(100),
-    most: secs(60),
-    reason: "a peer that does not finish its handshake must not hold a connection; without effect until TLS comes",
-};
-/// `server.header_timeout`
-pub const HEADER_TIMEOUT: Limit<Duration> = Limit {
-    key: "server.header_timeout",
-    default: secs(5),
-    least: ms(100),
-    most: secs(60),
-    reason: "a client that sends its headers byte by byte must not hold a connection",
-};
-/// `server.idle_timeout`
-pub const IDLE_TIMEOUT: Limit<Duration> = Limit {
-    key: "server.idle_timeout",
-    default: secs(60),
-    least: secs(1),
-    most: secs(3_600),
-    reason: "long enough to reuse connections in a burst, short enough to free forgotten ones",
-};
-/// `server.drain_timeout`
-pub const DRAIN_TIMEOUT: Limit<Duration> = Limit {
-    key: "server.drain_timeout",
-    default: secs(10),
-    least: ms(0),
-    most: secs(600),
-    reason: "longer than ack_deadline, and the time that supervisors commonly give a stop",
-};
 /// `store.retention`
 pub const RETENTION: Limit<Duration> = Limit {
     key: "store.retention",
@@ -184,6 +168,12 @@ pub const MAX_EVENT_AGE: Limit<Option<Duration>> = Limit {
     least: Some(secs(1)),
     most: Some(days(3_650)),
     reason: "only the operator knows how late events may be; `check` says what its absence leaves open",
+};
+/// `source.NAME.rate_limit`
+pub const SOURCE_RATE_LIMIT: Rate = Rate {
+    key: "source.NAME.rate_limit",
+    default: None,
+    reason: "a provider that catches up after an outage sends much at once, and all of it is wanted",
 };
 /// `source.NAME.auth.tolerance`
 pub const TOLERANCE: Limit<Duration> = Limit {
@@ -255,7 +245,13 @@ pub const MAX_PATTERNS: usize = 256;
 /// The longest request path, pattern or JSON Pointer, in bytes.
 pub const MAX_TEXT: usize = 512;
 /// The most static headers of an upstream.
-pub const MAX_HEADERS: usize = 32;
+pub const MAX_STATIC_HEADERS: usize = 32;
+/// The most names of a certificate that is got by ACME: Let's Encrypt takes no more.
+pub const MAX_DOMAINS: usize = 100;
+/// The most addresses that the certificate authority may write to.
+pub const MAX_CONTACTS: usize = 10;
+/// A certificate that ends within this time is warned about.
+pub const EXPIRY_WARNING: Duration = days(21);
 /// The longest secret, in bytes.
 pub const MAX_SECRET: usize = 8 << 10;
 /// A secret shorter than this many bytes is warned about.
@@ -277,7 +273,7 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
         ("routes", count(MAX_ROUTES), "each is looked at for each event"),
         ("keys of one source", count(MAX_KEYS), "a forged request costs one HMAC a key"),
         (
-            "allow_ips of one source",
+            "allow_ips of one source, and trusted_proxies",
             count(MAX_ADDRESSES),
             "they are looked through for each request",
         ),
@@ -288,7 +284,25 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
         ),
         ("patterns in events", count(MAX_PATTERNS), "each is tried on each event"),
         ("bytes of a path, pattern or JSON Pointer", count(MAX_TEXT), "longer ones are mistakes"),
-        ("headers of one upstream", count(MAX_HEADERS), "servers refuse long header sections"),
+        (
+            "headers of one upstream",
+            count(MAX_STATIC_HEADERS),
+            "servers refuse long header sections",
+        ),
+        ("domains of one ACME certificate", count(MAX_DOMAINS), "Let's Encrypt takes no more"),
+        ("contact addresses for ACME", count(MAX_CONTACTS), "authorities take a few"),
+        ("file of certificates or a key", size(pem::MAX_FILE), "four times a platform's roots"),
+        (
+            "certificates of the server's chain",
+            count(pem::MAX_CHAIN),
+            "all are sent in each handshake",
+        ),
+        ("certificates of a file of roots", count(pem::MAX_ROOTS), "platforms trust some 150"),
+        (
+            "time before a certificate's end from which it is warned about",
+            EXPIRY_WARNING.show(),
+            "authorities renew 30 days ahead: whoever still has it then has missed it",
+        ),
         ("secret", size(MAX_SECRET), "longer files are not secrets but mistakes"),
         (
             "bytes of a secret, below which it is warned about",
@@ -309,14 +323,33 @@ pub fn limits() -> Vec<[String; 4]> {
         let range = format!("{} to {}", limit.least.show(), limit.most.show());
         [limit.key.to_owned(), limit.default.show(), range, limit.reason.to_owned()]
     }
+    fn rate(rate: &Rate) -> [String; 4] {
+        let shown =
+            |r: RateLimit| format!("{{ per_second = {}, burst = {} }}", r.per_second, r.burst);
+        let default = rate.default.map_or("none".to_owned(), shown);
+        let range = format!("{} to {} each", RATE.start().show(), RATE.end().show());
+        [rate.key.to_owned(), default, range, rate.reason.to_owned()]
+    }
     let mut rows = vec![
         row(&ACK_DEADLINE),
         row(&MAX_BODY),
+        row(&BODY_MEMORY),
+        row(&MIN_BODY_RATE),
         row(&MAX_CONNECTIONS),
+        row(&MAX_CONNECTIONS_PER_CLIENT),
+        row(&MAX_REQUESTS),
+        row(&MAX_HEADERS),
+        row(&MAX_HEADER_BYTES),
+        row(&MAX_TARGET),
+        row(&MAX_STREAMS),
         row(&HANDSHAKE_TIMEOUT),
         row(&HEADER_TIMEOUT),
+        row(&WRITE_TIMEOUT),
         row(&IDLE_TIMEOUT),
         row(&DRAIN_TIMEOUT),
+        rate(&CLIENT_RATE_LIMIT),
+        rate(&FAILURE_RATE_LIMIT),
+        rate(&SOURCE_RATE_LIMIT),
         row(&RETENTION),
         row(&MIN_FREE),
     ];

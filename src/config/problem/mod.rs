@@ -7,6 +7,12 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::pem::PemError;
+
+mod warning;
+
+pub use warning::Warning;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -137,14 +143,24 @@ pub enum ProblemKind {
         /// What the other time is.
         whose: String,
     },
-    /// A time that must not be longer than another.
+    /// A quantity that must not exceed another.
     #[error("found {found}; accepted: at most {bound}, {whose}")]
     Longer {
-        /// The time found.
+        /// The quantity found.
         found: String,
-        /// The other time.
+        /// The other one.
         bound: String,
-        /// What the other time is.
+        /// What the other one is.
+        whose: String,
+    },
+    /// A quantity that must not fall short of another.
+    #[error("found {found}; accepted: at least {bound}, {whose}")]
+    Less {
+        /// The quantity found.
+        found: String,
+        /// The other one.
+        bound: String,
+        /// What the other one is.
         whose: String,
     },
     /// Keys that do not go together.
@@ -153,6 +169,16 @@ pub enum ProblemKind {
     /// A key of the schema whose feature comes in a later release.
     #[error("not available in this version{}", instead(*.0))]
     NotAvailable(Option<&'static str>),
+    /// A file of certificates, or of a key, that does not serve.
+    #[error("{}: {error}; accepted: {accepted}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: PemError,
+        /// What it should be.
+        accepted: &'static str,
+    },
     /// A secret that is not given as it should be.
     #[error("{0}")]
     Secret(SecretProblem),
@@ -205,6 +231,29 @@ pub enum Contradiction {
     /// `ca` for an upstream that is not `https`.
     #[error("found with an http url, which needs no certificates; accepted: with an https url")]
     CaWithoutTls,
+    /// `proxy_protocol` without `trusted_proxies`.
+    #[error(
+        "found true without `trusted_proxies`, so every connection would be refused; accepted: with the proxies' networks there"
+    )]
+    ProxyProtocolWithoutProxies,
+    /// Both files and ACME.
+    #[error("found both files and `acme`; accepted: one of them")]
+    TwoCertificates,
+    /// `client_ca` on a plain listener.
+    #[error(
+        "found without `server.tls`, so no caller can show a certificate and every request would be refused; accepted: with it"
+    )]
+    ClientCaWithoutTls,
+    /// `client_ca` where only an HTTP proxy is ever on the other end of TLS.
+    #[error(
+        "found where only proxies on this machine connect, which end the callers' TLS, so that no caller's certificate gets here; accepted: with server.proxy_protocol = true and proxies that pass TLS on"
+    )]
+    ClientCaBehindProxies,
+    /// A credential that would identify events.
+    #[error(
+        "found the header that holds the source's credential; accepted: any other place, since a credential says nothing about the event and must not be stored"
+    )]
+    CredentialAsEvent,
     /// A secret given twice over.
     #[error("found both `env` and `file`; accepted: one of them")]
     TwoSecretPlaces,
@@ -264,46 +313,6 @@ pub enum SecretProblem {
         "{0} holds bytes that no header value has; accepted: printable ASCII, without spaces at its ends"
     )]
     NotAHeaderValue(String),
-}
-
-/// Doubtful, but it runs.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Warning {
-    /// A secret that can be guessed.
-    #[error("{from} has {len} bytes; a secret should have at least {least}")]
-    ShortSecret {
-        /// The variable or file.
-        from: String,
-        /// Its length, decoded where the scheme decodes it.
-        len: usize,
-        /// What it should have.
-        least: usize,
-    },
-    /// `kind = "none-dangerous"`
-    #[error(
-        "DANGEROUS: nothing is authenticated; anyone who reaches this path can forge events, and all of them are forwarded"
-    )]
-    NoAuthentication,
-    /// No token for the admin listener.
-    #[error("no token: nothing but the health endpoints is served there")]
-    NoAdminToken,
-    /// No encryption at rest.
-    #[error("events are stored unencrypted: encryption at rest comes in a later version")]
-    Unencrypted,
-    /// Only loopback reaches the listener, and the allowlist has no loopback address.
-    #[error(
-        "only this machine reaches server.listen, so every caller comes from the TLS terminator's address, and the allowlist does not hold it: all requests will be refused. Allow the provider's addresses at the terminator, and the terminator's own (such as 127.0.0.1/32) in allow_ips"
-    )]
-    AllowsNobody,
-    /// A key that does nothing yet.
-    #[error("without effect: the public listener has no TLS in this version")]
-    NoHandshake,
-    /// No route leads to an upstream.
-    #[error("no route leads here: it gets no events")]
-    NoRouteTo,
-    /// No route takes a source's events.
-    #[error("no route takes its events: they are stored and go nowhere")]
-    NoRouteFrom,
 }
 
 impl From<SecretProblem> for ProblemKind {

@@ -1,0 +1,116 @@
+//! Is the process alive, and does it take events.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::answer;
+use crate::listen::Answer;
+use crate::store::{AcceptError, Store};
+
+/// What health answers are made from.
+#[derive(Debug)]
+pub(super) struct Health {
+    store: Arc<Store>,
+    draining: AtomicBool,
+}
+
+impl Health {
+    /// Health of a gateway with this store.
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store, draining: AtomicBool::new(false) }
+    }
+
+    /// From here on the gateway is alive, but not ready.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer, if this is a path of health.
+    pub(super) fn answer(&self, path: &str) -> Option<Answer> {
+        respond(path, || self.ready())
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(r#"{"status":"unavailable","reason":"shutting down"}"#);
+        }
+        self.store.writable().map_err(unavailable)
+    }
+}
+
+/// The answer of a gateway that starts, if this is a path of health.
+pub(super) fn starting(path: &str) -> Option<Answer> {
+    respond(path, || Err(r#"{"status":"unavailable","reason":"starting"}"#))
+}
+
+fn respond(path: &str, ready: impl FnOnce() -> Result<(), &'static str>) -> Option<Answer> {
+    let found = match path {
+        "/healthz" => Ok(()),
+        "/readyz" => ready(),
+        _ => return None,
+    };
+    Some(match found {
+        Ok(()) => json(StatusCode::OK, r#"{"status":"ok"}"#),
+        Err(body) => json(StatusCode::SERVICE_UNAVAILABLE, body),
+    })
+}
+
+/// The body that tells why nothing is accepted.
+fn unavailable(error: AcceptError) -> &'static str {
+    match error {
+        AcceptError::Overloaded => {
+            r#"{"status":"unavailable","reason":"the journal's queue is full"}"#
+        }
+        AcceptError::Full => {
+            r#"{"status":"unavailable","reason":"free space is below store.min_free"}"#
+        }
+        AcceptError::Failed => {
+            r#"{"status":"unavailable","reason":"the journal has failed and waits for a restart"}"#
+        }
+        AcceptError::Unreadable => {
+            r#"{"status":"unavailable","reason":"the journal cannot be read"}"#
+        }
+        AcceptError::Closing => r#"{"status":"unavailable","reason":"the store is closing"}"#,
+    }
+}
+
+fn json(status: StatusCode, body: &'static str) -> Answer {
+    answer::plain(status, "application/json", Bytes::from_static(body.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn asked(path: &str, ready: Result<(), AcceptError>) -> Option<(u16, serde_json::Value)> {
+        let answer = respond(path, || ready.map_err(unavailable))?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        Some((status, serde_json::from_slice(&body).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_store_that_takes_nothing_is_alive_but_not_ready() {
+        for error in
+            [AcceptError::Overloaded, AcceptError::Full, AcceptError::Failed, AcceptError::Closing]
+        {
+            let (status, body) = asked("/readyz", Err(error)).await.unwrap();
+            assert_eq!((status, body["reason"].as_str()), (503, Some(&*error.to_string())));
+            assert_eq!(asked("/healthz", Err(error)).await.unwrap().0, 200);
+        }
+        let ready = asked("/readyz", Ok(())).await;
+        assert_eq!(ready, Some((200, serde_json::json!({"status": "ok"}))));
+    }
+
+    #[tokio::test]
+    async fn other_paths_are_none_of_health() {
+        for path in ["/", "/healthz/", "/HEALTHZ", "/metrics", "/readyz/x", "/api/v1/events"] {
+            assert_eq!(asked(path, Ok(())).await, None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `GET /metrics`: what was counted, and what the store knows at the moment it is asked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::answer::{self, Problem};
+use crate::listen::Answer;
+use crate::metrics::{CONTENT_TYPE, Exposition, Kind, Metrics};
+use crate::store::{LaneStatus, Store, StoreBytes};
+
+/// The whole text. Directories are read for it, so it is not made on a thread that serves others.
+///
+/// # Errors
+/// [`Problem::Internal`] when making it has panicked.
+pub(super) async fn answer(metrics: Arc<Metrics>, store: Arc<Store>) -> Result<Answer, Problem> {
+    let made = tokio::task::spawn_blocking(move || {
+        let mut text = Exposition::default();
+        metrics.write(&mut text);
+        write_lanes(&store.lanes().collect::<Vec<_>>(), &mut text);
+        write_store(&store, &mut text);
+        text.finish()
+    });
+    let text = made.await.map_err(|_| Problem::Internal)?;
+    Ok(answer::plain(StatusCode::OK, CONTENT_TYPE, Bytes::from(text)))
+}
+
+fn write_lanes(lanes: &[LaneStatus], text: &mut Exposition) {
+    let help = "Deliveries that wait, those in flight included.";
+    let mut family = text.family("hookward_backlog_events", Kind::Gauge, help);
+    for lane in lanes {
+        family.sample(&[("upstream", &lane.upstream)], lane.backlog);
+    }
+    let help = "Since when the oldest waiting delivery's event has been here.";
+    let mut family = text.family("hookward_backlog_oldest_age_seconds", Kind::Gauge, help);
+    for lane in lanes {
+        family.sample(&[("upstream", &lane.upstream)], lane.oldest_age.as_secs_f64());
+    }
+    let help = "Deliveries that were given up, as long as their events are kept.";
+    let mut family = text.family("hookward_dead_letters", Kind::Gauge, help);
+    for lane in lanes {
+        family.sample(&[("upstream", &lane.upstream)], lane.dead_letters);
+    }
+}
+
+fn write_store(store: &Store, text: &mut Exposition) {
+    let StoreBytes { journal, index, audit } = store.bytes();
+    let mut family =
+        text.family("hookward_store_bytes", Kind::Gauge, "Bytes of the store's files.");
+    for (part, bytes) in [("journal", journal), ("index", index), ("audit", audit)] {
+        family.sample(&[("part", part)], bytes);
+    }
+    if let Some(free) = store.free_bytes() {
+        let help = "Bytes that may still be written to the store's file system.";
+        text.single("hookward_store_free_bytes", Kind::Gauge, help, free);
+    }
+    let writable = u8::from(store.writable().is_ok());
+    let help = "Whether new events are taken: 1, or 0.";
+    text.single("hookward_store_writable", Kind::Gauge, help, writable);
+}

@@ -1,0 +1,44 @@
+//! An attempt that panics must not stop the gateway: an event that no attempt at gets through would
+//! bring the process down again after every restart, and every provider with it. So a panic is one
+//! more attempt that has failed: the delivery is tried again like any other, and in the end it is a
+//! dead letter, while all others go on. It says nothing about the upstream.
+
+use tokio::time::Instant;
+
+use super::forward::{Forwarder, rng};
+use super::report::report;
+use super::retry::{self, Ended};
+use crate::panics::{self, Panicked};
+use crate::store::{Attempt, AttemptResult, StoredEvent};
+
+/// The attempt that `begin` makes, or what follows from its panic. An attempt shares nothing with
+/// others but the client's pool, which drops a connection that is let go in mid-use.
+pub(super) async fn guarded<F>(
+    forwarder: &Forwarder,
+    event: &StoredEvent,
+    number: u32,
+    begin: impl FnOnce() -> F,
+) -> Attempt
+where
+    F: Future<Output = Attempt>,
+{
+    let (started_at, began) = (forwarder.clock.now(), Instant::now());
+    match panics::caught(begin).await {
+        Ok(attempt) => attempt,
+        Err(Panicked) => {
+            let duration = began.elapsed();
+            let ended = Ended {
+                result: AttemptResult::Panicked,
+                retry_after: None,
+                attempt: number,
+                at: started_at.after(duration),
+                received_at: event.received_at,
+            };
+            let mut rng = rng(forwarder.seed, event.id, number);
+            let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);
+            let attempt = Attempt { started_at, duration, result: ended.result, verdict };
+            report(&forwarder.upstream.name, event, number, &attempt, None);
+            attempt
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! How many dead letters an upstream has, by the segment that their events stand in: when retention
+//! lets a segment go, its dead letters go with it.
+
+use std::collections::BTreeMap;
+
+/// A count for each segment that has any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetters(pub BTreeMap<u32, u64>);
+
+impl DeadLetters {
+    /// One more, whose event stands in this segment.
+    pub fn add(&mut self, segment: u32) {
+        *self.0.entry(segment).or_default() += 1;
+    }
+
+    /// The segments before this one are gone.
+    pub fn forget_before(&mut self, segment: u32) {
+        self.0 = self.0.split_off(&segment);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_go_with_their_segments() {
+        let mut dead = DeadLetters::default();
+        for segment in [1, 2, 2, 4] {
+            dead.add(segment);
+        }
+        assert_eq!(dead.count(), 4);
+        dead.forget_before(2);
+        assert_eq!(dead.count(), 3);
+        dead.forget_before(3);
+        assert_eq!(dead.count(), 1);
+    }
+}
