@@ -21,6 +21,7 @@ pub mod json;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod network;
 pub mod panics;
 pub mod pem;
 pub mod provider;

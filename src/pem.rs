@@ -1,6 +1,7 @@
 //! PEM files for TLS: certificates, keys, and what a certificate says about itself. Imports only
 //! [`crate::clock`]; what is wrong with a file is told without a byte of it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -224,6 +225,46 @@ fn escaped(text: &str) -> String {
 fn instant(seconds: i64) -> UnixMillis {
     UnixMillis(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000))
 }
+
+/// The server's own certificate and chain with their key: checked to belong together, and of a kind
+/// that TLS can use.
+#[derive(Clone)]
+pub struct Identity {
+    /// As rustls takes it. The key's own bytes have been wiped; what is left of it is in here.
+    pub pair: Arc<CertifiedKey>,
+    /// What the server's own certificate says.
+    pub facts: Facts,
+}
+
+impl Identity {
+    /// The certificates of `chain`, the server's own first, with the key that belongs to it.
+    ///
+    /// # Errors
+    /// When they do not belong together, or TLS cannot use them.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<Self, PemError> {
+        let facts = chain.first().and_then(Facts::of).ok_or(PemError::NoCertificate)?;
+        Ok(Self { pair: certified(chain, key)?, facts })
+    }
+}
+
+/// Of the certificate alone.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts.fmt(f)
+    }
+}
+
+/// The key belongs to the certificate, so that the chain says it all.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.pair.cert == other.pair.cert
+    }
+}
+
+impl Eq for Identity {}
 
 #[cfg(test)]
 mod tests {

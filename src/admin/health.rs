@@ -61,7 +61,7 @@ fn respond(path: &str, ready: impl FnOnce() -> Result<(), &'static str>) -> Opti
 /// The body that tells why nothing is accepted.
 fn unavailable(error: AcceptError) -> &'static str {
     match error {
-        AcceptError::Overloaded => {
+        AcceptError::Overloaded | AcceptError::OverShare => {
             r#"{"status":"unavailable","reason":"the journal's queue is full"}"#
         }
         AcceptError::Full => {

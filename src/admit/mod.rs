@@ -19,8 +19,9 @@ use crate::config::Source;
 use crate::listen::Origin;
 
 pub use address::check_address;
+pub use certificate::VerifierError;
 pub use client::client_address;
-pub use rate::Rates;
+pub use rate::{REMEMBERED_CLIENTS, Rates};
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.
 #[derive(Debug)]
@@ -61,29 +62,54 @@ pub struct Refusal {
     pub reason: Reason,
     /// What exactly was wrong, for our own log. Fixed text: no secret, nothing out of the request.
     pub detail: &'static str,
+    /// Whole seconds after which the sender may try again, where that is known.
+    pub retry_after: Option<u8>,
 }
 
 impl Refusal {
     /// A refusal for `reason`; `detail` is for our own log only.
     pub const fn new(reason: Reason, detail: &'static str) -> Self {
-        Self { reason, detail }
+        Self { reason, detail, retry_after: None }
     }
 }
 
 const OTHER_SOURCE: Refusal =
     Refusal::new(Reason::CredentialInvalid, "the verifier is another source's");
 
+const NO_VERIFIER: Refusal =
+    Refusal::new(Reason::CredentialInvalid, "the source's client_ca cannot be used");
+
 /// What is needed to verify one source's requests, worked out once at start: its keys are already
-/// in the MACs.
+/// in the MACs, the roots of its client certificates read.
 pub struct Verifier {
     source: Arc<Source>,
+    client_roots: Option<certificate::ClientRoots>,
     scheme: auth::Scheme,
 }
 
 impl Verifier {
-    /// Prepares the source's scheme and keys.
-    pub fn new(source: Arc<Source>) -> Self {
-        Self { scheme: auth::Scheme::of(&source), source }
+    /// Prepares the source's scheme and keys, and reads its `client_ca`.
+    ///
+    /// # Errors
+    /// When that cannot be read, or holds what is no root.
+    pub fn new(source: Arc<Source>) -> Result<Self, VerifierError> {
+        let client_roots = certificate::ClientRoots::of(&source)?;
+        Ok(Self { scheme: auth::Scheme::of(&source), client_roots, source })
+    }
+
+    /// What the head alone decides, before any of the body is read: refuses what [`Self::verify`]
+    /// would refuse whatever the body is. Proves nothing.
+    ///
+    /// # Errors
+    /// One of the credential, signature and timestamp reasons.
+    pub fn check_head(
+        &self,
+        headers: &HeaderMap,
+        received_at: UnixMillis,
+        origin: &Origin,
+    ) -> Result<(), Refusal> {
+        self.check_certificate(origin, received_at)?;
+        self.scheme.check_head(&self.source, headers, received_at)
     }
 
     /// Proves that the request comes from the holder of one of the source's keys, over its raw
@@ -95,9 +121,13 @@ impl Verifier {
         if !Arc::ptr_eq(&self.source, &request.source) {
             return Err(OTHER_SOURCE);
         }
-        certificate::check(&self.source, &request.origin)?;
+        self.check_certificate(&request.origin, request.received_at)?;
         self.scheme.check(&self.source, &request)?;
         Ok(Verified(request))
+    }
+
+    fn check_certificate(&self, origin: &Origin, now: UnixMillis) -> Result<(), Refusal> {
+        self.client_roots.as_ref().map_or(Ok(()), |roots| roots.check(origin, now))
     }
 }
 
@@ -111,7 +141,9 @@ impl fmt::Debug for Verifier {
 /// [`Verifier::verify`] for a single request. Where many come, keep a [`Verifier`].
 ///
 /// # Errors
-/// One of the credential, signature and timestamp reasons.
+/// One of the credential, signature and timestamp reasons; `credential_invalid` when no verifier
+/// can be made.
 pub fn verify(request: Received) -> Result<Verified, Refusal> {
-    Verifier::new(Arc::clone(&request.source)).verify(request)
+    let verifier = Verifier::new(Arc::clone(&request.source)).map_err(|_| NO_VERIFIER)?;
+    verifier.verify(request)
 }

@@ -1,8 +1,10 @@
 //! What was refused, and why: the fixed vocabulary, and the record of each refusal.
 
 mod refused;
+mod summed;
 
-pub use self::refused::{Client, Refused, micros};
+pub use self::refused::{Client, Refused, ServerName, micros};
+pub use self::summed::{Ending, Refusals};
 
 /// Why a request was refused. The vocabulary is a contract: names are added, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

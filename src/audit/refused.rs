@@ -1,10 +1,14 @@
 //! The record of one refusal: for now a structured log line.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tracing::field::{DisplayValue, display};
+
 use super::Reason;
 use crate::event::SourceName;
+use crate::listen::TlsSession;
 
 /// What is kept of a request that was refused. Nothing in it is a credential or payload, and
 /// whatever the sender chose is bounded and escaped.
@@ -30,11 +34,13 @@ pub struct Refused<'a> {
     pub status: u16,
     /// From the end of its headers to the answer.
     pub duration: Duration,
+    /// What was agreed on for its connection, if that is TLS.
+    pub tls: Option<&'a TlsSession>,
 }
 
 impl Refused<'_> {
-    /// Writes the record.
-    pub fn record(&self) {
+    /// Writes the record. Who may write it is for [`super::Refusals`] to say.
+    pub(super) fn tell(&self) {
         tracing::warn!(
             target: "hookward::request",
             status = self.status,
@@ -42,9 +48,11 @@ impl Refused<'_> {
             detail = self.detail,
             source = self.source.map_or("", SourceName::as_str),
             client = %Client(self.client),
-            method = %Bounded::<32>(self.method.as_bytes()),
-            path = %Bounded::<256>(self.path.as_bytes()),
-            user_agent = %Bounded::<128>(self.user_agent),
+            tls = self.tls.map(|session| session.version),
+            server_name = ServerName::of(self.tls),
+            method = &*bounded::<32>(self.method.as_bytes()),
+            path = &*bounded::<256>(self.path.as_bytes()),
+            user_agent = &*bounded::<128>(self.user_agent),
             size = self.size,
             duration_us = micros(self.duration),
             "refused"
@@ -65,31 +73,117 @@ impl std::fmt::Display for Client {
     }
 }
 
+/// The name that a client asked for in its TLS handshake, for a log field.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerName<'a>(&'a str);
+
+impl<'a> ServerName<'a> {
+    /// `None` without TLS, or when the client asked for none: then there is no field.
+    pub fn of(tls: Option<&'a TlsSession>) -> Option<DisplayValue<Self>> {
+        tls?.server_name.as_deref().map(|name| display(Self(name)))
+    }
+}
+
+impl std::fmt::Display for ServerName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&bounded::<128>(self.0.as_bytes()))
+    }
+}
+
 /// Whole microseconds, for a log field.
 pub fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// At most `N` bytes that a stranger chose, with everything but printable ASCII escaped.
-struct Bounded<'a, const N: usize>(&'a [u8]);
-
-impl<const N: usize> std::fmt::Display for Bounded<'_, N> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = self.0.get(..N).unwrap_or(self.0);
-        shown.escape_ascii().fmt(f)?;
-        if shown.len() < self.0.len() { f.write_str("...") } else { Ok(()) }
+/// At most `N` bytes that a stranger chose, as text that a log line may hold as a string: control
+/// characters of ASCII and quotes are left for the line's format to escape, which each does in its
+/// own way; of the rest only letters and digits are shown, so that nothing steers a terminal.
+fn bounded<const N: usize>(bytes: &[u8]) -> Cow<'_, str> {
+    let cut = bytes.get(..N).filter(|cut| cut.len() < bytes.len());
+    let text = String::from_utf8_lossy(cut.unwrap_or(bytes));
+    let is_plain = |c: char| c.is_ascii() || c.is_alphanumeric();
+    if cut.is_none() && text.chars().all(is_plain) {
+        return text;
     }
+    let plain = text.chars().map(|c| if is_plain(c) { c } else { char::REPLACEMENT_CHARACTER });
+    let dots = if cut.is_some() { "..." } else { "" };
+    Cow::Owned(plain.chain(dots.chars()).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
 
     #[test]
-    fn what_a_stranger_chose_is_bounded_and_escaped() {
-        assert_eq!(Bounded::<8>(b"/a\x1b[2J\n").to_string(), "/a\\x1b[2J\\n");
-        assert_eq!(Bounded::<4>(b"/abcdef").to_string(), "/abc...");
-        assert_eq!(Bounded::<4>("/üü".as_bytes()).to_string(), "/\\xc3\\xbc\\xc3...");
+    fn what_a_stranger_chose_is_bounded_and_steers_no_terminal() {
+        for (bytes, text) in [
+            (b"/a?b".as_slice(), "/a?b"),
+            (b"/abcdefgh", "/abcdefg..."),
+            ("/\u{fc}\u{fc}".as_bytes(), "/\u{fc}\u{fc}"),
+            ("/\u{9b}2J\u{202e}".as_bytes(), "/\u{fffd}2J\u{fffd}"),
+            (b"/\xff", "/\u{fffd}"),
+            ("/abcdef\u{fc}".as_bytes(), "/abcdef\u{fffd}..."),
+        ] {
+            assert_eq!(bounded::<8>(bytes), text);
+        }
+        assert!(matches!(bounded::<8>(b"curl"), Cow::Borrowed("curl")));
+    }
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line(json: bool, user_agent: &[u8]) -> String {
+        let refused = Refused {
+            reason: Reason::UnknownRoute,
+            detail: "",
+            source: None,
+            client: None,
+            method: "GET",
+            path: "/",
+            user_agent,
+            size: 0,
+            status: 404,
+            duration: Duration::ZERO,
+            tls: None,
+        };
+        let sink = Sink::default();
+        let lines = sink.clone();
+        let builder = tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone());
+        let tell = || refused.tell();
+        if json {
+            tracing::subscriber::with_default(builder.json().flatten_event(true).finish(), tell);
+        } else {
+            tracing::subscriber::with_default(builder.finish(), tell);
+        }
+        let line = String::from_utf8(sink.0.lock().clone()).unwrap();
+        assert_eq!(line.lines().count(), 1, "{line}");
+        line
+    }
+
+    /// It was escaped for us, and then again for JSON, so that nobody found it as it was sent.
+    #[test]
+    fn what_a_stranger_chose_is_escaped_once() {
+        let sent = b"a \"quoted\" \\ back\x1b[2J\tend";
+        let json: serde_json::Value = serde_json::from_str(&line(true, sent)).unwrap();
+        assert_eq!(json["user_agent"].as_str().unwrap().as_bytes(), sent);
+        let text = line(false, sent);
+        let escaped = r#"user_agent="a \"quoted\" \\ back\u{1b}[2J\tend""#;
+        assert!(text.contains(escaped), "{text}");
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::context::{Context, Spot};
@@ -51,46 +50,6 @@ impl PartialEq for Authorities {
 }
 
 impl Eq for Authorities {}
-
-/// The server's own certificate and chain with their key: checked to belong together, and of a kind
-/// that TLS can use.
-#[derive(Clone)]
-pub struct Identity {
-    /// As rustls takes it. The key's own bytes have been wiped; what is left of it is in here.
-    pub pair: Arc<CertifiedKey>,
-    /// What the server's own certificate says.
-    pub facts: Facts,
-}
-
-impl Identity {
-    /// The certificates of `chain`, the server's own first, with the key that belongs to it.
-    ///
-    /// # Errors
-    /// When they do not belong together, or TLS cannot use them.
-    pub fn new(
-        chain: Vec<CertificateDer<'static>>,
-        key: &PrivateKeyDer<'static>,
-    ) -> Result<Self, PemError> {
-        let facts = chain.first().and_then(Facts::of).ok_or(PemError::NoCertificate)?;
-        Ok(Self { pair: pem::certified(chain, key)?, facts })
-    }
-}
-
-/// Of the certificate alone.
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.facts.fmt(f)
-    }
-}
-
-/// The key belongs to the certificate, so that the chain says it all.
-impl PartialEq for Identity {
-    fn eq(&self, other: &Self) -> bool {
-        self.pair.cert == other.pair.cert
-    }
-}
-
-impl Eq for Identity {}
 
 /// Reads the PEM file that the node names, as certificates to trust.
 pub(super) fn authorities(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Authorities> {

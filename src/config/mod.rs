@@ -38,7 +38,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-pub use certificates::{Authorities, Identity};
+pub use certificates::Authorities;
 pub use changes::{changes, fixed};
 pub use problem::{Position, Problem, ProblemKind, Severity};
 pub use resolved::*;

@@ -11,13 +11,14 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{Authorities, Identity, defaults};
+use super::{Authorities, defaults};
 use crate::event::{SourceName, UpstreamName};
+use crate::pem::Identity;
 use crate::provider::Preset;
 use crate::secret::Secret;
 
 /// Everything `hookward run` needs to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,

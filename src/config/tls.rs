@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::{DnsName, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::certificates::{self, CERTIFICATES, Identity, told, warn_of_its_end};
+use super::certificates::{self, CERTIFICATES, told, warn_of_its_end};
 use super::context::Context;
 use super::defaults::{ACME_CACHE, ACME_DIRECTORY, MAX_CONTACTS, MAX_DOMAINS, MAX_TEXT};
 use super::problem::{Contradiction, ProblemKind, SecretProblem};
 use super::secrets::{OPEN_TO_OTHERS, SecretFile};
 use super::tree::{Node, Table};
 use super::{Acme, Tls};
+use crate::pem::Identity;
 use crate::pem::{self, PemError};
 
 pub(super) const KEYS: &[&str] = &["cert", "key", "acme"];

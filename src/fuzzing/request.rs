@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use crate::admit::{Received, Refusal, Verified, Verifier};
+use crate::admit::{self, Received, Refusal, Verified};
 use crate::audit::Reason;
 use crate::clock::UnixMillis;
 use crate::config::{
@@ -107,7 +107,7 @@ fn verified(source: &Arc<Source>, sample: &Sample, body: Bytes) -> Result<Verifi
         received_at: NOW,
         origin: Origin::nowhere(),
     };
-    Verifier::new(Arc::clone(source)).verify(request)
+    admit::verify(request)
 }
 
 fn identified(source: &Arc<Source>, sample: &Sample) -> Option<Box<Identified>> {

@@ -12,8 +12,10 @@ use tokio::task::JoinHandle;
 
 use super::GatewayError;
 use crate::admin::{self, Admin};
+use crate::audit::Refusals;
 use crate::config::{self, Server};
 use crate::ingress::{self, Ingress};
+use crate::listen::tls::Acceptor;
 use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Timeouts};
 use crate::metrics::Metrics;
 
@@ -40,7 +42,7 @@ impl Reserved {
 
     fn open(self) -> Result<(TcpListener, SocketAddr), GatewayError> {
         let Self { socket, address } = self;
-        let opened = listen::open(socket).map(|listener| (listener, address));
+        let opened = listen::begin(socket).map(|listener| (listener, address));
         opened.map_err(|source| GatewayError::Listen { address, source })
     }
 }
@@ -81,11 +83,9 @@ impl Listening {
         Self { address, settings, stop, task: Some(task) }
     }
 
-    /// From here on new connections get these settings. What makes TLS stays: another certificate
-    /// is put in place there.
+    /// From here on new connections get these settings.
     pub(super) fn reload(&self, settings: Settings) {
-        let tls = self.settings.load().tls.clone();
-        self.settings.store(Arc::new(Settings { tls, ..settings }));
+        self.settings.store(Arc::new(settings));
     }
 
     /// Takes no further connection, and lets the requests in hand finish.
@@ -152,9 +152,12 @@ impl AdminDesk {
 pub(super) fn public(
     reserved: Reserved,
     server: &Server,
+    tls: Option<Arc<Acceptor>>,
     ingress: &Arc<Ingress>,
     metrics: &Metrics,
 ) -> Result<Listening, GatewayError> {
+    let refusals = Arc::clone(ingress.refusals());
+    let settings = public_settings(server, tls, ingress);
     let ingress = Arc::clone(ingress);
     let handler = move |arrival| {
         let ingress = Arc::clone(&ingress);
@@ -162,8 +165,13 @@ pub(super) fn public(
     };
     let counts = metrics.listener(ingress::status_of);
     let (listener, address) = reserved.open()?;
-    Ok(Listening::start(address, public_settings(server), |settings, stop| {
-        listen::run_counted(listener, settings, handler, counts, stop)
+    Ok(Listening::start(address, settings, |settings, stop| async move {
+        let drained = tokio::select! {
+            drained = listen::run_counted(listener, settings, handler, counts, stop) => drained,
+            () = refusals.tell_sums() => Drained { cut_off: 0 },
+        };
+        refusals.tell_rest().await;
+        drained
     }))
 }
 
@@ -172,6 +180,7 @@ pub(super) fn admin(
     reserved: Reserved,
     server: &Server,
     desk: &Arc<AdminDesk>,
+    refusals: &Arc<Refusals>,
 ) -> Result<Listening, GatewayError> {
     let desk = Arc::clone(desk);
     let handler = move |arrival| {
@@ -179,24 +188,31 @@ pub(super) fn admin(
         async move { desk.answer(arrival).await }
     };
     let (listener, address) = reserved.open()?;
-    Ok(Listening::start(address, admin_settings(server), |settings, stop| {
+    let settings = admin_settings(server, refusals);
+    Ok(Listening::start(address, settings, |settings, stop| {
         listen::run(listener, settings, handler, stop)
     }))
 }
 
-pub(super) fn public_settings(server: &Server) -> Settings {
+pub(super) fn public_settings(
+    server: &Server,
+    tls: Option<Arc<Acceptor>>,
+    ingress: &Ingress,
+) -> Settings {
     Settings {
         limits: limits(server),
-        tls: None,
+        tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
+        refusals: Arc::clone(ingress.refusals()),
     }
 }
 
-pub(super) fn admin_settings(server: &Server) -> Settings {
+pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
     let max_connections = admin::MAX_CONNECTIONS;
     let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
-    Settings::plain(Limits { max_connections, drain_timeout, ..limits(server) })
+    let limits = Limits { max_connections, drain_timeout, ..limits(server) };
+    Settings::plain(limits, Arc::clone(refusals))
 }
 
 fn limits(server: &Server) -> Limits {

@@ -7,20 +7,26 @@ mod start;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use self::listeners::{AdminDesk, Listening};
+use crate::admit::VerifierError;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
 use crate::ingress::Ingress;
+use crate::listen::tls::Acceptor;
 use crate::metrics::Metrics;
 use crate::store::{self, OpenError, Store, UpstreamOptions};
 
 pub use self::reload::{Next, Obstacle, Running};
+pub use self::tls::TlsError;
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +48,12 @@ pub enum GatewayError {
     /// A part of the start has panicked; the log says where.
     #[error("starting has panicked")]
     Panicked,
+    /// The public listener cannot speak TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client certificates of a source cannot be judged.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
 }
 
 /// Why a running gateway must end: a part of it has died.
@@ -65,8 +77,11 @@ pub struct Gateway {
     delivery: Delivery,
     ingress: Arc<Ingress>,
     desk: Arc<AdminDesk>,
+    tls: Option<Arc<Acceptor>>,
     public: Listening,
     admin: Option<Listening>,
+    /// Tasks that only watch and tell. They end with the gateway, and it does without them.
+    _watches: JoinSet<()>,
 }
 
 impl Gateway {
@@ -78,6 +93,11 @@ impl Gateway {
     /// Where operators and probes call, if there is an admin listener.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// What the public listener makes TLS with, if it does.
+    pub fn tls(&self) -> Option<&Arc<Acceptor>> {
+        self.tls.as_ref()
     }
 
     /// What is counted.

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use super::listeners::{self, AdminDesk, Listening, Reserved};
-use super::{Gateway, GatewayError, store_options};
+use super::{Gateway, GatewayError, store_options, tls};
 use crate::admin::Admin;
+use crate::audit::Refusals;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{Delivery, Plan};
 use crate::ingress::{Ingress, Rules};
+use crate::listen::tls::watch_expiry;
 use crate::metrics::Metrics;
 use crate::store::{Cancel, Options, Store, Tuning};
 
@@ -26,11 +30,13 @@ impl Gateway {
         let public = Reserved::new(config.server.listen)?;
         let admin = config.admin.as_ref().map(|admin| Reserved::new(admin.listen)).transpose()?;
         let metrics = Arc::new(Metrics::new());
-        let rules = Rules::new(&config, &metrics);
+        let tls = tls::acceptor(&config)?;
+        let rules = Rules::new(&config, &metrics)?;
         let plan = plan(&config, &clock).await?;
         let desk = Arc::new(AdminDesk::default());
-        let admin =
-            admin.map(|admin| listeners::admin(admin, &config.server, &desk)).transpose()?;
+        let refusals = Arc::new(Refusals::new(clock.clone()));
+        let admin = admin.map(|admin| listeners::admin(admin, &config.server, &desk, &refusals));
+        let admin = admin.transpose()?;
         // Reading a long journal takes its time, and nothing else is heard until then.
         tracing::info!(
             target: "hookward",
@@ -39,18 +45,42 @@ impl Gateway {
             "opening the store"
         );
         let store = open(store_options(&config, clock.clone(), Arc::clone(&metrics))).await?;
-        let ingress =
-            Arc::new(Ingress::new(&config, rules, Arc::clone(&store), clock.clone(), &metrics));
-        let public = match listeners::public(public, &config.server, &ingress, &metrics) {
+        let ingress = Arc::new(Ingress::new(
+            &config,
+            rules,
+            Arc::clone(&store),
+            clock.clone(),
+            &metrics,
+            refusals,
+        ));
+        let public = listeners::public(public, &config.server, tls.clone(), &ingress, &metrics);
+        let public = match public {
             Ok(public) => public,
             Err(error) => {
                 store.close().await;
                 return Err(error);
             }
         };
+        let mut watches = JoinSet::new();
+        if let Some(tls) = &tls {
+            metrics.set_certificate_expiry(tls.expires_at());
+            watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
+        }
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
         desk.open(Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics)));
-        Ok(Self { config, clock, metrics, store, delivery, ingress, desk, public, admin })
+        Ok(Self {
+            config,
+            clock,
+            metrics,
+            store,
+            delivery,
+            ingress,
+            desk,
+            tls,
+            public,
+            admin,
+            _watches: watches,
+        })
     }
 }
 

@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Gateway;
 use crate::delivery::Drained;
 use crate::store::Store;
+
+/// How long after `drain_timeout` connections and attempts that were cut off may take to go, and
+/// what is summed up about them to be told.
+const LAST_CALL: Duration = Duration::from_secs(3);
 
 /// How long the store may take to write what is queued and close. It has been syncing all the
 /// time: only a disk that hangs takes longer.
@@ -32,14 +36,15 @@ impl Gateway {
             let (drained, ()) = tokio::join!(self.delivery.drain(deadline), self.public.ended());
             drained
         };
-        let drained = tokio::select! {
-            drained = drain => Some(drained),
-            () = hurry => None,
+        let ended = tokio::select! {
+            drained = drain => Ok(drained),
+            () = hurry => Err("told again to stop; what is in hand is cut off"),
+            () = sleep_until(deadline + LAST_CALL) => Err("the drain does not end; it is cut off"),
         };
-        match drained {
-            Some(drained) => tell(&drained),
-            None => {
-                tracing::warn!(target: "hookward", "told again to stop; what is in hand is cut off");
+        match ended {
+            Ok(drained) => tell(&drained),
+            Err(why) => {
+                tracing::warn!(target: "hookward", "{why}");
                 self.public.cut_off();
                 self.public.ended().await;
             }

@@ -36,7 +36,8 @@ pub(super) fn challenge(challenge: String) -> Answer {
 
 /// A refusal: `application/problem+json` (RFC 9457). One for what could be read in two ways ends
 /// the connection: what follows on it may have been meant as part of the same request.
-pub(super) fn refused(reason: Reason) -> Answer {
+/// `retry_after`: when the sender may try again, in seconds, if that is known.
+pub(super) fn refused(reason: Reason, retry_after: Option<u8>) -> Answer {
     let Problem { status, body } = problem(reason);
     let mut answer = plain(status, PROBLEM, Bytes::from_static(body.as_bytes()));
     if reason == Reason::ProtocolError {
@@ -46,7 +47,8 @@ pub(super) fn refused(reason: Reason) -> Answer {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        let known = retry_after.map(|seconds| HeaderValue::from(u16::from(seconds)));
+        answer.headers_mut().insert(header::RETRY_AFTER, known.unwrap_or(RETRY_AFTER));
     }
     answer
 }
@@ -54,6 +56,21 @@ pub(super) fn refused(reason: Reason) -> Answer {
 /// The status that a refusal for this reason is answered with.
 pub(super) fn status(reason: Reason) -> u16 {
     problem(reason).status.as_u16()
+}
+
+/// A refusal of what is not HTTP as the RFCs have it. It ends the connection.
+pub(super) fn defective(status: StatusCode) -> Answer {
+    let body = match status {
+        StatusCode::REQUEST_TIMEOUT => LATE_HEAD,
+        StatusCode::URI_TOO_LONG => LONG_TARGET,
+        StatusCode::EXPECTATION_FAILED => EXPECTATION,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => LONG_HEAD,
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED => OTHER_VERSION,
+        _ => return refused(Reason::ProtocolError, None),
+    };
+    let mut answer = plain(status, PROBLEM, Bytes::from_static(body.as_bytes()));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Which answer a refusal gets. The one place that says so.
@@ -132,6 +149,15 @@ const UNAVAILABLE: Problem = Problem {
 const INTERNAL: Problem =
     Problem { status: StatusCode::INTERNAL_SERVER_ERROR, body: listen::INTERNAL_ERROR };
 
+const LATE_HEAD: &str =
+    r#"{"title":"Request Timeout","status":408,"detail":"The headers did not arrive in time."}"#;
+const LONG_TARGET: &str =
+    r#"{"title":"URI Too Long","status":414,"detail":"The request target is too long."}"#;
+const EXPECTATION: &str =
+    r#"{"title":"Expectation Failed","status":417,"detail":"Only 100-continue can be expected."}"#;
+const LONG_HEAD: &str = r#"{"title":"Request Header Fields Too Large","status":431,"detail":"The headers are too many or too large."}"#;
+const OTHER_VERSION: &str = r#"{"title":"HTTP Version Not Supported","status":505,"detail":"Only HTTP/1.0 and HTTP/1.1 are spoken here."}"#;
+
 fn plain(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
@@ -152,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn every_refusal_is_a_problem_whose_body_agrees_with_its_status() {
         for reason in Reason::ALL {
-            let answer = refused(reason);
+            let answer = refused(reason, None);
             let status = answer.status();
             assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
             let problem: serde_json::Value =
@@ -163,13 +189,30 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_is_not_http_is_a_problem_too_and_ends_the_connection() {
+        for status in [400, 408, 414, 417, 431, 505] {
+            let answer = defective(StatusCode::from_u16(status).unwrap());
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+            assert_eq!(answer.headers()[header::CONNECTION], "close");
+            let problem: serde_json::Value =
+                serde_json::from_slice(&body_of(answer).await).unwrap();
+            assert_eq!(problem["status"], status);
+        }
+    }
+
     #[test]
     fn senders_are_told_when_to_come_back_and_how() {
         for reason in [Reason::RateLimited, Reason::Overloaded, Reason::StoreUnavailable] {
-            assert_eq!(refused(reason).headers()[header::RETRY_AFTER], "5", "{reason:?}");
+            let answer = refused(reason, None);
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "5", "{reason:?}");
+            let answer = refused(reason, Some(17));
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "17", "{reason:?}");
         }
-        assert_eq!(refused(Reason::MethodNotAllowed).headers()[header::ALLOW], "POST");
-        assert!(!refused(Reason::MalformedJson).headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(refused(Reason::MethodNotAllowed, None).headers()[header::ALLOW], "POST");
+        let malformed = refused(Reason::MalformedJson, None);
+        assert!(!malformed.headers().contains_key(header::RETRY_AFTER));
     }
 
     #[tokio::test]

@@ -1,19 +1,55 @@
-//! Reading a request's body: whole, bounded, and by the deadline.
+//! Reading a request's body: whole, bounded, not too slowly, and by the deadline.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::body::Body;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-use super::by;
+use super::memory::{Account, FREE};
 use crate::admit::Refusal;
 use crate::audit::Reason;
+use crate::listen::Defect;
 
-/// What is reserved at once for a body of several pieces. A client that declares a megabyte and
-/// sends a byte must not cost a megabyte.
-const FIRST_RESERVE: usize = 64 << 10;
+/// How long a body has before its rate is looked at: some clients wait for `100 Continue`, and a
+/// lost packet costs a second.
+const GRACE: Duration = Duration::from_secs(1);
+
+const LATE: Refusal = Refusal::new(Reason::BodyTimeout, "the body was not there by the deadline");
+const SLOW: Refusal =
+    Refusal::new(Reason::BodyTimeout, "the body came more slowly than server.min_body_rate");
+
+/// How fast a body must arrive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// When the request's headers were complete.
+    pub(super) begun: Instant,
+    /// When all of it must be there.
+    pub(super) deadline: Instant,
+    /// Bytes a second, on average, once a second has passed; 0: any.
+    pub(super) least: u64,
+}
+
+impl Pace {
+    /// When more than `read` bytes must be there.
+    fn due(&self, read: u64) -> Instant {
+        match read.saturating_mul(1000).checked_div(self.least) {
+            None => self.deadline,
+            Some(millis) => {
+                let due = self.begun + GRACE.max(Duration::from_millis(millis));
+                due.min(self.deadline)
+            }
+        }
+    }
+
+    /// When anything must be there: what the timer of [`read`] is to be set to.
+    pub(super) fn first_due(&self) -> Instant {
+        self.due(0)
+    }
+}
 
 /// The length the client declared, if it did; else what is sure so far.
 pub(super) fn declared(body: &impl Body) -> u64 {
@@ -28,66 +64,130 @@ pub(super) fn check_declared(body: &impl Body, max: u64) -> Result<(), Refusal> 
     if declared(body) > max { Err(too_large("the declared length")) } else { Ok(()) }
 }
 
-/// Reads the body to its end: at most `max` bytes, until `deadline`. A body that arrives in one
-/// piece is not copied. Trailers are read and left out.
+/// Reads the body to its end: at most `max` bytes, at this pace, as far as `account` has room. A
+/// body that arrives in one piece is not copied. Trailers are read and left out. `timer` is set
+/// to [`Pace::first_due`], and afterwards to anything.
 ///
 /// # Errors
-/// [`Reason::BodyTooLarge`], [`Reason::BodyTimeout`], and [`Reason::ProtocolError`] for one that
-/// breaks off or is badly chunked.
-pub(super) async fn read<B>(body: B, max: u64, deadline: Pin<&mut Sleep>) -> Result<Bytes, Refusal>
+/// [`Reason::BodyTooLarge`], [`Reason::BodyTimeout`], [`Reason::Overloaded`], and
+/// [`Reason::ProtocolError`] for one that breaks off or is badly chunked.
+pub(super) async fn read<B>(
+    body: B,
+    max: u64,
+    pace: Pace,
+    account: &mut Account<'_>,
+    timer: Pin<&mut Sleep>,
+) -> Result<Bytes, Refusal>
 where
-    B: Body<Data = Bytes> + Unpin,
-{
-    match by(deadline, collect(body, max)).await {
-        Some(result) => result,
-        None => Err(Refusal::new(Reason::BodyTimeout, "the body was not there by the deadline")),
-    }
-}
-
-async fn collect<B>(mut body: B, max: u64) -> Result<Bytes, Refusal>
-where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let expected = usize::try_from(declared(&body)).unwrap_or(usize::MAX).min(max);
-    let first = next_piece(&mut body).await?.unwrap_or_default();
-    if first.len() > max {
-        return Err(too_large("the body"));
-    }
-    if body.is_end_stream() {
-        return Ok(first);
-    }
-    let Some(second) = next_piece(&mut body).await? else {
-        return Ok(first);
-    };
-    let reserve = expected.min(FIRST_RESERVE).max(first.len() + second.len()).min(max);
-    let mut whole = Vec::with_capacity(reserve);
-    whole.extend_from_slice(&first);
-    let mut piece = second;
-    loop {
-        if piece.len() > max - whole.len() {
+    let mut reading = Reading { body, pace, account, timer, read: 0, expected, max };
+    let whole = reading.all().await?;
+    reading.account.arrived();
+    Ok(whole)
+}
+
+struct Reading<'r, 'm, B> {
+    body: B,
+    pace: Pace,
+    account: &'r mut Account<'m>,
+    timer: Pin<&'r mut Sleep>,
+    read: u64,
+    expected: usize,
+    max: usize,
+}
+
+impl<B> Reading<'_, '_, B>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
+{
+    async fn all(&mut self) -> Result<Bytes, Refusal> {
+        let first = self.next().await?.unwrap_or_default();
+        if first.len() > self.max {
             return Err(too_large("the body"));
         }
-        whole.extend_from_slice(&piece);
-        match next_piece(&mut body).await? {
-            Some(next) => piece = next,
-            None => return Ok(Bytes::from(whole)),
+        self.account.hold(first.len())?;
+        if self.body.is_end_stream() {
+            return Ok(first);
+        }
+        let Some(second) = self.next().await? else {
+            return Ok(first);
+        };
+        let mut whole = Vec::new();
+        self.make_room(&mut whole, first.len().saturating_add(second.len()))?;
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&second);
+        while let Some(piece) = self.next().await? {
+            self.make_room(&mut whole, piece.len())?;
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Bytes::from(whole))
+    }
+
+    /// Makes room for `more` bytes, and takes of the budget what is reserved. A client that
+    /// declares a megabyte and sends a byte must not cost a megabyte, so it grows by doubling.
+    fn make_room(&mut self, whole: &mut Vec<u8>, more: usize) -> Result<(), Refusal> {
+        let needed = whole.len().saturating_add(more);
+        if needed > self.max {
+            return Err(too_large("the body"));
+        }
+        if needed > whole.capacity() {
+            let most = if self.expected >= needed { self.expected } else { self.max };
+            let doubled = whole.capacity().saturating_mul(2).max(FREE);
+            let capacity = doubled.min(most).max(needed);
+            self.account.hold(capacity)?;
+            whole.reserve_exact(capacity - whole.len());
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Refusal>> {
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(&error))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Else it is trailers.
+                    if let Ok(data) = frame.into_data() {
+                        let more = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                        self.read = self.read.saturating_add(more);
+                        return Poll::Ready(Ok(Some(data)));
+                    }
+                }
+                Poll::Pending => {
+                    self.account.wait()?;
+                    return self.poll_too_slow(cx).map(Err);
+                }
+            }
+        }
+    }
+
+    /// Ready when the body should be further.
+    fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if self.pace.deadline <= now {
+                return Poll::Ready(LATE);
+            }
+            let due = self.pace.due(self.read);
+            if due <= now {
+                return Poll::Ready(SLOW);
+            }
+            self.timer.as_mut().reset(due);
         }
     }
 }
 
-async fn next_piece<B>(body: &mut B) -> Result<Option<Bytes>, Refusal>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    while let Some(frame) = body.frame().await {
-        match frame.map(|frame| frame.into_data()) {
-            Ok(Ok(data)) => return Ok(Some(data)),
-            Ok(Err(_trailers)) => {}
-            Err(_) => return Err(Refusal::new(Reason::ProtocolError, "the body broke off")),
-        }
-    }
-    Ok(None)
+fn broken(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    let detail = Defect::of_body(error).map_or("the body broke off", Defect::as_str);
+    Refusal::new(Reason::ProtocolError, detail)
 }
 
 fn too_large(detail: &'static str) -> Refusal {
@@ -98,14 +198,19 @@ fn too_large(detail: &'static str) -> Refusal {
 mod tests {
     use std::io;
     use std::pin::pin;
-    use std::time::Duration;
 
     use http_body_util::channel::Channel;
     use http_body_util::{Empty, Full};
     use hyper::body::Frame;
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{sleep, sleep_until};
 
+    use super::super::memory::{Bounds, Memory};
     use super::*;
+    use crate::config::Server;
+    use crate::network::Network;
+
+    const DEADLINE: Duration = Duration::from_secs(4);
+    const PIECE: &[u8] = &[b'a'; 12 << 10];
 
     /// A body of these pieces and nothing more, of undeclared length.
     async fn pieces(pieces: &[&'static [u8]]) -> Channel<Bytes, io::Error> {
@@ -116,9 +221,25 @@ mod tests {
         body
     }
 
-    async fn read_now<B: Body<Data = Bytes> + Unpin>(body: B, max: u64) -> Result<Bytes, Reason> {
-        let deadline = pin!(sleep(Duration::from_secs(4)));
-        read(body, max, deadline).await.map_err(|refusal| refusal.reason)
+    async fn read_into<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin>(
+        body: B,
+        max: u64,
+        least: u64,
+        account: &mut Account<'_>,
+    ) -> Result<Bytes, Refusal> {
+        let begun = Instant::now();
+        let pace = Pace { begun, deadline: begun + DEADLINE, least };
+        let timer = pin!(sleep_until(pace.first_due()));
+        read(body, max, pace, account, timer).await
+    }
+
+    async fn read_now<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin>(
+        body: B,
+        max: u64,
+    ) -> Result<Bytes, Reason> {
+        let memory = Memory::default();
+        let mut account = memory.account(Network::Unknown, Bounds::new(&Server::defaults()));
+        read_into(body, max, 0, &mut account).await.map_err(|refusal| refusal.reason)
     }
 
     #[tokio::test(start_paused = true)]
@@ -151,7 +272,71 @@ mod tests {
         send.send_data(Bytes::from_static(b"{")).await.unwrap();
         let begun = Instant::now();
         assert_eq!(read_now(body, 64).await, Err(Reason::BodyTimeout));
-        assert_eq!(begun.elapsed(), Duration::from_secs(4));
+        assert_eq!(begun.elapsed(), DEADLINE);
+    }
+
+    /// Sends a piece of this length each quarter of a second. What reading it comes to at 1000
+    /// bytes a second at least, and when.
+    async fn drip(pieces: &[usize]) -> (Result<usize, &'static str>, Duration) {
+        let memory = Memory::default();
+        let mut account = memory.account(Network::Unknown, Bounds::new(&Server::defaults()));
+        let (mut send, body) = Channel::<Bytes, io::Error>::new(1);
+        let begun = Instant::now();
+        let drip = async {
+            for length in pieces {
+                if send.send_data(vec![b'a'; *length].into()).await.is_err() {
+                    break;
+                }
+                sleep(Duration::from_millis(250)).await;
+            }
+            drop(send);
+        };
+        let read = async {
+            let read = read_into(body, 1 << 20, 1000, &mut account).await;
+            (read.map(|body| body.len()).map_err(|refusal| refusal.detail), begun.elapsed())
+        };
+        tokio::join!(drip, read).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_must_keep_up_its_rate_once_a_second_has_passed() {
+        let ms = Duration::from_millis;
+        // Nothing but one byte: a second of grace.
+        assert_eq!(drip(&[1, 0, 0, 0, 0, 0]).await, (Err(SLOW.detail), ms(1000)));
+        // Slower than asked for, but over within the grace.
+        assert_eq!(drip(&[1, 1, 1]).await, (Ok(3), ms(750)));
+        // As fast as asked for, to the end.
+        assert_eq!(drip(&[251; 12]).await, (Ok(12 * 251), ms(3000)));
+        // What came early counts: the average falls below at the 2000th millisecond.
+        assert_eq!(drip(&[2000, 0, 0, 0, 0, 0, 0, 0, 0]).await, (Err(SLOW.detail), ms(2000)));
+        // However fast, not beyond the deadline.
+        assert_eq!(drip(&[300; 40]).await, (Err(LATE.detail), DEADLINE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_without_a_place_or_beyond_the_budget_is_refused_at_once() {
+        let mut server = Server::defaults();
+        (server.max_connections, server.body_memory, server.max_body) = (2, 64 << 10, 1 << 10);
+        let memory = Memory::default();
+        let account = |n| memory.account(Network::V6(n), Bounds::new(&server));
+        let begun = Instant::now();
+        let (_send, body) = Channel::<Bytes, io::Error>::new(1);
+        let (_send, other) = Channel::<Bytes, io::Error>::new(1);
+        let (mut one, mut two, mut three) = (account(1), account(2), account(3));
+        one.wait().unwrap();
+        two.wait().unwrap();
+        let refused = read_into(body, 1 << 20, 0, &mut three).await.unwrap_err();
+        assert_eq!((refused.reason, begun.elapsed()), (Reason::Overloaded, Duration::ZERO));
+        // What is there needs no place.
+        assert_eq!(read_into(Full::from("abc"), 8, 0, &mut three).await.unwrap(), "abc");
+        drop(two);
+        // A client's quarter is 16 KiB beyond the free part, and it has to be taken as it grows.
+        let large = pieces(&[PIECE; 3]).await;
+        let refused = read_into(large, 1 << 20, 0, &mut three).await.unwrap_err();
+        assert_eq!((refused.reason, begun.elapsed()), (Reason::Overloaded, Duration::ZERO));
+        let fits = pieces(&[PIECE; 2]).await;
+        assert_eq!(read_into(fits, 1 << 20, 0, &mut account(4)).await.unwrap().len(), 24 << 10);
+        drop(other);
     }
 
     #[tokio::test]

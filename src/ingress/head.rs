@@ -1,47 +1,50 @@
-//! What a request's head must be before anything is read out of it (RFC 9112, section 3.2).
+//! What a request's head must be before anything is read out of it (RFC 9112, section 3.2; RFC
+//! 9113, section 8.3.1).
 
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Uri, Version, header, request};
+use http::{HeaderMap, Uri, Version, header, request};
 
-use crate::admit::Refusal;
-use crate::audit::Reason;
 use crate::listen::Defect;
+use crate::listen::framing::is_host;
 
 /// Refuses a head that could be read in two ways: `defect` is what the listener has found in its
-/// raw lines, the rest shows in the head itself.
+/// bytes. What HTTP/1 says of the host was judged there as well; here it is for HTTP/2, and once
+/// more for all.
 ///
 /// # Errors
-/// [`Reason::ProtocolError`].
-pub(super) fn check(head: &request::Parts, defect: Option<Defect>) -> Result<(), Refusal> {
+/// The defect.
+pub(super) fn check(head: &request::Parts, defect: Option<Defect>) -> Result<(), Defect> {
     match defect {
-        Some(defect) => Err(malformed(defect.as_str())),
+        Some(defect) => Err(defect),
         None => check_host(&head.uri, &head.headers, head.version),
     }
 }
 
-fn check_host(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(), Refusal> {
+/// HTTP/1.1 needs a Host. HTTP/2 has its authority in the target, and a Host that came with it
+/// must agree.
+fn check_host(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(), Defect> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next();
+    let host = hosts.next().map(|host| host.as_bytes());
     if hosts.next().is_some() {
-        return Err(malformed("repeated host"));
+        return Err(Defect::RepeatedHost);
     }
-    match (host, uri.authority()) {
-        (None, _) if version >= Version::HTTP_11 => Err(malformed("no host")),
-        (Some(host), Some(authority)) if !is_same(authority, host) => {
-            Err(malformed("the target's authority is not the host"))
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    if authority.is_some_and(|authority| authority.contains(&b'@')) {
+        return Err(Defect::UserInfo);
+    }
+    if !authority.is_none_or(is_host) {
+        return Err(Defect::Target);
+    }
+    if !host.is_none_or(is_host) {
+        return Err(Defect::BadHost);
+    }
+    match (host, authority) {
+        (None, _) if version == Version::HTTP_11 => Err(Defect::NoHost),
+        (None, None) if version > Version::HTTP_11 => Err(Defect::NoHost),
+        (Some(host), Some(authority)) if !authority.eq_ignore_ascii_case(host) => {
+            Err(Defect::OtherHost)
         }
-        (None | Some(_), _) => Ok(()),
+        (None | Some(_), None | Some(_)) => Ok(()),
     }
-}
-
-/// Whether the Host field names the authority: byte for byte, but for case. That a default port
-/// may be left out is not considered: whoever sends the absolute form can repeat it.
-fn is_same(authority: &Authority, host: &HeaderValue) -> bool {
-    authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
-}
-
-fn malformed(detail: &'static str) -> Refusal {
-    Refusal::new(Reason::ProtocolError, detail)
 }
 
 #[cfg(test)]
@@ -50,29 +53,29 @@ mod tests {
 
     use super::*;
 
-    fn checked(uri: &str, hosts: &[&str], version: Version) -> Result<(), &'static str> {
+    fn checked(uri: &str, hosts: &[&str], version: Version) -> Result<(), Defect> {
         let mut request = Request::post(uri).version(version);
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        check(&head, None).map_err(|refusal| refusal.detail)
+        check(&head, None)
     }
 
     #[test]
     fn one_host_that_agrees_with_the_target_is_asked_for() {
-        let not_the_host = Err("the target's authority is not the host");
         for (uri, hosts, result) in [
             ("/hooks/a", ["gw"].as_slice(), Ok(())),
-            ("/hooks/a", &[""], Ok(())),
-            ("/hooks/a", &[], Err("no host")),
-            ("/hooks/a", &["gw", "gw"], Err("repeated host")),
+            ("/hooks/a", &[""], Err(Defect::BadHost)),
+            ("/hooks/a", &["g w"], Err(Defect::BadHost)),
+            ("/hooks/a", &[], Err(Defect::NoHost)),
+            ("/hooks/a", &["gw", "gw"], Err(Defect::RepeatedHost)),
             ("http://gw/hooks/a", &["gw"], Ok(())),
             ("http://gw:8080/hooks/a", &["GW:8080"], Ok(())),
-            ("http://gw/hooks/a", &["other"], not_the_host),
-            ("http://gw/hooks/a", &["gw:80"], not_the_host),
-            ("http://user@gw/hooks/a", &["gw"], not_the_host),
-            ("http://gw/hooks/a", &[], Err("no host")),
+            ("http://gw/hooks/a", &["other"], Err(Defect::OtherHost)),
+            ("http://gw/hooks/a", &["gw:80"], Err(Defect::OtherHost)),
+            ("http://user@gw/hooks/a", &["gw"], Err(Defect::UserInfo)),
+            ("http://gw/hooks/a", &[], Err(Defect::NoHost)),
         ] {
             assert_eq!(checked(uri, hosts, Version::HTTP_11), result, "{uri} {hosts:?}");
         }
@@ -81,13 +84,27 @@ mod tests {
     #[test]
     fn http_1_0_may_come_without_host() {
         assert_eq!(checked("/", &[], Version::HTTP_10), Ok(()));
-        assert_eq!(checked("/", &["a", "a"], Version::HTTP_10), Err("repeated host"));
+        assert_eq!(checked("/", &["a", "a"], Version::HTTP_10), Err(Defect::RepeatedHost));
+    }
+
+    #[test]
+    fn http_2_has_its_host_in_the_target() {
+        for (uri, hosts, result) in [
+            ("https://gw/hooks/a", [].as_slice(), Ok(())),
+            ("https://gw/hooks/a", &["gw"], Ok(())),
+            ("https://gw/hooks/a", &["other"], Err(Defect::OtherHost)),
+            ("https://gw/hooks/a", &["gw", "gw"], Err(Defect::RepeatedHost)),
+            ("https://user@gw/hooks/a", &[], Err(Defect::UserInfo)),
+            ("/hooks/a", &["gw"], Ok(())),
+            ("/hooks/a", &[], Err(Defect::NoHost)),
+        ] {
+            assert_eq!(checked(uri, hosts, Version::HTTP_2), result, "{uri} {hosts:?}");
+        }
     }
 
     #[test]
     fn what_the_listener_found_is_refused() {
         let (head, ()) = Request::post("/").header("host", "gw").body(()).unwrap().into_parts();
-        let refusal = check(&head, Some(Defect::RepeatedLength)).unwrap_err();
-        assert_eq!(refusal, Refusal::new(Reason::ProtocolError, "repeated content-length"));
+        assert_eq!(check(&head, Some(Defect::RepeatedLength)), Err(Defect::RepeatedLength));
     }
 }

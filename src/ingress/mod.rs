@@ -5,6 +5,7 @@
 mod answer;
 mod body;
 mod head;
+mod memory;
 mod report;
 mod routes;
 #[cfg(test)]
@@ -18,17 +19,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::Method;
 use ipnet::IpNet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::body::Pace;
+use self::memory::{Bounds, Memory};
 use self::report::Report;
 use self::routes::Routes;
-use crate::admit::{self, Rates, Received, Refusal};
-use crate::audit::Reason;
+use crate::admit::{self, Rates, Received, Refusal, VerifierError};
+use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
-use crate::listen::{Answer, Arrival, Defect, Origin};
+use crate::listen::{Answer, Arrival, Defect, Defective, Origin};
 use crate::metrics::{Metrics, SourceMetrics};
+use crate::network::Network;
 use crate::store::{AcceptError, Accepted, Roster, Store};
 
 /// Answers the public listener's requests.
@@ -36,8 +40,10 @@ use crate::store::{AcceptError, Accepted, Roster, Store};
 pub struct Ingress {
     rules: ArcSwap<Rules>,
     rates: Rates,
+    memory: Memory,
     store: Arc<Store>,
     clock: Clock,
+    refusals: Arc<Refusals>,
     /// Where requests are counted that are no source's.
     unrouted: Arc<SourceMetrics>,
 }
@@ -51,18 +57,31 @@ pub struct Rules {
     trusted_proxies: Vec<IpNet>,
     ack_deadline: Duration,
     max_body: u64,
+    min_body_rate: u64,
+    bodies: Bounds,
 }
 
 impl Rules {
-    /// What this configuration says, with its keys made ready.
-    pub fn new(config: &Config, metrics: &Metrics) -> Self {
-        Self {
-            routes: Routes::new(config, metrics),
+    /// What this configuration says, with everything read and made ready that it needs.
+    ///
+    /// # Errors
+    /// When a source's `client_ca` cannot be used.
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, VerifierError> {
+        Ok(Self {
+            routes: Routes::new(config, metrics)?,
             roster: Roster::default(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             ack_deadline: config.server.ack_deadline,
             max_body: config.server.max_body,
-        }
+            min_body_rate: config.server.min_body_rate,
+            bodies: Bounds::new(&config.server),
+        })
+    }
+
+    /// The pace of a request whose headers are complete now.
+    fn pace(&self) -> Pace {
+        let begun = Instant::now();
+        Pace { begun, deadline: begun + self.ack_deadline, least: self.min_body_rate }
     }
 }
 
@@ -70,7 +89,7 @@ impl Rules {
 struct Call {
     head: http::request::Parts,
     body: hyper::body::Incoming,
-    defect: Option<Defect>,
+    defect: Option<Box<Defective>>,
     origin: Arc<Origin>,
     /// Who is calling, as far as trusted proxies tell; `None`: it cannot be told.
     client: Option<IpAddr>,
@@ -88,6 +107,8 @@ enum Passed {
 enum Stop {
     /// The sender.
     Refused(Refusal),
+    /// The sender: it is not HTTP as the RFCs have it.
+    Defective(Defect),
     /// The store.
     Unavailable(AcceptError),
     /// We: the store had not answered by the deadline. What it has begun goes on.
@@ -95,18 +116,30 @@ enum Stop {
 }
 
 impl Ingress {
-    /// The road for this configuration's sources, into this store.
+    /// The road for this configuration's sources, whose rules these are, into this store. Refusals
+    /// are recorded with `refusals`: those of requests that never get here belong there too.
     pub fn new(
         config: &Config,
         rules: Rules,
         store: Arc<Store>,
         clock: Clock,
         metrics: &Metrics,
+        refusals: Arc<Refusals>,
     ) -> Self {
-        let roster = store.roster();
-        let rules = ArcSwap::from_pointee(Rules { roster, ..rules });
-        let unrouted = metrics.source("", status_of);
-        Self { rules, rates: Rates::new(config), store, clock, unrouted }
+        Self {
+            rules: ArcSwap::from_pointee(Rules { roster: store.roster(), ..rules }),
+            rates: Rates::new(config),
+            memory: Memory::default(),
+            unrouted: metrics.source("", status_of),
+            refusals,
+            store,
+            clock,
+        }
+    }
+
+    /// Where refusals are recorded.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// From here on this configuration's sources and limits hold; `rules` are its own, and `roster`
@@ -122,7 +155,10 @@ impl Ingress {
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
         let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
-        let mut report = Report::new(&head, client, body::declared(&body), &self.unrouted);
+        let size = body::declared(&body);
+        let told = report::Told { refusals: &self.refusals, counts: &self.unrouted };
+        let mut report = Report::new(&head, &origin, client, size, told);
+        report.unreadable.clone_from(&defect);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         answer_to(result, report)
@@ -141,8 +177,8 @@ impl Ingress {
     ) -> Result<Passed, Stop> {
         let Call { head, body, defect, origin, client } = call;
         let received_at = self.clock.now();
-        let mut deadline = pin!(sleep(rules.ack_deadline));
-        head::check(&head, defect)?;
+        let pace = rules.pace();
+        head::check(&head, defect.map(|defective| defective.defect))?;
         // Only the path counts; a query is left to those providers that like to add one.
         let endpoint = rules.routes.find(head.uri.path()).ok_or(NO_ROUTE)?;
         let source = &endpoint.source;
@@ -152,8 +188,15 @@ impl Ingress {
         admit::check_address(source, client)?;
         self.rates.arrived(source, client)?;
         body::check_declared(&body, rules.max_body)?;
+        endpoint
+            .verifier
+            .check_head(&head.headers, received_at, &origin)
+            .map_err(|refusal| self.rates.failed(source, client, refusal))?;
 
-        let body = body::read(body, rules.max_body, deadline.as_mut()).await?;
+        // Held to the end: the body is in memory for as long as the request is.
+        let mut account = self.memory.account(Network::of(client), rules.bodies);
+        let mut timer = pin!(sleep_until(pace.first_due()));
+        let body = body::read(body, rules.max_body, pace, &mut account, timer.as_mut()).await?;
         report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let source = Arc::clone(source);
         let received = Received { source, headers: head.headers, body, received_at, origin };
@@ -167,7 +210,8 @@ impl Ingress {
         };
         report.kind = report.shows_accepted().then(|| event.normalized_type().to_owned());
         let to = rules.roster.select(endpoint.targets(&event));
-        let accepted = by(deadline, self.store.accept(*event, to)).await.ok_or(Stop::Late)?;
+        timer.as_mut().reset(pace.deadline);
+        let accepted = by(timer, self.store.accept(*event, to)).await.ok_or(Stop::Late)?;
         Ok(Passed::Event(accepted?))
     }
 }
@@ -196,7 +240,12 @@ fn answer_to(result: Result<Passed, Stop>, report: Report<'_>) -> Answer {
             }
         }
         Err(stop) => {
-            let answer = answer::refused(stop.reason());
+            let answer = match &stop {
+                Stop::Defective(defect) => answer::defective(defect.status()),
+                Stop::Refused(_) | Stop::Unavailable(_) | Stop::Late => {
+                    answer::refused(stop.reason(), stop.retry_after())
+                }
+            };
             report.stopped(&stop, answer.status().as_u16());
             answer
         }
@@ -207,7 +256,10 @@ impl Stop {
     fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => refusal.reason,
-            Self::Unavailable(AcceptError::Overloaded) => Reason::Overloaded,
+            Self::Defective(_) => Reason::ProtocolError,
+            Self::Unavailable(AcceptError::Overloaded | AcceptError::OverShare) => {
+                Reason::Overloaded
+            }
             Self::Unavailable(
                 AcceptError::Full
                 | AcceptError::Failed
@@ -218,11 +270,23 @@ impl Stop {
         }
     }
 
+    /// When the sender may try again, in seconds, if that is known.
+    fn retry_after(&self) -> Option<u8> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Defective(_) | Self::Unavailable(_) | Self::Late => None,
+        }
+    }
+
     /// For our own log.
     fn detail(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.detail,
+            Self::Defective(defect) => defect.as_str(),
             Self::Unavailable(AcceptError::Overloaded) => "the journal's queue is full",
+            Self::Unavailable(AcceptError::OverShare) => {
+                "the journal's queue holds the source's share"
+            }
             Self::Unavailable(AcceptError::Full) => "free space is below store.min_free",
             Self::Unavailable(AcceptError::Failed) => "the journal has failed",
             Self::Unavailable(AcceptError::Unreadable) => "the journal cannot be read",
@@ -235,6 +299,12 @@ impl Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<Defect> for Stop {
+    fn from(defect: Defect) -> Self {
+        Self::Defective(defect)
     }
 }
 

@@ -2,25 +2,40 @@
 //! it. Holds nothing that must not be logged: no header but User-Agent, and no part of the body.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, header, request};
 
 use super::{Passed, Stop, answer};
-use crate::audit::{Client, Reason, Refused, micros};
+use crate::audit::{Client, Ending, Reason, Refusals, Refused, ServerName, micros};
 use crate::event::SourceName;
+use crate::listen::{Defective, Origin, TlsSession};
 use crate::metrics::SourceMetrics;
 use crate::store::Outcome;
 
+/// Where a request is told of.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'r> {
+    /// In words.
+    pub(super) refusals: &'r Refusals,
+    /// In numbers.
+    pub(super) counts: &'r SourceMetrics,
+}
+
 /// Gathers what the line says while the request is on its way.
 pub(super) struct Report<'r> {
+    refusals: &'r Refusals,
     /// Where the request is counted: with its source, from when that is known.
     pub(super) counts: &'r SourceMetrics,
     begun: Instant,
+    origin: Arc<Origin>,
     client: Option<IpAddr>,
     method: Method,
     uri: Uri,
     user_agent: Option<HeaderValue>,
+    /// What can be shown of a head that had a defect.
+    pub(super) unreadable: Option<Box<Defective>>,
     /// The source, from when it is known.
     pub(super) source: Option<SourceName>,
     /// The normalized event name, when it is known and a line will show it.
@@ -33,17 +48,22 @@ pub(super) struct Report<'r> {
 impl<'r> Report<'r> {
     pub(super) fn new(
         head: &request::Parts,
+        origin: &Arc<Origin>,
         client: Option<IpAddr>,
         size: u64,
-        counts: &'r SourceMetrics,
+        told: Told<'r>,
     ) -> Self {
+        let Told { refusals, counts } = told;
         Self {
+            refusals,
             counts,
             begun: Instant::now(),
+            origin: Arc::clone(origin),
             client,
             method: head.method.clone(),
             uri: head.uri.clone(),
             user_agent: head.headers.get(header::USER_AGENT).cloned(),
+            unreadable: None,
             source: None,
             kind: None,
             size,
@@ -76,6 +96,8 @@ impl<'r> Report<'r> {
                     reason = Reason::Conflict.as_str(),
                     detail = "kept back: the key of a stored event with other content",
                     client = %Client(self.client),
+                    tls = self.tls().map(|session| session.version),
+                    server_name = ServerName::of(self.tls()),
                     size = self.size,
                     duration_us = micros(took),
                     "accepted"
@@ -89,6 +111,8 @@ impl<'r> Report<'r> {
                 outcome = outcome(accepted.outcome()),
                 r#type = self.kind.as_deref().unwrap_or_default(),
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 size = self.size,
                 duration_us = micros(took),
                 "accepted"
@@ -99,6 +123,8 @@ impl<'r> Report<'r> {
                 source = self.source_name(),
                 outcome = "challenge",
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 duration_us = micros(took),
                 "answered"
             ),
@@ -113,23 +139,33 @@ impl<'r> Report<'r> {
 
     fn refused(&self, reason: Reason, detail: &'static str, status: u16) {
         self.counts.refused(reason, status);
+        let user_agent = self.user_agent.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes);
+        let (method, path, user_agent) = match &self.unreadable {
+            Some(bad) => (bad.method.as_str(), bad.path.as_str(), bad.user_agent.as_slice()),
+            None => (self.method.as_str(), self.uri.path(), user_agent),
+        };
         let refused = Refused {
             reason,
             detail,
             source: self.source.as_ref(),
             client: self.client,
-            method: self.method.as_str(),
-            path: self.uri.path(),
-            user_agent: self.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
+            method,
+            path,
+            user_agent,
             size: self.size,
             status,
             duration: self.took(),
+            tls: self.tls(),
         };
-        refused.record();
+        self.refusals.record(&refused);
     }
 
     fn source_name(&self) -> &str {
         self.source.as_ref().map_or("", SourceName::as_str)
+    }
+
+    fn tls(&self) -> Option<&TlsSession> {
+        self.origin.tls.as_ref()
     }
 
     fn took(&self) -> Duration {
@@ -149,12 +185,15 @@ impl Drop for Report<'_> {
             // Where it was raised is told by the panic hook; the answer is the listener's.
             let status = answer::status(Reason::InternalError);
             self.refused(Reason::InternalError, "handling the request has panicked", status);
-        } else {
+        } else if self.refusals.stands_singly(Ending::Abandoned, self.client, self.source.as_ref())
+        {
             tracing::info!(
                 target: "hookward::request",
                 source = self.source_name(),
                 outcome = "client_gone",
                 client = %Client(self.client),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
                 size = self.size,
                 duration_us = micros(self.took()),
                 "abandoned by the client"
@@ -199,8 +238,10 @@ mod tests {
         let metrics = Metrics::new();
         let counts = metrics.source("lab", answer::status);
         let (head, ()) = http::Request::new(()).into_parts();
+        let refusals = Refusals::new(crate::clock::Clock::System);
+        let told = Told { refusals: &refusals, counts: &counts };
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _report = Report::new(&head, None, 0, &counts);
+            let _report = Report::new(&head, &Origin::nowhere(), None, 0, told);
             panic!("on the way");
         }));
         assert!(panicked.is_err());

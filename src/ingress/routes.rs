@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::answer;
-use crate::admit::Verifier;
+use crate::admit::{Verifier, VerifierError};
 use crate::config::{Config, Pattern, Source};
 use crate::identify::Identified;
 use crate::metrics::{Metrics, SourceMetrics};
@@ -30,14 +30,17 @@ struct Way {
 }
 
 impl Routes {
-    pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
-        let endpoint = |source: &Arc<Source>| Endpoint {
-            source: Arc::clone(source),
-            verifier: Verifier::new(Arc::clone(source)),
-            metrics: metrics.source(source.name.as_str(), answer::status),
-            ways: ways(config, source),
+    pub(super) fn new(config: &Config, metrics: &Metrics) -> Result<Self, VerifierError> {
+        let endpoint = |source: &Arc<Source>| {
+            let endpoint = Endpoint {
+                source: Arc::clone(source),
+                verifier: Verifier::new(Arc::clone(source))?,
+                metrics: metrics.source(source.name.as_str(), answer::status),
+                ways: ways(config, source),
+            };
+            Ok((source.path.clone(), endpoint))
         };
-        Self(config.sources.iter().map(|s| (s.path.clone(), endpoint(s))).collect())
+        config.sources.iter().map(endpoint).collect::<Result<_, _>>().map(Self)
     }
 
     /// The endpoint with exactly this path.
@@ -90,7 +93,8 @@ mod tests {
     }
 
     fn targets(config: &Config, path: &str, kind: &str) -> Vec<usize> {
-        Routes::new(config, &Metrics::new()).find(path).unwrap().targets_of(kind).iter().collect()
+        let routes = Routes::new(config, &Metrics::new()).unwrap();
+        routes.find(path).unwrap().targets_of(kind).iter().collect()
     }
 
     #[test]
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn paths_match_byte_for_byte() {
-        let routes = Routes::new(&config(&["a"], 1, vec![]), &Metrics::new());
+        let routes = Routes::new(&config(&["a"], 1, vec![]), &Metrics::new()).unwrap();
         assert!(routes.find("/hooks/a").is_some());
         for other in ["/hooks/A", "/hooks/a/", "/hooks/%61", "//hooks/a", "/hooks/b", "/", ""] {
             assert!(routes.find(other).is_none(), "{other}");

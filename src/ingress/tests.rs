@@ -63,21 +63,22 @@ fn every_method_but_post_is_refused() {
 fn what_the_store_cannot_take_is_ours() {
     for (error, reason) in [
         (AcceptError::Overloaded, Reason::Overloaded),
+        (AcceptError::OverShare, Reason::Overloaded),
         (AcceptError::Full, Reason::StoreUnavailable),
         (AcceptError::Failed, Reason::StoreUnavailable),
         (AcceptError::Closing, Reason::StoreUnavailable),
     ] {
         let stop = Stop::from(error);
         assert_eq!(stop.reason(), reason);
-        assert_eq!(answer::refused(stop.reason()).status(), 503);
+        assert_eq!(answer::refused(stop.reason(), None).status(), 503);
         assert!(error.to_string().starts_with(stop.detail()), "{error}: {}", stop.detail());
     }
-    assert_eq!(answer::refused(Stop::Late.reason()).status(), 503);
+    assert_eq!(answer::refused(Stop::Late.reason(), None).status(), 503);
 }
 
 #[tokio::test(start_paused = true)]
 async fn work_has_until_the_deadline_and_is_begun_even_after_it() {
-    let mut deadline = pin!(sleep(Duration::from_secs(4)));
+    let mut deadline = pin!(tokio::time::sleep(Duration::from_secs(4)));
     assert_eq!(by(deadline.as_mut(), async { 1 }).await, Some(1));
     let begun = tokio::time::Instant::now();
     assert_eq!(by(deadline.as_mut(), std::future::pending::<()>()).await, None);
@@ -86,7 +87,7 @@ async fn work_has_until_the_deadline_and_is_begun_even_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn work_that_is_ready_is_done_after_the_deadline_too() {
-    let deadline = pin!(sleep(Duration::from_secs(4)));
+    let deadline = pin!(tokio::time::sleep(Duration::from_secs(4)));
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(by(deadline, async { 1 }).await, Some(1));
 }

@@ -18,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// How often the same trouble is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// A socket with this address; port 0 takes a free port. Until it is opened, connections are
+/// A socket with this address; port 0 takes a free port. Until it begins to listen, connections are
 /// refused. A restart may take the address over at once (`SO_REUSEADDR`); two processes may not
 /// listen on it.
 ///
@@ -35,7 +35,7 @@ pub fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
 ///
 /// # Errors
 /// The operating system's, such as `AddrInUse`.
-pub fn open(socket: TcpSocket) -> io::Result<TcpListener> {
+pub fn begin(socket: TcpSocket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 

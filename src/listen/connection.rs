@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderValue, Request, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,21 +15,25 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::wire::{Progress, Timeouts, Wire};
-use super::{Answer, Arrival, Ended, Limits, Origin, Stage};
-use crate::audit::{Reason, Refused};
+use super::progress::{Progress, Timeouts};
+use super::wire::Wire;
+use super::{Answer, Arrival, Ended, Limits, Origin, Settings, Stage};
+use crate::audit::{Reason, Refusals, Refused};
 
-/// The longest head; providers' are below 4 KiB. hyper's own bound on header fields is 100.
-const MAX_HEAD: usize = 32 << 10;
+/// What hyper buffers of a connection at least, roughly: its buffer may grow to twice this.
+const MIN_BUFFER: usize = 32 << 10;
 
-/// What hyper buffers of a connection, roughly: its buffer may grow to twice this.
-const MAX_BUFFER: usize = 32 << 10;
+/// What hyper may see of a head besides what our own limits count: line breaks before it.
+const SLACK: usize = 64;
+
+/// The fields for which hyper needs no allocation.
+const FIELDS_IN_PLACE: usize = 100;
 
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<S, H, F>(
     stream: S,
     origin: Arc<Origin>,
-    limits: &Limits,
+    settings: &Settings,
     mut stage: watch::Receiver<Stage>,
     handler: &H,
 ) -> Ended
@@ -38,13 +42,11 @@ where
     H: Fn(Arrival) -> F,
     F: Future<Output = Answer>,
 {
-    let progress = Arc::new(Progress::new());
+    let limits = &settings.limits;
+    let progress = Arc::new(Progress::new(limits));
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| answer(request, &origin, &progress, handler));
-    let mut http = http1::Builder::new();
-    http.half_close(true).pipeline_flush(false);
-    http.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER);
-    let mut connection = pin!(http.serve_connection(io, service));
+    let mut connection = pin!(http(limits).serve_connection(io, service));
     let mut watchdog = pin!(Watchdog::new(&progress, limits.timeouts));
     loop {
         tokio::select! {
@@ -52,13 +54,16 @@ where
             ended = connection.as_mut() => {
                 return match ended {
                     Ok(()) => Ended::Quietly,
-                    Err(error) => report(&error, &origin),
+                    Err(error) => report(&error, &origin, &settings.refusals),
                 };
             }
             () = poll_fn(|cx| watchdog.as_mut().poll_expired(cx)) => {
-                let peer = origin.peer;
-                tracing::debug!(%peer, "connection closed: the client took too long");
-                return Ended::Quietly;
+                // A head that has begun is answered; the connection reads on and finds it so.
+                if !progress.give_up_head() {
+                    let peer = origin.peer;
+                    tracing::debug!(%peer, "connection closed: the client took too long");
+                    return Ended::Quietly;
+                }
             }
             changed = stage.changed() => {
                 let now = *stage.borrow_and_update();
@@ -72,6 +77,18 @@ where
     }
 }
 
+/// hyper, with limits that nothing exceeds that has passed ours.
+fn http(limits: &Limits) -> http1::Builder {
+    let head = limits.max_header_bytes.saturating_add(SLACK);
+    let mut http = http1::Builder::new();
+    http.half_close(true).pipeline_flush(false);
+    http.max_header_size(head).max_buf_size(head.max(MIN_BUFFER));
+    if limits.max_headers > FIELDS_IN_PLACE {
+        http.max_headers(limits.max_headers);
+    }
+    http
+}
+
 /// One request's turn.
 async fn answer<H, F>(
     request: Request<Incoming>,
@@ -83,36 +100,41 @@ where
     H: Fn(Arrival) -> F,
     F: Future<Output = Answer>,
 {
-    let turn = progress.begin();
-    let arrival = Arrival { request, origin: Arc::clone(origin), defect: turn.defect };
+    let mut turn = progress.begin();
+    let chunked = request.body().size_hint().exact().is_none();
+    let arrival = Arrival { request, origin: Arc::clone(origin), defect: turn.defect.take() };
     let mut answer = handler(arrival).await;
-    if progress.answer(turn) {
+    // Whoever refuses a request may have left its body. One of known length hyper can skip; of a
+    // chunked one it skips no more than a chunk.
+    let unread = chunked && !answer.status().is_success();
+    if progress.answer(&turn, unread) {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer)
 }
 
-/// What hyper has answered by itself is a refusal like any other; that a client went away is not.
-fn report(error: &hyper::Error, origin: &Origin) -> Ended {
+/// That a client went away is no refusal. That hyper refuses a head which we let pass should not
+/// happen; it is one all the same.
+fn report(error: &hyper::Error, origin: &Origin, refusals: &Refusals) -> Ended {
     let peer = origin.peer;
+    tracing::debug!(%peer, %error, "connection ended");
     if !error.is_parse() {
-        tracing::debug!(%peer, %error, "connection ended");
         return Ended::Quietly;
     }
-    let too_large = error.is_parse_too_large();
     let refused = Refused {
         reason: Reason::ProtocolError,
-        detail: if too_large { "the head is too large" } else { "malformed head" },
+        detail: "hyper refused the head",
         source: None,
         client: Some(origin.address()),
         method: "",
         path: "",
         user_agent: b"",
         size: 0,
-        status: if too_large { 431 } else { 400 },
+        status: 400,
         duration: std::time::Duration::ZERO,
+        tls: origin.tls.as_ref(),
     };
-    refused.record();
+    refusals.record(&refused);
     Ended::Refused(refused.status)
 }
 

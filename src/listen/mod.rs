@@ -6,10 +6,12 @@
 
 mod accept;
 mod connection;
-mod framing;
+mod crowd;
+pub(crate) mod framing;
 mod guard;
 mod h2;
 mod open;
+mod progress;
 pub mod proxy_protocol;
 #[cfg(test)]
 mod tests;
@@ -32,12 +34,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) use self::accept::Occasionally;
-pub use self::accept::{open, reserve};
-pub use self::framing::Defect;
+pub use self::accept::{begin, reserve};
+pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
-pub use self::wire::Timeouts;
+pub use self::progress::Timeouts;
 
 use self::accept::Trouble;
+use self::crowd::{Crowd, Place};
+use crate::audit::Refusals;
 use crate::metrics::{ListenerMetrics, Metrics};
 
 /// How long connections that were told to go may take for it: they only have to be polled.
@@ -51,9 +55,9 @@ pub struct Arrival {
     pub request: Request<Incoming>,
     /// Where its connection comes from.
     pub origin: Arc<Origin>,
-    /// What is ambiguous about its framing. Such a request must be refused; the connection is
-    /// closed after it whatever the answer.
-    pub defect: Option<Defect>,
+    /// What is wrong with its head. Then `request` is a stand-in that says nothing; it must be
+    /// refused, and the connection is closed after it whatever the answer.
+    pub defect: Option<Box<Defective>>,
 }
 
 /// Where a connection comes from.
@@ -114,12 +118,15 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether each connection begins with a PROXY header, from one of the trusted.
     pub proxy_protocol: bool,
+    /// Where requests are recorded that are refused before a handler sees them.
+    pub refusals: Arc<Refusals>,
 }
 
 impl Settings {
     /// A plain listener with these limits.
-    pub fn plain(limits: Limits) -> Self {
-        Self { limits, tls: None, trusted_proxies: Vec::new(), proxy_protocol: false }
+    pub fn plain(limits: Limits, refusals: Arc<Refusals>) -> Self {
+        let trusted_proxies = Vec::new();
+        Self { limits, tls: None, trusted_proxies, proxy_protocol: false, refusals }
     }
 }
 
@@ -203,98 +210,81 @@ where
     F: Future<Output = Answer> + Send,
 {
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut crowd = Crowd::new(settings, handler, metrics);
+    let serving = Serving::new(settings, handler, metrics);
     let mut trouble = Trouble::default();
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            (stream, peer) = accept::next(&listener, &mut trouble) => crowd.admit(stream, peer),
+            (stream, peer) = accept::next(&listener, &mut trouble) => serving.admit(stream, peer),
         }
     }
     drop(listener);
-    crowd.drain().await
+    serving.drain().await
 }
 
-/// The connections of one listener.
-struct Crowd<H> {
+/// One listener at work.
+struct Serving<H> {
     settings: Arc<ArcSwap<Settings>>,
     handler: Arc<H>,
     metrics: ListenerMetrics,
-    count: Arc<watch::Sender<usize>>,
+    crowd: Arc<Crowd>,
+    failures: Arc<open::Failures>,
     stage: watch::Sender<Stage>,
-    full: Occasionally,
 }
 
-/// A connection that counts, until this is dropped.
-struct Seat(Arc<watch::Sender<usize>>);
-
-impl Seat {
-    fn take(count: &Arc<watch::Sender<usize>>) -> Self {
-        count.send_modify(|open| *open += 1);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.send_modify(|open| *open = open.saturating_sub(1));
-    }
-}
-
-impl<H, F> Crowd<H>
+impl<H, F> Serving<H>
 where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
     fn new(settings: Arc<ArcSwap<Settings>>, handler: H, metrics: ListenerMetrics) -> Self {
-        let count = Arc::new(watch::Sender::new(0));
         let (stage, _) = watch::channel(Stage::Serving);
-        let (handler, full) = (Arc::new(handler), Occasionally::default());
-        Self { settings, handler, metrics, count, stage, full }
-    }
-
-    /// Serves the connection in a task of its own, or closes it when there are too many.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let settings = self.settings.load_full();
-        let most = settings.limits.max_connections;
-        if *self.count.borrow() < most {
-            self.serve(stream, peer, settings);
-        } else if let Some(times) = self.full.now(Instant::now()) {
-            tracing::warn!(times, most, "connections closed: there are too many");
+        Self {
+            settings,
+            handler: Arc::new(handler),
+            metrics,
+            crowd: Arc::default(),
+            failures: Arc::default(),
+            stage,
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
-        let (seat, stage) = (Seat::take(&self.count), self.stage.subscribe());
+    /// Serves the connection in a task of its own, or closes it when there are too many.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let settings = self.settings.load_full();
+        if let Some(place) = self.crowd.enter(settings.limits.max_connections) {
+            self.serve(stream, peer, settings, place);
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>, place: Place) {
         let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
+        let shared = (Arc::clone(&self.crowd), Arc::clone(&self.failures));
+        let stage = self.stage.subscribe();
         tokio::spawn(async move {
             let opened = metrics.opened();
             let handler = &*handler;
             let guarded = |arrival| guard::answer(handler, arrival);
-            let ended = open::serve(stream, peer, &settings, stage, &guarded).await;
+            let (crowd, failures) = &shared;
+            let door = open::Door { settings: &settings, crowd, failures };
+            let ended = open::serve(stream, peer, door, stage, &guarded).await;
             if let Ended::Refused(status) = ended {
                 metrics.head_refused(status);
             }
-            drop((opened, seat));
+            drop((opened, place));
         });
     }
 
     async fn drain(self) -> Drained {
         let deadline = Instant::now() + self.settings.load().limits.drain_timeout;
         self.stage.send_replace(Stage::Draining);
-        if timeout_at(deadline, self.all_gone()).await.is_ok() {
+        if timeout_at(deadline, self.crowd.all_gone()).await.is_ok() {
             return Drained { cut_off: 0 };
         }
-        let cut_off = *self.count.borrow();
+        let cut_off = self.crowd.connections();
         self.stage.send_replace(Stage::Forced);
-        let _ = timeout(LAST_CALL, self.all_gone()).await;
+        let _ = timeout(LAST_CALL, self.crowd.all_gone()).await;
         Drained { cut_off }
-    }
-
-    /// Ready when no connection is left.
-    async fn all_gone(&self) {
-        // Its sender is there as long as this is.
-        drop(self.count.subscribe().wait_for(|open| *open == 0).await);
     }
 }

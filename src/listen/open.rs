@@ -1,49 +1,138 @@
 //! What comes before HTTP on a connection: the PROXY header, the client's share of connections,
-//! and the TLS handshake; then the version of HTTP that was agreed on.
+//! and the TLS handshake, all under one deadline; then the version of HTTP that was agreed on.
+//!
+//! A plain listener speaks HTTP/1.1 and looks for nothing else: a TLS ClientHello there is a
+//! malformed request.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol};
+use super::accept::Occasionally;
+use super::crowd::{ClientPlace, Crowd};
+use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol, tls};
+
+/// A connection that is ready for HTTP.
+enum Opened {
+    Plain(TcpStream),
+    Tls(Box<tls::Stream>),
+}
+
+/// Why a connection never came to HTTP.
+#[derive(Clone, Copy)]
+enum Failure {
+    /// The PROXY header that it must begin with is missing, malformed, or not from a trusted peer.
+    ProxyHeader,
+    /// PROXY header and handshake were not over by the deadline.
+    TooSlow,
+    /// The client has its share of connections already, which the crowd has told.
+    Share,
+    /// The TLS handshake.
+    Tls(tls::Failure),
+}
+
+impl Failure {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ProxyHeader => "no valid PROXY header",
+            Self::TooSlow => "too slow",
+            Self::Share => "too many connections",
+            Self::Tls(failure) => failure.as_str(),
+        }
+    }
+}
+
+/// The connections of one listener that never came to HTTP: anybody can make as many as they
+/// like, so of each kind only one is told once in a while, with the number of those before it.
+#[derive(Debug, Default)]
+pub(super) struct Failures(Mutex<BTreeMap<&'static str, Occasionally>>);
+
+impl Failures {
+    fn note(&self, failure: Failure, origin: &Origin) {
+        if matches!(failure, Failure::Share) {
+            return;
+        }
+        let failure = failure.as_str();
+        let told = self.0.lock().entry(failure).or_default().now(Instant::now());
+        if let Some(times) = told {
+            let (peer, client) = (origin.peer, origin.address());
+            tracing::warn!(%peer, %client, failure, times, "connections without a request");
+        }
+    }
+}
+
+/// What all connections of a listener come through.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) crowd: &'a Arc<Crowd>,
+    pub(super) failures: &'a Failures,
+}
 
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<H, F>(
     stream: TcpStream,
     peer: SocketAddr,
-    settings: &Settings,
-    stage: watch::Receiver<Stage>,
+    door: Door<'_>,
+    mut stage: watch::Receiver<Stage>,
     handler: &H,
 ) -> Ended
 where
     H: Fn(Arrival) -> F,
     F: Future<Output = Answer>,
 {
-    let deadline = Instant::now() + settings.limits.timeouts.handshake;
     let mut origin = Origin::plain(peer);
-    let mut stream = stream;
-    if settings.proxy_protocol {
-        match timeout_at(deadline, proxy_protocol::read(&mut stream, peer, settings)).await {
-            Ok(Ok(proxied)) => origin.proxied = proxied,
-            Ok(Err(_)) | Err(_) => return Ended::Quietly,
+    let opened = tokio::select! {
+        biased;
+        opened = open(stream, &mut origin, door) => opened,
+        // Nothing has been asked yet that would have to be answered.
+        _ = stage.wait_for(|stage| *stage != Stage::Serving) => return Ended::Quietly,
+    };
+    let (opened, _place) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => {
+            door.failures.note(failure, &origin);
+            return Ended::Quietly;
         }
+    };
+    let http2 = origin.tls.as_ref().is_some_and(|session| session.http2);
+    let (origin, settings) = (Arc::new(origin), door.settings);
+    match opened {
+        Opened::Plain(stream) => connection::serve(stream, origin, settings, stage, handler).await,
+        Opened::Tls(stream) if http2 => {
+            h2::serve(stream, origin, &settings.limits, stage, handler).await;
+            Ended::Quietly
+        }
+        Opened::Tls(stream) => connection::serve(stream, origin, settings, stage, handler).await,
     }
-    let Some(tls) = &settings.tls else {
-        return connection::serve(stream, Arc::new(origin), &settings.limits, stage, handler).await;
+}
+
+/// Everything before HTTP. However the client divides its time, there is one deadline for all.
+async fn open(
+    mut stream: TcpStream,
+    origin: &mut Origin,
+    door: Door<'_>,
+) -> Result<(Opened, ClientPlace), Failure> {
+    let Door { settings, crowd, .. } = door;
+    let deadline = Instant::now() + settings.limits.timeouts.handshake;
+    if settings.proxy_protocol {
+        let header = proxy_protocol::read(&mut stream, origin.peer, settings);
+        let header = timeout_at(deadline, header).await.map_err(|_| Failure::TooSlow)?;
+        origin.proxied = header.map_err(|_| Failure::ProxyHeader)?;
+    }
+    let place = crowd.enter_client(origin, settings).ok_or(Failure::Share)?;
+    let Some(acceptor) = &settings.tls else {
+        return Ok((Opened::Plain(stream), place));
     };
-    let Ok(Ok((stream, session))) = timeout_at(deadline, tls.accept(stream)).await else {
-        return Ended::Quietly;
-    };
-    let http2 = session.http2;
+    // Boxed: plain connections need not carry room for a handshake.
+    let handshake = Box::pin(acceptor.accept(stream));
+    let handshake = timeout_at(deadline, handshake).await.map_err(|_| Failure::TooSlow)?;
+    let (stream, session) = handshake.map_err(Failure::Tls)?;
     origin.tls = Some(session);
-    let origin = Arc::new(origin);
-    if http2 {
-        h2::serve(stream, origin, &settings.limits, stage, handler).await;
-        Ended::Quietly
-    } else {
-        connection::serve(stream, origin, &settings.limits, stage, handler).await
-    }
+    Ok((Opened::Tls(Box::new(stream)), place))
 }

@@ -1,6 +1,8 @@
 //! The listener over real sockets, with handlers that stand in for the gateway. Time limits are
 //! short where the test waits for them to pass, and out of reach where they must not.
 
+mod agreement;
+
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,13 +10,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::Clock;
 
 const SOON: Duration = Duration::from_millis(60);
 const NEVER: Duration = Duration::from_secs(3600);
 /// What a test waits at most for something that must happen.
 const BOUND: Duration = Duration::from_secs(20);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     let timeouts = Timeouts { handshake: NEVER, header: NEVER, write: NEVER, idle: NEVER };
     Limits {
         max_connections: 8,
@@ -29,6 +32,10 @@ fn limits() -> Limits {
     }
 }
 
+pub(super) fn plain(limits: Limits) -> Settings {
+    Settings::plain(limits, Arc::new(Refusals::new(Clock::System)))
+}
+
 /// A running listener.
 struct Running {
     address: SocketAddr,
@@ -41,13 +48,13 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    let listener = open(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
+    let listener = begin(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;
     };
-    let settings = Arc::new(ArcSwap::from_pointee(Settings::plain(limits)));
+    let settings = Arc::new(ArcSwap::from_pointee(plain(limits)));
     let ended = tokio::spawn(async move { run(listener, settings, handler, shutdown).await });
     Running { address, stop, ended }
 }
@@ -104,7 +111,7 @@ fn says(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 /// Answers with the body that was sent, or with what is wrong with the framing.
 async fn echo(arrival: Arrival) -> Answer {
     if let Some(defect) = arrival.defect {
-        return says(StatusCode::BAD_REQUEST, defect.as_str());
+        return says(StatusCode::BAD_REQUEST, defect.defect.as_str());
     }
     match arrival.request.into_body().collect().await {
         Ok(body) => says(StatusCode::OK, body.to_bytes()),
@@ -169,36 +176,110 @@ async fn ambiguous_framing_is_told_and_ends_the_connection() {
     }
 }
 
+/// The answer to what is not HTTP is the handler's, in its turn, and the last.
 #[tokio::test]
-async fn what_hyper_refuses_is_400_or_431_and_closed() {
+async fn a_defective_head_is_the_handlers_to_answer_and_ends_the_connection() {
     let gateway = start(limits(), echo);
+    let good = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";
     let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(40 << 10));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
-    for (request, status) in [
-        ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "400 Bad Request"),
-        ("GET / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n1", "400 Bad Request"),
-        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", "400 Bad Request"),
-        ("nonsense\r\n\r\n", "400 Bad Request"),
-        (&long, "431 Request Header Fields Too Large"),
-        (&many, "431 Request Header Fields Too Large"),
+    for (bad, defect) in [
+        ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Defect::OldEncoding),
+        ("GET / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n1", Defect::RepeatedLength),
+        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", Defect::SpaceBeforeColon),
+        ("nonsense\r\n\r\n", Defect::RequestLine),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Defect::OtherVersion),
+        (&long, Defect::LongHead),
+        (&many, Defect::ManyFields),
     ] {
-        let answer = gateway.ask(request).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+        let answers = gateway.ask(&format!("{good}{bad}{good}")).await;
+        assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{answers}");
+        assert!(answers.contains("connection: close\r\n"), "{answers}");
+        assert!(answers.ends_with(defect.as_str()), "{answers}");
     }
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_read_and_ends_the_connection() {
+async fn the_answer_to_a_defective_head_request_has_no_body() {
+    let gateway = start(limits(), echo);
+    let answer = gateway.ask("HEAD / HTTP/1.1\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+/// Larger than what hyper reads at first, and in pieces.
+#[tokio::test]
+async fn a_large_head_arrives_whole() {
+    let gateway = start(limits(), async |arrival: Arrival| {
+        let length = arrival.request.headers()["x"].len();
+        let body = arrival.request.into_body().collect().await.unwrap().to_bytes();
+        says(StatusCode::OK, format!("{length} {}", body.len()))
+    });
+    let mut stream = gateway.connect().await;
+    for _ in 0..2 {
+        let start = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\nX: ";
+        let request = format!("{start}{}\r\n\r\n{}", "b".repeat(30_000), "c".repeat(30_000));
+        for piece in request.as_bytes().chunks(7000) {
+            stream.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        read_until(&mut stream, "\r\n\r\n30000 30000").await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_chunked_body_the_connection_goes_on() {
     let gateway = start(limits(), echo);
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let answer = gateway.ask(&format!("{head}2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(
-        answer.contains("connection: close\r\n") && answer.ends_with("\r\n\r\nabc"),
-        "{answer}"
-    );
-    let answer = gateway.ask(&format!("{head}zz\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    let mut stream = gateway.send(&format!("{head}2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")).await;
+    let answer = read_until(&mut stream, "\r\n\r\nabc").await;
+    assert!(!answer.contains("connection:"), "{answer}");
+    stream.write_all(format!("{head}1\r\nd\r\n").as_bytes()).await.unwrap();
+    stream.write_all(b"0\r\nTrailer: x\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "\r\n\r\nd").await;
+}
+
+#[tokio::test]
+async fn a_defect_in_a_chunked_body_is_the_bodys_error_and_ends_the_connection() {
+    let gateway = start(limits(), async |arrival: Arrival| {
+        let error = arrival.request.into_body().collect().await.unwrap_err();
+        says(StatusCode::BAD_REQUEST, Defect::of_body(&error).map_or("?", Defect::as_str))
+    });
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, defect) in [
+        ("zz\r\n", Defect::ChunkSize),
+        ("1\r\na\r\n1 \r\n", Defect::ChunkExtension),
+        ("1\r\nab\r\n", Defect::ChunkEnd),
+        ("1\r\na\r\n0\r\n b\r\n\r\n", Defect::Trailer),
+    ] {
+        let answer = gateway.ask(&format!("{head}{body}{head}0\r\n\r\n")).await;
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{}", defect.as_str())), "{answer}");
+    }
+}
+
+/// hyper skips no more than a chunk of a body that nobody reads.
+#[tokio::test]
+async fn a_refusal_before_a_chunked_body_ends_the_connection() {
+    let gateway = start(limits(), refuse);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let request = format!("{head}1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
+    let answer = gateway.ask(&format!("{request}{request}")).await;
+    assert_eq!(answer.matches("HTTP/1.1 413").count(), 1, "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_carries_so_many_requests_and_no_more() {
+    let gateway = start(Limits { max_requests: 2, ..limits() }, echo);
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";
+    let mut stream = gateway.send(request).await;
+    let first = read_until(&mut stream, "\r\n\r\n1").await;
+    assert!(!first.contains("connection:"), "{first}");
+    stream.write_all(request.repeat(3).as_bytes()).await.unwrap();
+    let rest = to_end(&mut stream).await;
+    assert_eq!(rest.matches("HTTP/1.1 200").count(), 1, "{rest}");
+    assert!(rest.contains("connection: close\r\n"), "{rest}");
 }
 
 #[tokio::test]
@@ -239,7 +320,9 @@ async fn continue_is_sent_only_for_a_body_that_is_wanted() {
 async fn silence_slow_heads_and_idleness_end_the_connection() {
     let gateway = start(short(SOON, NEVER), echo);
     assert_eq!(gateway.ask("").await, "", "no first byte");
-    assert_eq!(gateway.ask("POST / HTTP/1.1\r\nHost").await, "", "an unfinished head");
+    let late = gateway.ask("POST / HTTP/1.1\r\nHost").await;
+    assert!(late.ends_with(Defect::LateHead.as_str()), "an unfinished head: {late}");
+    assert_eq!(late.matches("HTTP/1.1 ").count(), 1, "{late}");
     assert_eq!(gateway.ask("\r\n\r\n").await, "", "nothing but line breaks");
 
     // A head that trickles in is cut off just so: each byte is early enough, all are not.
@@ -250,12 +333,12 @@ async fn silence_slow_heads_and_idleness_end_the_connection() {
             tokio::time::sleep(SOON / 6).await;
         }
     };
-    let mut nothing = Vec::new();
+    let mut answer = Vec::new();
     tokio::select! {
         () = drip => {}
-        ended = timeout(BOUND, read.read_to_end(&mut nothing)) => { let _ = ended.expect("it ends"); }
+        ended = timeout(BOUND, read.read_to_end(&mut answer)) => { let _ = ended.expect("it ends"); }
     }
-    assert!(nothing.is_empty());
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "));
 
     // Between requests the other limit holds, and again the first for an unfinished head.
     let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";
@@ -263,7 +346,8 @@ async fn silence_slow_heads_and_idleness_end_the_connection() {
     assert!(gateway.ask(request).await.ends_with("\r\n\r\n1"), "idle after an answer");
     let gateway = start(short(SOON, NEVER), echo);
     let answer = gateway.ask(&format!("{request}POST / HT")).await;
-    assert!(answer.ends_with("\r\n\r\n1"), "unfinished after an answer: {answer}");
+    assert!(answer.contains("\r\n\r\n1HTTP/1.1 400 "), "unfinished after an answer: {answer}");
+    assert!(answer.ends_with(Defect::LateHead.as_str()), "{answer}");
 }
 
 #[tokio::test]
@@ -284,6 +368,42 @@ async fn a_client_that_takes_no_answers_is_let_go() {
     // Without that, the drain would wait for ever.
     assert_eq!(gateway.stop().await, Drained { cut_off: 0 });
     drop(stream);
+}
+
+/// Who took a little now and then could hold a connection for ever: each byte was progress.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_taken_in_time_as_a_whole() {
+    let timeouts = Timeouts { write: Duration::from_secs(10), ..limits().timeouts };
+    let settings = plain(Limits { timeouts, ..limits() });
+    let (mut client, server) = tokio::io::duplex(1 << 10);
+    let (_stage, stage) = watch::channel(Stage::Serving);
+    let connection = tokio::spawn(async move {
+        let handler = async |_| says(StatusCode::OK, vec![b'a'; 1 << 20]);
+        connection::serve(server, Origin::nowhere(), &settings, stage, &handler).await;
+    });
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let (begun, mut space) = (Instant::now(), [0; 100]);
+    while client.read(&mut space).await.is_ok_and(|read| read > 0) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on and on");
+        if connection.is_finished() {
+            break;
+        }
+    }
+    let took = begun.elapsed().as_secs();
+    assert!((10..=12).contains(&took), "{took} s");
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_the_rest_of_a_head() {
+    let gateway = start(limits(), echo);
+    let mut fresh = gateway.send("GET / HTTP/1.1\r\nHo").await;
+    let mut used = gateway.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    read_until(&mut used, "\r\n\r\n").await;
+    used.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    assert_eq!(gateway.stop().await, Drained { cut_off: 0 });
+    assert_eq!(to_end(&mut fresh).await, "");
+    assert_eq!(to_end(&mut used).await, "");
 }
 
 #[tokio::test]
@@ -309,6 +429,56 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
         }
     };
     timeout(BOUND, served).await.expect("a place is free again");
+}
+
+#[tokio::test]
+async fn one_client_gets_no_more_than_its_connections() {
+    let gateway = start(Limits { max_connections_per_client: 2, ..limits() }, echo);
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = gateway.send(request).await;
+        read_until(&mut stream, "\r\n\r\n1").await;
+        held.push(stream);
+    }
+    assert_eq!(to_end(&mut gateway.connect().await).await, "");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut other = socket.connect(gateway.address).await.unwrap();
+    other.write_all(request.as_bytes()).await.unwrap();
+    read_until(&mut other, "\r\n\r\n1").await;
+}
+
+/// The number of connections was fixed when the listener started.
+#[tokio::test]
+async fn a_reload_changes_how_many_connections_there_may_be() {
+    let settings = Arc::new(ArcSwap::from_pointee(plain(limits())));
+    let listener = begin(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async { drop(stopped.await) };
+    let running = Arc::clone(&settings);
+    let ended = tokio::spawn(async move { run(listener, running, echo, shutdown).await });
+    let request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";
+    let connect = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(request).await;
+        stream
+    };
+    let mut held = Vec::new();
+    for most in [1, 3, 2] {
+        let limits = Limits { max_connections: most, ..limits() };
+        settings.store(Arc::new(plain(limits)));
+        while held.len() < most {
+            let mut stream = connect().await;
+            read_until(&mut stream, "\r\n\r\n1").await;
+            held.push(stream);
+        }
+        assert_eq!(to_end(&mut connect().await).await, "", "{most}");
+    }
+    drop(held);
+    stop.send(()).unwrap();
+    assert_eq!(timeout(BOUND, ended).await.unwrap().unwrap(), Drained { cut_off: 0 });
 }
 
 #[tokio::test]

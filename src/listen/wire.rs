@@ -1,138 +1,115 @@
-//! A connection's bytes on their way to and from hyper, and what they tell: how far the request
-//! is, when the client must have moved on, and whether something was left unread.
-//!
-//! hyper's own header timeout would cover the idle time as well and costs a timer a request;
-//! here the times are only noted, and [`super::connection`] keeps one timer for all of them.
+//! A connection's bytes on their way to and from hyper. What comes in passes [`Framing`] first:
+//! whole heads and bodies go on to hyper where they were read to, without a copy; a head that is
+//! not complete yet is kept back here, and one with a defect never gets there.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::framing::{Defect, Framing};
+use super::progress::{Entry, Progress};
 
-/// How long and for how many bytes a closed connection is still read, so that the client gets to
-/// read its answer: closing with bytes unread resets the connection, and the answer is lost.
-const LINGER: Duration = Duration::from_secs(2);
+/// What hyper gets to see of a request whose head has a defect, so that its answer keeps its place
+/// behind those before it. It asks for nothing; the handler is told what it stands for.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
+
+/// The same for a client that expects no body in the answer.
+const HEAD_STAND_IN: &[u8] = b"HEAD / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
+
+/// What is read at once while a head is not complete.
+const READ_AT_ONCE: usize = 2 << 10;
+
+/// For how many bytes a closed connection is still read, so that the client gets to read its
+/// answer: closing with bytes unread resets the connection, and the answer is lost.
 const LINGER_BYTES: usize = 8 << 20;
-
-/// How long a client may take for each step.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// From accepting to the end of the PROXY header and the TLS handshake.
-    pub handshake: Duration,
-    /// To the first byte, and from there to the end of the headers.
-    pub header: Duration,
-    /// To take what is written.
-    pub write: Duration,
-    /// Between an answer and the next request.
-    pub idle: Duration,
-}
-
-/// How far a connection is. Shared by its wire, its requests and its timer, all in one task.
-#[derive(Debug)]
-pub(super) struct Progress(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
-    framing: Framing,
-    /// Requests that were handed to the handler.
-    taken: u64,
-    /// Requests that it has answered.
-    answered: u64,
-    /// When the connection was opened, or the last answer was given.
-    since: Instant,
-    /// Since when the client has not taken what was written.
-    blocked: Option<Instant>,
-    /// When writing was over and the rest of what the client sends is being dropped.
-    lingering: Option<Instant>,
-}
-
-/// What the listener knows of a request beside hyper's head.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Turn {
-    /// Its number on the connection, counted from 1.
-    pub(super) number: u64,
-    /// What is ambiguous about it.
-    pub(super) defect: Option<Defect>,
-}
-
-impl Progress {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(State {
-            framing: Framing::default(),
-            taken: 0,
-            answered: 0,
-            since: Instant::now(),
-            blocked: None,
-            lingering: None,
-        }))
-    }
-
-    /// The next request has come.
-    pub(super) fn begin(&self) -> Turn {
-        let mut state = self.0.lock();
-        state.taken += 1;
-        let number = state.taken;
-        Turn { number, defect: state.framing.defect(number) }
-    }
-
-    /// The request has an answer. Whether the connection must end with it.
-    pub(super) fn answer(&self, turn: Turn) -> bool {
-        let mut state = self.0.lock();
-        let now = Instant::now();
-        state.answered += 1;
-        state.since = now;
-        state.framing.restart_head(now);
-        state.framing.is_last(turn.number)
-    }
-
-    /// When the connection is to be closed unless something happens before. `None` while a
-    /// request is being answered: the handler has a deadline of its own.
-    pub(super) fn due(&self, timeouts: &Timeouts) -> Option<Instant> {
-        let state = self.0.lock();
-        if let Some(since) = state.lingering {
-            return Some(since + LINGER);
-        }
-        if let Some(since) = state.blocked {
-            return Some(since + timeouts.write);
-        }
-        if state.taken > state.answered {
-            return None;
-        }
-        let patience = if state.taken == 0 { timeouts.header } else { timeouts.idle };
-        Some(state.framing.head_due(timeouts.header).unwrap_or(state.since + patience))
-    }
-}
 
 /// The stream that hyper reads and writes.
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     stream: S,
     progress: Arc<Progress>,
+    /// What was read and not handed on: first what may pass, then the beginning of a head.
+    held: BytesMut,
+    /// How much of it may pass.
+    cleared: usize,
+    /// Whether the defective request's stand-in was put in its place.
+    stood_in: bool,
+    /// Whether the client does not take what is written.
+    blocked: bool,
     lingered: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, progress, lingered: 0 }
+        let held = BytesMut::new();
+        Self { stream, progress, held, cleared: 0, stood_in: false, blocked: false, lingered: 0 }
     }
 
-    /// Notes whether the client takes what is written.
-    fn written<T>(&self, result: Poll<T>) -> Poll<T> {
-        let mut state = self.progress.0.lock();
-        match result {
-            Poll::Ready(_) => state.blocked = None,
-            Poll::Pending => {
-                state.blocked.get_or_insert_with(Instant::now);
-            }
+    /// Hands on what may pass.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.cleared.min(buf.remaining());
+        buf.put_slice(self.held.get(..length).unwrap_or_default());
+        self.held.advance(length);
+        self.cleared -= length;
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
         }
-        result
+    }
+
+    /// Puts the stand-in where the defective head was.
+    fn stand_in(&mut self, head: bool) {
+        let bytes = if head { HEAD_STAND_IN } else { STAND_IN };
+        self.held = BytesMut::from(bytes);
+        self.cleared = bytes.len();
+        self.stood_in = true;
+    }
+
+    /// Reads where hyper wants the bytes, and takes back what must not get there yet. Ready with
+    /// false: there is nothing for hyper in it.
+    fn poll_read_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let arrived = buf.filled().get(before..).unwrap_or_default();
+        if arrived.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        let (passed, keep) = self.progress.arrived(arrived);
+        if passed < arrived.len() {
+            let kept = arrived.get(passed..).filter(|_| keep).unwrap_or_default();
+            self.held = BytesMut::from(kept);
+            buf.set_filled(before + passed);
+        }
+        Poll::Ready(Ok(passed > 0))
+    }
+
+    /// Goes on with the head whose beginning is held. Ready with false: the client has ended.
+    fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.held.reserve(READ_AT_ONCE);
+        let read = pin!(self.stream.read_buf(&mut self.held)).poll(cx);
+        if ready!(read)? == 0 {
+            return Poll::Ready(Ok(false));
+        }
+        let (passed, keep) = self.progress.arrived(&self.held);
+        self.cleared = passed;
+        if !keep {
+            self.held.truncate(passed);
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Notes whether the client takes what is written, as far as it is known.
+    fn note<T>(&mut self, result: &Poll<T>) {
+        if result.is_pending() && !self.blocked {
+            self.blocked = true;
+            self.progress.blocked();
+        }
     }
 
     /// Reads what the client still sends, and drops it.
@@ -152,15 +129,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let arrived = buf.filled().get(before..).unwrap_or_default();
-        self.progress.0.lock().framing.take(arrived);
-        Poll::Ready(Ok(()))
+        let this = self.get_mut();
+        loop {
+            if this.cleared > 0 {
+                this.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            match this.progress.entry(&this.held) {
+                Entry::Open => {}
+                Entry::BadHead { .. } if this.stood_in => return Poll::Ready(Ok(())),
+                Entry::BadHead { head } => {
+                    this.stand_in(head);
+                    continue;
+                }
+                Entry::BadBody(defect) => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, defect)));
+                }
+            }
+            if !this.held.is_empty() {
+                if !ready!(this.poll_read_head(cx))? {
+                    this.held = BytesMut::new();
+                    return Poll::Ready(Ok(()));
+                }
+            } else if ready!(this.poll_read_through(cx, buf))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
@@ -171,7 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.written(result)
+        self.note(&result);
+        result
     }
 
     fn poll_write_vectored(
@@ -180,26 +179,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.written(result)
+        self.note(&result);
+        result
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
+    /// hyper flushes when it has written all there is: only then has the client caught up.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(&result);
+        if result.is_ready() && self.blocked {
+            self.blocked = false;
+            self.progress.caught_up();
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let begun = self.progress.0.lock().lingering.is_some();
-        if !begun {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            let mut state = self.progress.0.lock();
-            if !state.framing.is_unread() {
+        if !self.progress.lingers() {
+            let result = Pin::new(&mut self.stream).poll_shutdown(cx);
+            self.note(&result);
+            ready!(result)?;
+            if !self.progress.linger() {
                 return Poll::Ready(Ok(()));
             }
-            state.lingering = Some(Instant::now());
         }
         ready!(self.poll_linger(cx));
         Poll::Ready(Ok(()))

@@ -10,6 +10,7 @@ use super::journal::files::ReadError;
 use super::journal::record::decode_event;
 use super::journal::segment::Place;
 use super::queue::{Reply, Submission};
+use super::shares::Share;
 use super::{AcceptError, Accepted, Outcome, Recipients, Store, StoredEvent};
 use crate::config::OnConflict;
 use crate::event::{BodyHash, DedupeKey, EventId, Sequence};
@@ -33,9 +34,12 @@ impl Store {
         let mut key = event.key();
         let mut quarantined = false;
         let mut event = self.new_event(event);
+        let mut share = self.core.shares.enter(&event.source, event.body.len())?;
         loop {
             let places = self.core.dedupe.candidates(&key);
-            if let Some(stored) = self.find(&key, &places).await? {
+            let found;
+            (found, share) = self.find(&key, &places, share).await?;
+            if let Some(stored) = found {
                 if stored.body_hash == event.body_hash || event.conflict {
                     return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
                 }
@@ -54,21 +58,30 @@ impl Store {
             if !event.conflict {
                 let kept = key.with_content(&event.body_hash);
                 let places = self.core.dedupe.candidates(&kept);
-                if let Some(stored) = self.find(&kept, &places).await? {
+                let found;
+                (found, share) = self.find(&kept, &places, share).await?;
+                if let Some(stored) = found {
                     return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
                 }
             }
             self.core.writable()?;
             let conflict = event.conflict;
             let (reply, answer) = oneshot::channel();
-            let submission =
-                Submission { event, key, quarantined, to: to.clone(), checked: places, reply };
+            let submission = Submission {
+                event,
+                key,
+                quarantined,
+                to: to.clone(),
+                checked: places,
+                share,
+                reply,
+            };
             self.core.queue.submit(submission)?;
             match answer.await.unwrap_or(Reply::Refused(AcceptError::Failed)) {
                 Reply::Stored(id) => {
                     return Ok(Accepted { id, outcome: outcome(conflict, quarantined, &to) });
                 }
-                Reply::Raced(again) => event = *again,
+                Reply::Raced(again) => (event, share) = *again,
                 Reply::Refused(error) => return Err(error),
             }
         }
@@ -84,15 +97,24 @@ impl Store {
         StoredEvent { sequence, id, received_at, source, body_hash, conflict: false, meta, body }
     }
 
-    /// The stored event with this key, if one of `places` holds it.
-    async fn find(&self, key: &DedupeKey, places: &[Place]) -> Result<Option<Stored>, AcceptError> {
+    /// The stored event with this key, if one of `places` holds it. The share is with the look-up
+    /// until that is over, which it is not when its request is cancelled.
+    async fn find(
+        &self,
+        key: &DedupeKey,
+        places: &[Place],
+        share: Share,
+    ) -> Result<(Option<Stored>, Share), AcceptError> {
         if places.is_empty() {
-            return Ok(None);
+            return Ok((None, share));
         }
         let (core, key, places) = (Arc::clone(&self.core), *key, places.to_vec());
-        let look = move || places.iter().find_map(|place| read(&core, &key, *place).transpose());
+        let look = move || {
+            let found = places.iter().find_map(|place| read(&core, &key, *place).transpose());
+            found.transpose().map(|found| (found, share))
+        };
         match tokio::task::spawn_blocking(look).await {
-            Ok(found) => found.transpose(),
+            Ok(found) => found,
             Err(_) => Err(AcceptError::Unreadable),
         }
     }

@@ -14,6 +14,7 @@ use super::disk::{Disk, OsDisk};
 use super::journal::files::SegmentFiles;
 use super::journal::segment::SegmentHeader;
 use super::queue::Queue;
+use super::shares::Shares;
 use super::{AcceptError, Options};
 use crate::metrics::Metrics;
 
@@ -26,9 +27,10 @@ pub struct Tuning {
     pub window: usize,
     /// Bytes of fresh bodies that are kept in memory for their first delivery.
     pub hot_bytes: usize,
-    /// Events that may wait for the writer.
+    /// Events that may be in hand: looked up, waiting for the writer or being written. One source
+    /// may have half of them.
     pub queue_events: usize,
-    /// Bytes of bodies that may wait for the writer.
+    /// Bytes of bodies that may be in hand.
     pub queue_bytes: usize,
     /// How long a delivery rests whose event cannot be read for the moment.
     pub unreadable_rest: Duration,
@@ -120,6 +122,8 @@ pub struct Core {
     pub dedupe: DedupeTable,
     /// What still has to be delivered.
     pub backlog: Backlog,
+    /// What is in hand, source by source.
+    pub shares: Shares,
     /// What waits for the writer.
     pub queue: Queue,
     keeping: Mutex<Keeping>,
@@ -153,7 +157,8 @@ impl Core {
             keeping: Mutex::new(Keeping::of(&options)),
             path: options.path,
             metrics: options.metrics,
-            queue: Queue::new(tuning.queue_events, tuning.queue_bytes),
+            shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
+            queue: Queue::default(),
             tuning,
             journal,
             files,

@@ -16,6 +16,7 @@ mod queue;
 mod recover;
 mod retention;
 mod roster;
+mod shares;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -111,6 +112,9 @@ pub enum AcceptError {
     /// The writer's queue is full.
     #[error("the journal's queue is full")]
     Overloaded,
+    /// The writer's queue holds all that it takes of this source.
+    #[error("the journal's queue holds the source's share")]
+    OverShare,
     /// Less than `min_free` is left.
     #[error("free space is below store.min_free")]
     Full,

@@ -1,5 +1,5 @@
 //! What waits for the journal's writer: events and who waits for them, attempts, and what else it is
-//! asked to do. Bounded in events and bytes.
+//! asked to do. Bounded by the [`Share`] that each event brings, and by the attempts in flight.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::backlog::LaneSlot;
 use super::journal::segment::Place;
+use super::shares::Share;
 use super::{AcceptError, Attempt, Recipients, StoredEvent};
 use crate::event::{DedupeKey, EventId, Sequence};
 
@@ -26,6 +27,8 @@ pub struct Submission {
     pub to: Recipients,
     /// Places with its fingerprint that are known to hold other keys.
     pub checked: Vec<Place>,
+    /// Its part of what the store may have in hand.
+    pub share: Share,
     /// Who waits.
     pub reply: oneshot::Sender<Reply>,
 }
@@ -36,7 +39,7 @@ pub enum Reply {
     /// It is on stable storage.
     Stored(EventId),
     /// An event that may be the same was written meanwhile: look again.
-    Raced(Box<StoredEvent>),
+    Raced(Box<(StoredEvent, Share)>),
     /// It was not written, or it is unknown whether it was.
     Refused(AcceptError),
 }
@@ -69,44 +72,29 @@ pub struct Work {
     pub close: bool,
 }
 
-/// What waits for the writer; bounded.
-#[derive(Debug)]
+/// What waits for the writer.
+#[derive(Debug, Default)]
 pub struct Queue {
     inner: Mutex<Queued>,
     bell: Condvar,
-    max_events: usize,
-    max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Queued {
     work: Work,
-    bytes: usize,
     closed: bool,
 }
 
 impl Queue {
-    /// An empty queue with these bounds.
-    pub fn new(max_events: usize, max_bytes: usize) -> Self {
-        Self { inner: Mutex::default(), bell: Condvar::new(), max_events, max_bytes }
-    }
-
     /// Queues an event.
     ///
     /// # Errors
-    /// [`AcceptError::Overloaded`] when the queue is full, [`AcceptError::Closing`] when the
-    /// writer has been told to stop.
+    /// [`AcceptError::Closing`] when the writer has been told to stop.
     pub fn submit(&self, submission: Submission) -> Result<(), AcceptError> {
         let mut queued = self.inner.lock();
         if queued.closed {
             return Err(AcceptError::Closing);
         }
-        let bytes = queued.bytes + submission.event.body.len();
-        let fits = queued.work.submissions.len() < self.max_events && bytes <= self.max_bytes;
-        if !fits {
-            return Err(AcceptError::Overloaded);
-        }
-        queued.bytes = bytes;
         let first = queued.work.submissions.is_empty();
         queued.work.submissions.push(submission);
         drop(queued);
@@ -166,7 +154,6 @@ impl Queue {
         if idle(&queued.work) {
             self.bell.wait_for(&mut queued, timeout);
         }
-        queued.bytes = 0;
         std::mem::take(&mut queued.work)
     }
 }

@@ -108,7 +108,8 @@ async fn provoke(public: std::net::SocketAddr) -> String {
         answers += &connection.rest().await;
     }
     // One that goes away in the middle.
-    let post = Post::to("/hooks/novamed").header("Expect", "100-continue").declares(100);
+    let post = Post::to("/hooks/novamed").header("x-api-key", &secret("NOVAMED"));
+    let post = post.header("Expect", "100-continue").declares(100);
     let mut gone = post.connect(public).await;
     gone.write(&post.head()).await;
     assert_eq!(gone.status().await, 100);

@@ -102,6 +102,10 @@ impl Post {
         head.into_bytes()
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     pub async fn connect(&self, to: SocketAddr) -> Connection {
         Connection::open(to, self.from).await
     }
@@ -237,6 +241,11 @@ impl Connection {
 
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    /// Waits until anything comes, or the other side closes.
+    pub async fn answer_or_end(&mut self) {
+        self.fill().await;
     }
 
     /// Waits for the other side to close, and returns what it sent before.

@@ -79,13 +79,25 @@ impl Setup {
         self.start_in(tempfile::tempdir().unwrap()).await
     }
 
+    /// Starts it in a new directory, with its configuration changed.
+    pub async fn start_with(&self, change: impl FnOnce(&mut Config)) -> Running {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = self.config(dir.path());
+        change(&mut config);
+        start(config, dir).await
+    }
+
     /// Starts it with the store of another one that was stopped.
     pub async fn start_in(&self, dir: TempDir) -> Running {
-        lines::collect();
-        let gateway = Gateway::start(self.config(dir.path()), Clock::System).await.unwrap();
-        let address = gateway.public_addr();
-        Running { gateway, address, dir }
+        start(self.config(dir.path()), dir).await
     }
+}
+
+async fn start(config: Config, dir: TempDir) -> Running {
+    lines::collect();
+    let gateway = Gateway::start(config, Clock::System).await.unwrap();
+    let address = gateway.public_addr();
+    Running { gateway, address, dir }
 }
 
 /// A gateway that runs.

@@ -48,14 +48,15 @@ async fn bodies_may_be_as_long_as_max_body_and_no_longer() {
     let answer = gateway.refuses("one byte more", &long, 413, "body_too_large").await;
     assert_eq!(answer.header("connection"), None, "the body was there, nothing is left unread");
 
-    for (length, status) in [(1024, 200), (1025, 413)] {
-        let mut connection = Connection::open(gateway.address, None).await;
-        connection.write(&chunked(&body(length))).await;
-        let answer = connection.answer().await;
-        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")));
-        answer.assert_well_formed();
-        assert_eq!(connection.rest().await, "");
-    }
+    let mut connection = Connection::open(gateway.address, None).await;
+    connection.write(&chunked(&body(1024))).await;
+    let answer = connection.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (200, None));
+    connection.write(&chunked(&body(1025))).await;
+    let answer = connection.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+    answer.assert_well_formed();
+    assert_eq!(connection.rest().await, "");
 }
 
 #[tokio::test]

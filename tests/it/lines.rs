@@ -51,6 +51,13 @@ pub async fn refusal_from(client: &str) -> Value {
     wait(&needle, |line| line["message"] == "refused").await
 }
 
+/// All lines about requests of this client that are logged so far.
+pub fn of_client(client: &str) -> Vec<Value> {
+    let needle = format!("\"client\":\"{client}\"");
+    let lines = LOG.borrow();
+    lines.iter().filter(|line| line.contains(&needle)).map(|line| parse(line)).collect()
+}
+
 /// All attempts at this event that are logged so far.
 pub fn attempts(event: &str) -> Vec<Value> {
     let lines = LOG.borrow();
@@ -80,6 +87,18 @@ pub async fn not_let_in(peer: &str) -> Vec<Value> {
     let lines = LOG.borrow();
     let about = lines.iter().filter(|line| line.contains(&needle)).map(|line| parse(line));
     about.filter(|line| line["message"] == "not let in").collect()
+}
+
+/// The line with this message that holds `needle`.
+pub async fn said(needle: &str, message: &str) -> Value {
+    wait(needle, |line| line["message"] == message).await
+}
+
+/// How many lines with this message hold `needle` so far.
+pub fn count(needle: &str, message: &str) -> usize {
+    let lines = LOG.borrow();
+    let about = lines.iter().filter(|line| line.contains(needle)).map(|line| parse(line));
+    about.filter(|line| line["message"] == message).count()
 }
 
 async fn wait(needle: &str, fits: impl Fn(&Value) -> bool) -> Value {

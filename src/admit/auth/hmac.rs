@@ -7,7 +7,7 @@
 //! prefix. Ones of another form (another version's, another algorithm's) are passed over as well,
 //! as long as there is one to try.
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use super::MAX_SIGNATURES;
 use super::header::{Faults, exactly_one};
@@ -17,6 +17,7 @@ use crate::admit::{Received, Refusal};
 use crate::audit::Reason::{
     SignatureInvalid, SignatureMalformed, SignatureMissing, TimestampInvalid, TimestampMissing,
 };
+use crate::clock::UnixMillis;
 use crate::config::{HmacScheme, SignedPart, TimestampPlace};
 use crate::secret::Secret;
 
@@ -59,6 +60,9 @@ pub(in crate::admit) struct SignedContent {
     macs: Vec<KeyedMac>,
 }
 
+/// Signatures to try, and the timestamp.
+type Credential<'r> = (Vec<Tag>, Option<Timestamp<'r>>);
+
 /// What a signature header holds.
 struct Items<'r> {
     signatures: Vec<Tag>,
@@ -72,15 +76,38 @@ impl SignedContent {
     }
 
     pub(super) fn check(&self, request: &Received) -> Result<(), Refusal> {
-        let header = exactly_one(&request.headers, &self.scheme.header, &SIGNATURE)?;
-        let items = self.items(header)?;
-        let timestamp = self.timestamp(request, &items)?;
-        let message = self.message(request, timestamp)?;
-        if !self.macs.iter().any(|mac| mac.tag(&message).is_among(&items.signatures)) {
+        let (signatures, timestamp) = self.credential(&request.headers)?;
+        let message = self.message(&request.headers, &request.body, timestamp)?;
+        if !self.macs.iter().any(|mac| mac.tag(&message).is_among(&signatures)) {
             return Err(WRONG);
         }
+        self.check_time(timestamp, request.received_at)
+    }
+
+    pub(super) fn check_head(
+        &self,
+        headers: &HeaderMap,
+        received_at: UnixMillis,
+    ) -> Result<(), Refusal> {
+        let (_, timestamp) = self.credential(headers)?;
+        for part in &self.scheme.signed {
+            if let SignedPart::Header(name) = part {
+                exactly_one(headers, name, &SIGNED_HEADER)?;
+            }
+        }
+        self.check_time(timestamp, received_at)
+    }
+
+    /// What the headers show: signatures to try, and the timestamp where the scheme has one.
+    fn credential<'r>(&self, headers: &'r HeaderMap) -> Result<Credential<'r>, Refusal> {
+        let items = self.items(exactly_one(headers, &self.scheme.header, &SIGNATURE)?)?;
+        let timestamp = self.timestamp(headers, &items)?;
+        Ok((items.signatures, timestamp))
+    }
+
+    fn check_time(&self, timestamp: Option<Timestamp<'_>>, now: UnixMillis) -> Result<(), Refusal> {
         match (timestamp, self.scheme.tolerance) {
-            (Some(timestamp), Some(tolerance)) => timestamp.check(request.received_at, tolerance),
+            (Some(timestamp), Some(tolerance)) => timestamp.check(now, tolerance),
             _ => Ok(()),
         }
     }
@@ -120,13 +147,13 @@ impl SignedContent {
 
     fn timestamp<'r>(
         &self,
-        request: &'r Received,
+        headers: &'r HeaderMap,
         items: &Items<'r>,
     ) -> Result<Option<Timestamp<'r>>, Refusal> {
         let text = match &self.scheme.timestamp {
             None => return Ok(None),
             Some(TimestampPlace::Item(_)) => items.timestamp.ok_or(NO_TIMESTAMP)?,
-            Some(TimestampPlace::Header(name)) => exactly_one(&request.headers, name, &TIMESTAMP)?,
+            Some(TimestampPlace::Header(name)) => exactly_one(headers, name, &TIMESTAMP)?,
         };
         Timestamp::read(text).map(Some)
     }
@@ -134,15 +161,16 @@ impl SignedContent {
     /// The pieces of the signed content, none of them copied.
     fn message<'m>(
         &'m self,
-        request: &'m Received,
+        headers: &'m HeaderMap,
+        body: &'m [u8],
         timestamp: Option<Timestamp<'m>>,
     ) -> Result<Vec<&'m [u8]>, Refusal> {
-        let header = |name: &HeaderName| exactly_one(&request.headers, name, &SIGNED_HEADER);
+        let header = |name: &HeaderName| exactly_one(headers, name, &SIGNED_HEADER);
         let piece = |part: &'m SignedPart| {
             Ok(match part {
                 SignedPart::Literal(text) => text.as_bytes(),
                 SignedPart::Timestamp => timestamp.ok_or(NO_TIMESTAMP)?.text.as_bytes(),
-                SignedPart::Body => &request.body,
+                SignedPart::Body => body,
                 SignedPart::Header(name) => header(name)?.as_bytes(),
             })
         };

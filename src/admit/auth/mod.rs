@@ -2,9 +2,11 @@
 //! of its source, and says no more than yes or the reason why not.
 //!
 //! The form of a credential is judged before its truth: a header that is missing, repeated or not
-//! printable ASCII is told apart from one that matches no key. A timestamp's distance from now is
-//! judged last, so that `timestamp_out_of_range` always speaks of a genuine request that is late,
-//! or replayed.
+//! printable ASCII is told apart from one that matches no key.
+//!
+//! `check_head` judges what the headers alone decide, before the body is read: who has no
+//! credential to show does not get to send a body. Its verdicts are those of `check`, but for one:
+//! a timestamp's distance from now is judged before the signature there, and after it in `check`.
 
 mod api_key;
 mod header;
@@ -13,7 +15,10 @@ mod mac;
 mod standard_webhooks;
 mod timestamp;
 
+use http::HeaderMap;
+
 use super::{Received, Refusal};
+use crate::clock::UnixMillis;
 use crate::config::{Auth, Source};
 
 /// How many signatures of one request are tried. Senders that rotate keys send two or three; more
@@ -37,6 +42,21 @@ impl Scheme {
                 standard_webhooks::StandardWebhooks::new(*tolerance, decoded),
             ),
             Auth::NoneDangerous => Self::NoneDangerous,
+        }
+    }
+
+    /// Refuses what `check` would refuse with any body.
+    pub(super) fn check_head(
+        &self,
+        source: &Source,
+        headers: &HeaderMap,
+        received_at: UnixMillis,
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::ApiKey(scheme) => scheme.check(&source.keys, headers),
+            Self::Hmac(scheme) => scheme.check_head(headers, received_at),
+            Self::StandardWebhooks(scheme) => scheme.check_head(headers, received_at),
+            Self::NoneDangerous => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use super::MAX_SIGNATURES;
 use super::header::{Faults, exactly_one};
@@ -18,6 +18,7 @@ use crate::admit::{Received, Refusal};
 use crate::audit::Reason::{
     SignatureInvalid, SignatureMalformed, SignatureMissing, TimestampInvalid, TimestampMissing,
 };
+use crate::clock::UnixMillis;
 use crate::config::{Algorithm, Encoding};
 use crate::secret::Secret;
 
@@ -66,19 +67,41 @@ impl StandardWebhooks {
     }
 
     pub(super) fn check(&self, request: &Received) -> Result<(), Refusal> {
-        let header = |name, faults| exactly_one(&request.headers, name, faults);
-        let signatures = signatures(header(&SIGNATURE, &SIGNATURE_FAULTS)?)?;
-        let id = header(&ID, &ID_FAULTS)?;
-        if id.is_empty() {
-            return Err(EMPTY_ID);
-        }
-        let timestamp = Timestamp::read(header(&TIMESTAMP, &TIMESTAMP_FAULTS)?)?;
+        let Credential { signatures, id, timestamp } = Credential::read(&request.headers)?;
         let message: [&[u8]; 5] =
             [id.as_bytes(), b".", timestamp.text.as_bytes(), b".", &request.body];
         if !self.macs.iter().any(|mac| mac.tag(&message).is_among(&signatures)) {
             return Err(WRONG);
         }
         timestamp.check(request.received_at, self.tolerance)
+    }
+
+    pub(super) fn check_head(
+        &self,
+        headers: &HeaderMap,
+        received_at: UnixMillis,
+    ) -> Result<(), Refusal> {
+        Credential::read(headers)?.timestamp.check(received_at, self.tolerance)
+    }
+}
+
+/// What the three headers show.
+struct Credential<'r> {
+    signatures: Vec<Tag>,
+    id: &'r str,
+    timestamp: Timestamp<'r>,
+}
+
+impl<'r> Credential<'r> {
+    fn read(headers: &'r HeaderMap) -> Result<Self, Refusal> {
+        let header = |name, faults| exactly_one(headers, name, faults);
+        let signatures = signatures(header(&SIGNATURE, &SIGNATURE_FAULTS)?)?;
+        let id = header(&ID, &ID_FAULTS)?;
+        if id.is_empty() {
+            return Err(EMPTY_ID);
+        }
+        let timestamp = Timestamp::read(header(&TIMESTAMP, &TIMESTAMP_FAULTS)?)?;
+        Ok(Self { signatures, id, timestamp })
     }
 }
 

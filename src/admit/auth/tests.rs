@@ -48,6 +48,8 @@ fn request(source: &Arc<Source>, headers: &[(&str, &[u8])], body: &[u8]) -> Rece
     }
 }
 
+/// What the head alone decides, and then all of it: the first must refuse nothing that the second
+/// lets through.
 fn check_at(
     source: &Arc<Source>,
     headers: &[(&str, &str)],
@@ -56,7 +58,22 @@ fn check_at(
 ) -> Result<(), Refusal> {
     let headers: Vec<_> = headers.iter().map(|(n, value)| (*n, value.as_bytes())).collect();
     let received = Received { received_at: now, ..request(source, &headers, body) };
-    verify(received).map(drop)
+    let head = check_head(source, &received);
+    let all = verify(received).map(drop);
+    match (head, all) {
+        (Err(head), Ok(())) => panic!("the head is refused for {head}"),
+        (Err(head), Err(all)) if head != all => {
+            assert_eq!((head.reason, all.reason), (TimestampOutOfRange, SignatureInvalid));
+        }
+        (Ok(()), Err(all)) => assert_eq!(all.reason, SignatureInvalid, "the head shows it"),
+        (Err(_), Err(_)) | (Ok(()), Ok(())) => {}
+    }
+    all
+}
+
+fn check_head(source: &Arc<Source>, request: &Received) -> Result<(), Refusal> {
+    let verifier = Verifier::new(Arc::clone(source)).unwrap();
+    verifier.check_head(&request.headers, request.received_at, &request.origin)
 }
 
 fn check(source: &Arc<Source>, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Reason> {
@@ -527,7 +544,7 @@ fn no_scheme_lets_anything_through_without_keys() {
 #[test]
 fn a_verifier_refuses_requests_to_another_source() {
     let (one, two) = (source(Auth::NoneDangerous, &[]), source(Auth::NoneDangerous, &[]));
-    let verifier = Verifier::new(Arc::clone(&one));
+    let verifier = Verifier::new(Arc::clone(&one)).unwrap();
     assert!(verifier.verify(request(&one, &[], b"{}")).is_ok());
     let refusal = verifier.verify(request(&two, &[], b"{}")).unwrap_err();
     assert_eq!(refusal.reason, CredentialInvalid);
@@ -537,7 +554,7 @@ fn a_verifier_refuses_requests_to_another_source() {
 fn neither_a_refusal_nor_a_verifier_shows_anything_of_key_or_request() {
     let source = source(Auth::ApiKey { header: name("x-api-key") }, &[b"hunter2-hunter2"]);
     let refusal = verify(request(&source, &[("x-api-key", b"presented")], b"{}")).unwrap_err();
-    let verifier = Verifier::new(Arc::clone(&source));
+    let verifier = Verifier::new(Arc::clone(&source)).unwrap();
     let shown = format!("{refusal} {refusal:?} {verifier:?}");
     assert!(!shown.contains("hunter2") && !shown.contains("presented"), "{shown}");
     assert_eq!(refusal.to_string(), "credential_invalid: the API key is none of the source's");

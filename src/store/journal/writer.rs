@@ -128,7 +128,7 @@ impl Writer {
         // A possible repeat is let go only now: what it may repeat is safe, or has failed.
         for submission in raced {
             let reply = match &result {
-                Ok(()) => Reply::Raced(Box::new(submission.event)),
+                Ok(()) => Reply::Raced(Box::new((submission.event, submission.share))),
                 Err(_) => Reply::Refused(AcceptError::Failed),
             };
             drop(submission.reply.send(reply));

@@ -257,6 +257,68 @@ async fn the_queue_is_bounded() {
     store.accept(event(2), app(&store)).await.unwrap();
 }
 
+/// However slow the disk is, a source that sends and sends is refused at once what is more than
+/// its half, and the others' events are all taken.
+#[tokio::test]
+async fn a_noisy_source_does_not_starve_another() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let tuning = Tuning { queue_events: 8, ..small(&disk) };
+    let store = Arc::new(Store::open_with(options(dir.path()), tuning).unwrap());
+    let held = disk.hold();
+    let mut accepts = tokio::task::JoinSet::new();
+    let mut send = |source: &'static str, id| {
+        let (store, event) = (Arc::clone(&store), event_of(source, id));
+        accepts.spawn(async move { (source, store.accept(event, app(&store)).await.map(drop)) });
+    };
+    (0..10).for_each(|n| send("noisy", n));
+    (0..3).for_each(|n| send("lab", n));
+    for _ in 0..6 {
+        let refused = accepts.join_next().await.unwrap().unwrap();
+        assert_eq!(refused, ("noisy", Err(AcceptError::OverShare)));
+    }
+    drop(held);
+    for _ in 0..7 {
+        assert_eq!(accepts.join_next().await.unwrap().unwrap().1, Ok(()));
+    }
+    for n in 0..10 {
+        store.accept(event_of("noisy", 100 + n), app(&store)).await.unwrap();
+    }
+}
+
+/// A client that goes away frees nothing that the store still has in hand: else it could fill the
+/// writer's queue by sending and going away again and again.
+#[tokio::test]
+async fn an_event_whose_request_is_gone_still_counts() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let tuning = Tuning { queue_events: 8, ..small(&disk) };
+    let store = Store::open_with(options(dir.path()), tuning).unwrap();
+    let held = disk.hold();
+    for n in 0..4 {
+        let accept = store.accept(event_of("noisy", n), app(&store));
+        assert!(at_once(accept).is_none(), "it waits for the disk");
+    }
+    let refused = at_once(store.accept(event_of("noisy", 4), app(&store)));
+    assert_eq!(refused.unwrap().map(drop), Err(AcceptError::OverShare));
+    drop(held);
+    store.accept(event_of("lab", 0), app(&store)).await.unwrap();
+    assert!(store.close().await);
+    assert_eq!(store.backlog(0), 5, "all of them are stored");
+}
+
+/// What one poll of the future comes to.
+fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+fn event_of(source: &str, id: u32) -> Identified {
+    let meta = EventMeta { provider_id: Some(format!("evt_{id}")), ..EventMeta::default() };
+    identified(source, START, &format!("{{\"n\":{id}}}"), meta, OnConflict::Deliver)
+}
+
 #[tokio::test]
 async fn segments_go_when_they_are_old_and_settled_and_their_keys_with_them() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());

@@ -59,6 +59,11 @@ struct Sim {
 pub(super) struct SimDisk(Arc<Mutex<Sim>>);
 
 impl SimDisk {
+    /// Until what this returns is dropped, every operation waits.
+    pub(super) fn hold(&self) -> impl Drop + '_ {
+        self.0.lock()
+    }
+
     /// The operation with number `at`, counted from now on, will meet `fault`.
     pub(super) fn plan(&self, at: usize, fault: Fault) {
         let mut sim = self.0.lock();

@@ -1,0 +1,383 @@
+//! How refusals reach the record without drowning it. Per client and reason the first hundred of a
+//! clock minute stand singly; the others are counted, and each sum is told when its minute is
+//! over. Bounded however many clients there are: those for whom there is no room are summed
+//! together, and so is what would be more single lines than all clients may have in a minute.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::Reason;
+use super::refused::{Client, Refused};
+use crate::clock::{Clock, UnixMillis};
+use crate::event::SourceName;
+use crate::network::Network;
+
+/// Refusals of one client and reason that stand singly in a minute.
+const SINGLE: u64 = 100;
+/// Single lines of all clients together in a minute: about what the log's buffer holds.
+const SINGLE_OF_ALL: u64 = 4_000;
+/// Pairs of client and reason that are counted apart: less than a megabyte.
+const PAIRS: usize = 4_096;
+/// Sums that are told in one go, and the pause after it, so that the log's writer keeps up.
+const AT_ONCE: usize = 256;
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often somebody looks whether the minute is over.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What became of a request that was not answered as its sender wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// It was refused.
+    Refused(Reason),
+    /// The client went away before the answer.
+    Abandoned,
+}
+
+/// All refusals of one gateway.
+#[derive(Debug)]
+pub struct Refusals {
+    clock: Clock,
+    minute: Mutex<Minute>,
+}
+
+/// What is known of the current minute, and what is still to be told of those before.
+#[derive(Debug, Default)]
+struct Minute {
+    /// Minutes since the epoch.
+    number: u64,
+    single: u64,
+    pairs: HashMap<(Network, Ending), Tally>,
+    /// Those for whom there was no room. One for each ending there is.
+    others: HashMap<Ending, Sum>,
+    ended: Vec<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    single: u64,
+    sum: Option<Box<Sum>>,
+}
+
+/// Refusals that do not stand singly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sum {
+    count: u64,
+    first: UnixMillis,
+    last: UnixMillis,
+    /// Of one source; `None`: of none, or of several.
+    source: Option<SourceName>,
+    /// The first client's address.
+    client: Option<IpAddr>,
+}
+
+/// A sum that is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    ending: Ending,
+    many_clients: bool,
+    sum: Sum,
+}
+
+impl Refusals {
+    /// None yet. Minutes are those of this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, minute: Mutex::default() }
+    }
+
+    /// Records a refusal: as a line of its own, or as a part of its client's sum.
+    pub fn record(&self, refused: &Refused<'_>) {
+        let ending = Ending::Refused(refused.reason);
+        if self.stands_singly(ending, refused.client, refused.source) {
+            refused.tell();
+        }
+    }
+
+    /// Counts a request that ended like this. Whether it is to have a line of its own.
+    pub fn stands_singly(
+        &self,
+        ending: Ending,
+        client: Option<IpAddr>,
+        source: Option<&SourceName>,
+    ) -> bool {
+        let now = self.clock.now();
+        let mut minute = self.minute.lock();
+        minute.turn(now);
+        let one = || Sum { count: 1, first: now, last: now, source: source.cloned(), client };
+        minute.count(ending, Network::of(client), one)
+    }
+
+    /// Tells each minute's sums when it is over. Never ends; safe to cancel.
+    pub async fn tell_sums(&self) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let now = self.clock.now();
+            self.minute.lock().turn(now);
+            self.tell_ended().await;
+        }
+    }
+
+    /// Tells the sums of the minute that is not over yet as well.
+    pub async fn tell_rest(&self) {
+        self.minute.lock().end();
+        self.tell_ended().await;
+    }
+
+    async fn tell_ended(&self) {
+        loop {
+            let some = self.some_ended();
+            if some.is_empty() {
+                return;
+            }
+            some.iter().for_each(Told::tell);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn some_ended(&self) -> Vec<Told> {
+        let mut minute = self.minute.lock();
+        let keep = minute.ended.len().saturating_sub(AT_ONCE);
+        minute.ended.split_off(keep)
+    }
+}
+
+impl Minute {
+    /// Ends the minute if `now` is in another.
+    fn turn(&mut self, now: UnixMillis) {
+        let number = now.as_secs() / 60;
+        if number != self.number {
+            self.end();
+            self.number = number;
+        }
+    }
+
+    fn end(&mut self) {
+        self.single = 0;
+        let others = std::mem::take(&mut self.others);
+        let others = others.into_iter().map(|(ending, sum)| (ending, true, sum));
+        let pairs = std::mem::take(&mut self.pairs).into_iter();
+        let pairs = pairs.filter_map(|((_, ending), tally)| Some((ending, false, *tally.sum?)));
+        for (ending, many_clients, sum) in others.chain(pairs) {
+            if self.ended.len() < 2 * PAIRS {
+                self.ended.push(Told { ending, many_clients, sum });
+            } else {
+                // Nobody has told the last ones yet: these are told with the next.
+                add(&mut self.others, ending, sum);
+            }
+        }
+    }
+
+    fn count(&mut self, ending: Ending, client: Network, one: impl FnOnce() -> Sum) -> bool {
+        let room = self.pairs.len() < PAIRS;
+        if !room && !self.pairs.contains_key(&(client, ending)) {
+            add(&mut self.others, ending, one());
+            return false;
+        }
+        let tally = self.pairs.entry((client, ending)).or_default();
+        if tally.single < SINGLE && self.single < SINGLE_OF_ALL {
+            tally.single += 1;
+            self.single += 1;
+            return true;
+        }
+        match &mut tally.sum {
+            Some(sum) => sum.add(one()),
+            None => tally.sum = Some(Box::new(one())),
+        }
+        false
+    }
+}
+
+fn add(sums: &mut HashMap<Ending, Sum>, ending: Ending, more: Sum) {
+    match sums.get_mut(&ending) {
+        Some(sum) => sum.add(more),
+        None => drop(sums.insert(ending, more)),
+    }
+}
+
+impl Sum {
+    fn add(&mut self, more: Self) {
+        self.count = self.count.saturating_add(more.count);
+        self.first = self.first.min(more.first);
+        self.last = self.last.max(more.last);
+        if self.source != more.source {
+            self.source = None;
+        }
+    }
+}
+
+impl Told {
+    fn tell(&self) {
+        let Sum { count, first, last, .. } = self.sum;
+        let source = self.sum.source.as_ref().map_or("", SourceName::as_str);
+        let client = match self.many_clients {
+            true => "many".to_owned(),
+            false => Client(self.sum.client).to_string(),
+        };
+        match self.ending {
+            Ending::Refused(reason) => tracing::warn!(
+                target: "hookward::request",
+                reason = reason.as_str(),
+                source,
+                client,
+                count,
+                %first,
+                %last,
+                "refused further"
+            ),
+            Ending::Abandoned => tracing::info!(
+                target: "hookward::request",
+                outcome = "client_gone",
+                source,
+                client,
+                count,
+                %first,
+                %last,
+                "abandoned further"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const START: UnixMillis = UnixMillis(1_736_937_000_000);
+    const FORGED: Ending = Ending::Refused(Reason::SignatureInvalid);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn refusals() -> (Refusals, Clock) {
+        let clock = Clock::manual(START);
+        (Refusals::new(clock.clone()), clock)
+    }
+
+    fn client(n: u32) -> Option<IpAddr> {
+        Some(Ipv4Addr::from_bits(0x0a00_0000 + n).into())
+    }
+
+    fn name(name: &str) -> SourceName {
+        SourceName::new(name).unwrap()
+    }
+
+    /// All that is to be told, the most frequent first.
+    fn told(refusals: &Refusals) -> Vec<Told> {
+        let now = refusals.clock.now();
+        refusals.minute.lock().turn(now);
+        let mut told: Vec<Told> = Vec::new();
+        loop {
+            let some = refusals.some_ended();
+            if some.is_empty() {
+                told.sort_by_key(|told| std::cmp::Reverse(told.sum.count));
+                return told;
+            }
+            told.extend(some);
+        }
+    }
+
+    #[test]
+    fn a_hundred_of_a_client_and_reason_stand_singly_in_a_minute() {
+        let (refusals, clock) = refusals();
+        let lab = name("lab");
+        for n in 0..250 {
+            let single = refusals.stands_singly(FORGED, client(1), Some(&lab));
+            assert_eq!(single, n < 100, "{n}");
+            clock.advance(Duration::from_millis(10));
+        }
+        assert!(refusals.stands_singly(FORGED, client(2), None));
+        assert!(refusals.stands_singly(Ending::Abandoned, client(1), None));
+        assert!(refusals.stands_singly(FORGED, None, None));
+        assert_eq!(told(&refusals), [], "the minute is not over");
+        clock.advance(MINUTE);
+        let sum = Sum {
+            count: 150,
+            first: UnixMillis(START.0 + 1000),
+            last: UnixMillis(START.0 + 2490),
+            source: Some(lab),
+            client: client(1),
+        };
+        assert_eq!(told(&refusals), [Told { ending: FORGED, many_clients: false, sum }]);
+        assert!(refusals.stands_singly(FORGED, client(1), None), "a new minute");
+        clock.advance(MINUTE);
+        assert_eq!(told(&refusals), []);
+    }
+
+    #[test]
+    fn minutes_are_the_clocks() {
+        let (refusals, clock) = refusals();
+        clock.advance(Duration::from_secs(59));
+        for _ in 0..101 {
+            refusals.stands_singly(FORGED, client(1), None);
+        }
+        clock.advance(Duration::from_secs(1));
+        assert!(refusals.stands_singly(FORGED, client(1), None));
+        assert_eq!(told(&refusals).len(), 1);
+    }
+
+    #[test]
+    fn a_sum_names_the_source_if_it_is_one() {
+        let (refusals, clock) = refusals();
+        for source in ["lab", "pharmacy"] {
+            for _ in 0..101 {
+                refusals.stands_singly(FORGED, client(1), Some(&name(source)));
+            }
+        }
+        clock.advance(MINUTE);
+        assert_eq!(told(&refusals)[0].sum.source, None);
+    }
+
+    #[test]
+    fn a_million_clients_take_no_more_room_than_a_few_thousand() {
+        let (refusals, clock) = refusals();
+        let mut single = 0;
+        for n in 0..1_000_000 {
+            single += u64::from(refusals.stands_singly(FORGED, client(n), None));
+        }
+        assert_eq!(single, SINGLE_OF_ALL);
+        {
+            let minute = refusals.minute.lock();
+            assert_eq!((minute.pairs.len(), minute.others.len()), (PAIRS, 1));
+        }
+        clock.advance(MINUTE);
+        let told = told(&refusals);
+        assert_eq!(told[0].sum.count, 1_000_000 - PAIRS as u64);
+        assert!(told[0].many_clients);
+        let counted: u64 = told.iter().map(|told| told.sum.count).sum();
+        assert_eq!(counted + single, 1_000_000, "nothing is lost");
+    }
+
+    /// Whoever floods cannot make the refusals of others vanish: they are in sums of their own.
+    #[test]
+    fn single_lines_are_bounded_for_all_clients_together() {
+        let (refusals, clock) = refusals();
+        for n in 0..100 {
+            for _ in 0..100 {
+                refusals.stands_singly(FORGED, client(n), None);
+            }
+        }
+        assert!(!refusals.stands_singly(FORGED, client(1000), None));
+        clock.advance(MINUTE);
+        assert!(told(&refusals).iter().any(|told| told.sum.client == client(1000)));
+    }
+
+    #[test]
+    fn sums_that_nobody_tells_are_bounded_and_not_lost() {
+        let (refusals, clock) = refusals();
+        for _ in 0..10 {
+            for n in 0..2 * 4_096 {
+                refusals.stands_singly(FORGED, client(n), None);
+            }
+            clock.advance(MINUTE);
+        }
+        let now = refusals.clock.now();
+        refusals.minute.lock().turn(now);
+        assert!(refusals.minute.lock().ended.len() <= 2 * PAIRS);
+        let early: u64 = told(&refusals).iter().map(|told| told.sum.count).sum();
+        clock.advance(MINUTE);
+        let late: u64 = told(&refusals).iter().map(|told| told.sum.count).sum();
+        assert_eq!(early + late, 10 * (2 * 4_096 - SINGLE_OF_ALL));
+    }
+}

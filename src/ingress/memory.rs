@@ -1,0 +1,237 @@
+//! What bodies take of the memory: places for requests that wait for the rest of their body, each
+//! of which may hold a little, and a common budget for what goes beyond. Of both, one client gets
+//! no more than his share. What is full is full: nobody waits for room.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use parking_lot::Mutex;
+
+use crate::admit::Refusal;
+use crate::audit::Reason;
+use crate::config::Server;
+use crate::network::Network;
+
+/// What a body may hold without a part of the budget: more than nearly all events have.
+pub(super) const FREE: usize = 16 << 10;
+
+const NO_PLACE: Refusal =
+    Refusal::new(Reason::Overloaded, "too many requests wait for their bodies");
+const NO_PLACE_OF_CLIENT: Refusal =
+    Refusal::new(Reason::Overloaded, "too many requests of this client wait for their bodies");
+const NO_MEMORY: Refusal =
+    Refusal::new(Reason::Overloaded, "bodies hold all of server.body_memory");
+const NO_MEMORY_OF_CLIENT: Refusal =
+    Refusal::new(Reason::Overloaded, "bodies of this client hold its share of server.body_memory");
+
+/// How much there is, and how much of it for one client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    places: usize,
+    places_of_client: usize,
+    bytes: u64,
+    bytes_of_client: u64,
+}
+
+impl Bounds {
+    /// As many places as there may be connections, of all and of one client: on HTTP/2 and behind
+    /// proxies a connection brings more than one request. Of the budget a quarter for one client,
+    /// or what one body needs.
+    pub(super) fn new(server: &Server) -> Self {
+        Self {
+            places: server.max_connections,
+            places_of_client: server.max_connections_per_client,
+            bytes: server.body_memory,
+            bytes_of_client: (server.body_memory / 4).max(server.max_body),
+        }
+    }
+}
+
+/// What all bodies hold. Has an entry for each client that holds something, and so no more than
+/// there are requests in hand.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    all: Sum,
+    clients: HashMap<Network, Sum>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    places: usize,
+    bytes: u64,
+}
+
+impl Memory {
+    /// A body's account, with nothing on it.
+    pub(super) fn account(&self, client: Network, bounds: Bounds) -> Account<'_> {
+        Account { memory: self, client, bounds, held: Sum::default() }
+    }
+
+    /// Places and bytes that are held, and by how many clients.
+    #[cfg(test)]
+    fn held(&self) -> (usize, u64, usize) {
+        let held = self.0.lock();
+        (held.all.places, held.all.bytes, held.clients.len())
+    }
+}
+
+/// What one body holds; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Account<'a> {
+    memory: &'a Memory,
+    client: Network,
+    bounds: Bounds,
+    held: Sum,
+}
+
+impl Account<'_> {
+    /// Takes a place, unless it has one: the body is not all there.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub(super) fn wait(&mut self) -> Result<(), Refusal> {
+        if self.held.places > 0 { Ok(()) } else { self.take(Sum { places: 1, bytes: 0 }) }
+    }
+
+    /// Gives the place back: the body is all there.
+    pub(super) fn arrived(&mut self) {
+        let places = self.held.places;
+        self.give_back(Sum { places, bytes: 0 });
+    }
+
+    /// Takes what a body of `size` bytes needs of the budget.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub(super) fn hold(&mut self, size: usize) -> Result<(), Refusal> {
+        let beyond = u64::try_from(size.saturating_sub(FREE)).unwrap_or(u64::MAX);
+        match beyond.saturating_sub(self.held.bytes) {
+            0 => Ok(()),
+            bytes => self.take(Sum { places: 0, bytes }),
+        }
+    }
+
+    fn take(&mut self, more: Sum) -> Result<(), Refusal> {
+        let mut held = self.memory.0.lock();
+        let all = held.all.plus(more);
+        if more.places > 0 && all.places > self.bounds.places {
+            return Err(NO_PLACE);
+        }
+        if more.bytes > 0 && all.bytes > self.bounds.bytes {
+            return Err(NO_MEMORY);
+        }
+        let of_client = held.clients.get(&self.client).copied().unwrap_or_default().plus(more);
+        if more.places > 0 && of_client.places > self.bounds.places_of_client {
+            return Err(NO_PLACE_OF_CLIENT);
+        }
+        if more.bytes > 0 && of_client.bytes > self.bounds.bytes_of_client {
+            return Err(NO_MEMORY_OF_CLIENT);
+        }
+        held.all = all;
+        held.clients.insert(self.client, of_client);
+        self.held = self.held.plus(more);
+        Ok(())
+    }
+
+    fn give_back(&mut self, less: Sum) {
+        if less == Sum::default() {
+            return;
+        }
+        let mut held = self.memory.0.lock();
+        held.all = held.all.minus(less);
+        if let Entry::Occupied(mut entry) = held.clients.entry(self.client) {
+            let left = entry.get().minus(less);
+            if left == Sum::default() {
+                entry.remove();
+            } else {
+                entry.insert(left);
+            }
+        }
+        self.held = self.held.minus(less);
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        self.give_back(self.held);
+    }
+}
+
+impl Sum {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            places: self.places.saturating_add(other.places),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            places: self.places.saturating_sub(other.places),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Network = Network::V6(1);
+    const TWO: Network = Network::V6(2);
+
+    fn bounds() -> Bounds {
+        Bounds { places: 4, places_of_client: 3, bytes: 400, bytes_of_client: 300 }
+    }
+
+    #[test]
+    fn places_are_bounded_in_all_and_for_one_client() {
+        let memory = Memory::default();
+        let waiting = |client| {
+            let mut account = memory.account(client, bounds());
+            account.wait().map(|()| account)
+        };
+        let mut of_one: Vec<_> = (0..3).map(|_| waiting(ONE).unwrap()).collect();
+        of_one[0].wait().unwrap();
+        assert_eq!(waiting(ONE).unwrap_err(), NO_PLACE_OF_CLIENT);
+        let _two = waiting(TWO).unwrap();
+        assert_eq!(waiting(TWO).unwrap_err(), NO_PLACE);
+        assert_eq!(memory.held(), (4, 0, 2));
+        of_one[0].arrived();
+        let _again = waiting(ONE).unwrap();
+        drop(of_one);
+        assert_eq!(memory.held(), (2, 0, 2));
+    }
+
+    #[test]
+    fn what_a_body_has_beyond_the_free_part_is_bounded_in_all_and_for_one_client() {
+        let memory = Memory::default();
+        let (mut one, mut two) = (memory.account(ONE, bounds()), memory.account(TWO, bounds()));
+        one.hold(FREE).unwrap();
+        assert_eq!(memory.held(), (0, 0, 0));
+        one.hold(FREE + 200).unwrap();
+        one.hold(FREE + 300).unwrap();
+        one.hold(FREE + 250).unwrap();
+        assert_eq!(memory.held(), (0, 300, 1));
+        assert_eq!(one.hold(FREE + 301), Err(NO_MEMORY_OF_CLIENT));
+        assert_eq!(memory.account(ONE, bounds()).hold(FREE + 1), Err(NO_MEMORY_OF_CLIENT));
+        two.hold(FREE + 100).unwrap();
+        assert_eq!(two.hold(FREE + 101), Err(NO_MEMORY));
+        drop(one);
+        two.hold(FREE + 300).unwrap();
+        drop(two);
+        assert_eq!(memory.held(), (0, 0, 0));
+    }
+
+    #[test]
+    fn one_body_fits_into_its_clients_share_however_small_the_budget() {
+        let mut server = Server::defaults();
+        server.body_memory = 2 << 20;
+        server.max_body = 1 << 20;
+        let memory = Memory::default();
+        memory.account(ONE, Bounds::new(&server)).hold(1 << 20).unwrap();
+    }
+}

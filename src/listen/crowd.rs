@@ -1,0 +1,222 @@
+//! How many connections there are, in all and from one client.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::accept::Occasionally;
+use super::{Origin, Settings};
+use crate::audit::Client;
+use crate::network::Network;
+
+/// The connections of one listener.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    connections: AtomicUsize,
+    all_gone: Notify,
+    clients: Mutex<Clients>,
+    full: Mutex<Occasionally>,
+}
+
+/// Connections by client. Has an entry for each that has one, and so no more than there are
+/// connections.
+#[derive(Debug, Default)]
+struct Clients {
+    connections: HashMap<Network, usize>,
+    full: Occasionally,
+}
+
+/// A connection's place, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Crowd>);
+
+/// A connection's place among those of its client, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct ClientPlace {
+    crowd: Arc<Crowd>,
+    /// `None`: the connection is a proxy's, which is not counted.
+    client: Option<Network>,
+}
+
+impl Crowd {
+    /// A place for one more connection. `None` when there are `most` already: that is logged, not
+    /// too often.
+    pub(super) fn enter(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let before = self.connections.fetch_add(1, Ordering::AcqRel);
+        let place = Place(Arc::clone(self));
+        if before < most {
+            return Some(place);
+        }
+        if let Some(times) = self.full.lock().now(Instant::now()) {
+            tracing::warn!(times, most, "connections closed: there are too many");
+        }
+        None
+    }
+
+    /// A place for one more connection of the client that it speaks for. `None` when that has
+    /// `max_connections_per_client` already: that is logged, not too often. A trusted proxy that
+    /// does not say whom its connection is for brings many clients on few connections, and is not
+    /// counted.
+    pub(super) fn enter_client(
+        self: &Arc<Self>,
+        origin: &Origin,
+        settings: &Settings,
+    ) -> Option<ClientPlace> {
+        let crowd = Arc::clone(self);
+        if origin.proxied.is_none() && is_proxy(origin, &settings.trusted_proxies) {
+            return Some(ClientPlace { crowd, client: None });
+        }
+        let client = Network::of(Some(origin.address()));
+        let most = settings.limits.max_connections_per_client;
+        let mut clients = self.clients.lock();
+        let count = clients.connections.get(&client).copied().unwrap_or(0);
+        if count < most {
+            clients.connections.insert(client, count + 1);
+            return Some(ClientPlace { crowd, client: Some(client) });
+        }
+        let told = clients.full.now(Instant::now());
+        drop(clients);
+        if let Some(times) = told {
+            let client = Client(Some(origin.address()));
+            tracing::warn!(times, most, %client, "connections closed: too many of one client");
+        }
+        None
+    }
+
+    /// How many there are.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Ready when there is none.
+    pub(super) async fn all_gone(&self) {
+        loop {
+            let gone = self.all_gone.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    /// How many clients have connections.
+    #[cfg(test)]
+    fn clients(&self) -> usize {
+        self.clients.lock().connections.len()
+    }
+}
+
+fn is_proxy(origin: &Origin, trusted: &[IpNet]) -> bool {
+    let peer = origin.peer.ip().to_canonical();
+    trusted.iter().any(|net| net.contains(&peer))
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.all_gone.notify_waiters();
+        }
+    }
+}
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut clients = self.crowd.clients.lock();
+        if let Entry::Occupied(mut entry) = clients.connections.entry(client) {
+            match entry.get_mut() {
+                0 | 1 => drop(entry.remove()),
+                count => *count -= 1,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::tests::{limits, plain};
+    use super::*;
+
+    fn settings(per_client: usize, trusted: &[&str]) -> Settings {
+        let mut limits = limits();
+        limits.max_connections_per_client = per_client;
+        let trusted_proxies = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        Settings { trusted_proxies, ..plain(limits) }
+    }
+
+    fn address(ip: &str) -> SocketAddr {
+        SocketAddr::new(ip.parse().unwrap(), 1)
+    }
+
+    fn from(ip: &str) -> Origin {
+        Origin::plain(address(ip))
+    }
+
+    #[test]
+    fn connections_are_counted_in_all() {
+        let crowd = Arc::new(Crowd::default());
+        let first = crowd.enter(2).unwrap();
+        let _second = crowd.enter(2).unwrap();
+        assert!(crowd.enter(2).is_none());
+        drop(first);
+        let _third = crowd.enter(2).unwrap();
+        // A reload may change how many there may be.
+        assert!(crowd.enter(2).is_none());
+        let _fourth = crowd.enter(3).unwrap();
+        assert_eq!(crowd.connections(), 3);
+    }
+
+    #[test]
+    fn connections_are_counted_by_client() {
+        let crowd = Arc::new(Crowd::default());
+        let settings = settings(2, &[]);
+        let enter = |ip| crowd.enter_client(&from(ip), &settings);
+        let first = enter("192.0.2.1").unwrap();
+        let _second = enter("::ffff:192.0.2.1").unwrap();
+        assert!(enter("192.0.2.1").is_none());
+        let _other = enter("192.0.2.2").unwrap();
+        let _one = enter("2001:db8::1").unwrap();
+        let _two = enter("2001:db8::2").unwrap();
+        assert!(enter("2001:db8::3").is_none());
+        drop(first);
+        let _again = enter("192.0.2.1").unwrap();
+    }
+
+    #[test]
+    fn a_proxy_is_not_counted_but_whom_it_names_is() {
+        let crowd = Arc::new(Crowd::default());
+        let settings = settings(1, &["10.0.0.0/8"]);
+        let enter = |origin: &Origin| crowd.enter_client(origin, &settings);
+        let _some: Vec<_> = (0..9).map(|_| enter(&from("10.0.0.1")).unwrap()).collect();
+        let named = Origin { proxied: Some(address("192.0.2.1")), ..from("10.0.0.1") };
+        let _first = enter(&named).unwrap();
+        assert!(enter(&named).is_none());
+        assert!(enter(&from("192.0.2.1")).is_none());
+        let inside = Origin { proxied: Some(address("10.0.0.9")), ..from("10.0.0.1") };
+        let _inside = enter(&inside).unwrap();
+        assert!(enter(&inside).is_none());
+    }
+
+    #[test]
+    fn a_million_clients_that_come_and_go_leave_nothing_behind() {
+        let crowd = Arc::new(Crowd::default());
+        let settings = settings(1, &[]);
+        for n in 0..1_000_000_u32 {
+            let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
+            let origin = Origin::plain((ip, 1).into());
+            let place = crowd.enter_client(&origin, &settings).unwrap();
+            assert_eq!(crowd.clients(), 1);
+            drop(place);
+        }
+        assert_eq!(crowd.clients(), 0);
+        assert!(crowd.clients.lock().connections.capacity() < 16);
+    }
+}

@@ -1,0 +1,58 @@
+//! How the TLS library is set up, and why.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+
+use super::clients::ClientCertificates;
+use super::sessions::Sessions;
+
+/// ALPN names (RFC 9113, section 3.2, and RFC 7301, section 6).
+pub(super) const H2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// The configuration for one certificate source.
+///
+/// - ring as the crypto provider: no C++ or CMake to build it, and upstreams use it already. Its
+///   suites are AEADs with ephemeral key exchange and nothing else.
+/// - TLS 1.2 and 1.3: what is older is broken (RFC 8996), and rustls has nothing older.
+/// - ALPN: `h2` before `http/1.1`. A client that offers others only is turned away with
+///   `no_application_protocol` (RFC 7301, section 3.2); one that offers none speaks HTTP/1.1.
+/// - Resumption by a cache on our side ([`Sessions`]) and not by self-contained tickets: a
+///   session can be used for a bounded time, in TLS 1.3 once only, and is gone with the
+///   certificate. No key exists that would open recorded TLS 1.2 sessions.
+/// - One TLS 1.3 ticket a connection: each takes a place in the cache, and the next connection
+///   brings a new one.
+/// - No early data (0-RTT): it could be replayed, and a webhook is a POST.
+/// - No data before the client's Finished (0.5-RTT), no key log, no extraction of secrets.
+pub(super) fn server(
+    resolver: Arc<dyn ResolvesServerCert>,
+    clients: &ClientCertificates,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = clients.verifier(&provider);
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+    config.session_storage = Arc::new(Sessions::new());
+    config.send_tls13_tickets = 1;
+    config.max_early_data_size = 0;
+    config.send_half_rtt_data = false;
+    Ok(config)
+}
+
+/// One certificate for every name, and for none: a provider that calls by address, or by a name
+/// that the certificate does not have, decides by itself whether it goes on.
+#[derive(Debug)]
+pub(super) struct Always(pub(super) Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
