@@ -156,8 +156,8 @@ fn conclude(
             watch.acted_on(sight);
             tell(&warnings);
             let (level, changed) = (next.config().log.level, next.changes().join(", "));
-            gateway.switch(next);
             log.set_level(level);
+            gateway.switch(next);
             tracing::info!(target: "hookward", changed, "config reloaded");
             return gateway.metrics().reloaded(true);
         }
