@@ -26,6 +26,7 @@ fn check_host(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(), Re
         return Err(malformed("repeated host"));
     }
     match (host, uri.authority()) {
+        (None, Some(_)) if version == Version::HTTP_2 => Ok(()),
         (None, _) if version >= Version::HTTP_11 => Err(malformed("no host")),
         (Some(host), Some(authority)) if !is_same(authority, host) => {
             Err(malformed("the target's authority is not the host"))
@@ -82,6 +83,20 @@ mod tests {
     fn http_1_0_may_come_without_host() {
         assert_eq!(checked("/", &[], Version::HTTP_10), Ok(()));
         assert_eq!(checked("/", &["a", "a"], Version::HTTP_10), Err("repeated host"));
+    }
+
+    #[test]
+    fn http_2_says_the_host_in_the_authority() {
+        for (uri, hosts, result) in [
+            ("https://gw/hooks/a", [].as_slice(), Ok(())),
+            ("https://gw/hooks/a", &["GW"], Ok(())),
+            ("/hooks/a", &["gw"], Ok(())),
+            ("https://gw/hooks/a", &["a"], Err("the target's authority is not the host")),
+            ("https://gw/hooks/a", &["gw", "gw"], Err("repeated host")),
+            ("/hooks/a", &[], Err("no host")),
+        ] {
+            assert_eq!(checked(uri, hosts, Version::HTTP_2), result, "{uri} {hosts:?}");
+        }
     }
 
     #[test]

@@ -30,6 +30,16 @@ pub enum Defect {
     Fragment,
     /// A line longer than any head may be.
     LongLine,
+    /// HTTP/2: CONNECT.
+    Connect,
+    /// HTTP/2: a `:scheme` that is not the listener's.
+    Scheme,
+    /// HTTP/2: user information in `:authority`.
+    UserInformation,
+    /// HTTP/2: a `:path` that is none.
+    NoOriginForm,
+    /// HTTP/2: a field value that begins or ends with white space.
+    PaddedValue,
 }
 
 impl Defect {
@@ -43,6 +53,11 @@ impl Defect {
             Self::BareLf => "a line ends in LF without CR",
             Self::Fragment => "fragment in the request target",
             Self::LongLine => "a line longer than a head may be",
+            Self::Connect => "CONNECT",
+            Self::Scheme => "another :scheme than the listener's",
+            Self::UserInformation => "user information in :authority",
+            Self::NoOriginForm => ":path is not a path",
+            Self::PaddedValue => "white space around a field's value",
         }
     }
 }

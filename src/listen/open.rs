@@ -18,8 +18,8 @@ pub(super) async fn serve<H, F>(
     stage: watch::Receiver<Stage>,
     handler: &H,
 ) where
-    H: Fn(Arrival) -> F,
-    F: Future<Output = Answer>,
+    H: Fn(Arrival) -> F + Sync,
+    F: Future<Output = Answer> + Send,
 {
     let deadline = Instant::now() + settings.limits.timeouts.handshake;
     let mut origin = Origin::plain(peer);

@@ -1,0 +1,269 @@
+//! One HTTP/2 connection: hyper's, with every bound set by us, one timer, and the listener's stop.
+//!
+//! A connection and all its requests are one task: when it ends, they end.
+
+mod body;
+mod frames;
+mod head;
+mod progress;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+mod wire;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream};
+use http::{HeaderValue, Request, Response, StatusCode, header, request};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use self::body::Held;
+use self::head::Fault;
+use self::progress::{Expiry, Progress, Turn};
+use self::watchdog::Watchdog;
+use self::wire::Wire;
+use super::{Answer, Arrival, Limits, Origin, Stage};
+use crate::audit::{Reason, Refused};
+
+/// Bytes of a frame's payload: the least that may be allowed. Every buffer for one is this large.
+const MAX_FRAME: u32 = 16 << 10;
+
+/// Bytes of one body that a client may send before any of it is read: 1 MiB takes eight round
+/// trips.
+pub(super) const STREAM_WINDOW: u32 = 128 << 10;
+
+/// Bytes of all bodies that a client may send before any of it is read. This bounds what a
+/// connection makes the gateway hold, whatever the number of its streams.
+pub(super) const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// Bytes of one answer that wait for the client. Answers are below 1 KiB.
+const MAX_SEND: usize = 16 << 10;
+
+/// Bytes that header compression may refer back to (HPACK): the protocol's default.
+const HEADER_TABLE: u32 = 4 << 10;
+
+/// Streams that a client may reset before we have looked at them.
+const MAX_RESET_UNSEEN: usize = 20;
+
+/// Streams that we reset over a connection's life because the client broke a rule. What still
+/// arrives for a body that was refused long ago counts as well, a frame at a time.
+pub(super) const MAX_RESET_BY_US: usize = 256;
+
+/// Serves the connection until the client or the listener ends it.
+pub(super) async fn serve<S, H, F>(
+    stream: S,
+    origin: Arc<Origin>,
+    limits: &Limits,
+    mut stage: watch::Receiver<Stage>,
+    handler: &H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(Arrival) -> F + Sync,
+    F: Future<Output = Answer> + Send,
+{
+    let progress = Arc::new(Progress::new());
+    let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let turn = progress.begin(head::size(&head));
+        answer(head, body, turn, &origin, limits, handler)
+    });
+    let begun = Begun::default();
+    let http = builder(limits, begun.clone());
+    let mut connection = pin!(http.serve_connection(io, service));
+    let mut streams = FuturesUnordered::new();
+    let mut watchdog = pin!(Watchdog::new(&progress, limits.timeouts));
+    // Those that crossed the GOAWAY are answered; a client that goes on after it is cut off.
+    let most = limits.max_requests.saturating_add(2 * u64::from(limits.max_streams));
+    loop {
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| {
+                if progress.taken() >= limits.max_requests && progress.leave() {
+                    connection.as_mut().graceful_shutdown();
+                }
+                let ended = connection.as_mut().poll(cx);
+                streams.extend(begun.take());
+                while let Poll::Ready(Some(())) = Pin::new(&mut streams).poll_next(cx) {}
+                if progress.taken() > most { Poll::Ready(Ok(())) } else { ended }
+            }) => {
+                if let Err(error) = ended {
+                    report(&error, &progress, &origin);
+                }
+                return;
+            }
+            expiry = poll_fn(|cx| watchdog.as_mut().poll_expired(cx)) => {
+                let peer = origin.peer;
+                match expiry {
+                    Expiry::Idle => {
+                        progress.leave();
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Expiry::Gone => return,
+                    Expiry::Late => {
+                        tracing::debug!(%peer, "connection closed: the client took too long");
+                        return;
+                    }
+                }
+            }
+            changed = stage.changed() => {
+                let now = *stage.borrow_and_update();
+                match (changed, now) {
+                    (Ok(()), Stage::Draining) => {
+                        progress.leave();
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    (Ok(()), Stage::Serving) => {}
+                    (Ok(()), Stage::Forced) | (Err(_), _) => return,
+                }
+            }
+        }
+    }
+}
+
+/// hyper's server. Keep-alive pings and adaptive windows stay off: the idle timeout does for the
+/// one, and the other would let a client grow its window.
+fn builder<'a>(limits: &Limits, begun: Begun<'a>) -> http2::Builder<Begun<'a>> {
+    let mut http = http2::Builder::new(begun);
+    let head = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
+    http.max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(head)
+        .header_table_size(HEADER_TABLE)
+        .max_frame_size(MAX_FRAME)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(MAX_SEND)
+        .max_pending_accept_reset_streams(MAX_RESET_UNSEEN)
+        .max_local_error_reset_streams(MAX_RESET_BY_US)
+        .keep_alive_interval(None);
+    http
+}
+
+/// One request's turn. It lasts until the client has taken the answer.
+async fn answer<H, F>(
+    head: request::Parts,
+    body: Incoming,
+    mut turn: Turn,
+    origin: &Arc<Origin>,
+    limits: &Limits,
+    handler: &H,
+) -> Result<Response<Held>, Infallible>
+where
+    H: Fn(Arrival) -> F,
+    F: Future<Output = Answer>,
+{
+    let answer = match head::check(&head, limits, origin.tls.is_some()) {
+        Some(Fault::Size(status, detail)) => {
+            refuse(&head, origin, Reason::ProtocolError, status, detail)
+        }
+        _ if turn.crowded => {
+            let detail = "the heads of the connection's requests are too large together";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let mut answer = refuse(&head, origin, Reason::Overloaded, status, detail);
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            answer
+        }
+        fault => {
+            let defect = fault.and_then(Fault::defect);
+            let request = Request::from_parts(head, body);
+            let answer = handler(Arrival { request, origin: Arc::clone(origin), defect }).await;
+            turn.earn();
+            answer
+        }
+    };
+    turn.answer();
+    Ok(answer.map(|body| Held::new(body, turn)))
+}
+
+/// Refuses a request that the handler does not get to see.
+fn refuse(
+    head: &request::Parts,
+    origin: &Origin,
+    reason: Reason,
+    status: StatusCode,
+    detail: &'static str,
+) -> Answer {
+    let user_agent = head.headers.get(header::USER_AGENT);
+    let refused = Refused {
+        reason,
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        user_agent: user_agent.map_or(b"", HeaderValue::as_bytes),
+        status: status.as_u16(),
+        ..refused(origin, detail)
+    };
+    refused.record();
+    let mut answer = Answer::new(Full::new(Bytes::new()));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// A connection that we have ended is a refusal like any other; that a client went away is not.
+fn report(error: &hyper::Error, progress: &Progress, origin: &Origin) {
+    let peer = origin.peer;
+    if let Some(flood) = progress.flood() {
+        tracing::debug!(%peer, flood, "connection closed: too many frames");
+        refused(origin, "a flood of HTTP/2 frames").record();
+    } else if is_ours(error) {
+        tracing::debug!(%peer, %error, "connection closed");
+        refused(origin, "malformed HTTP/2").record();
+    } else {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// What is known of a connection that has ended. The status is HTTP/1's, although nobody hears it:
+/// GOAWAY has codes of its own.
+fn refused<'a>(origin: &'a Origin, detail: &'static str) -> Refused<'a> {
+    Refused {
+        reason: Reason::ProtocolError,
+        detail,
+        source: None,
+        client: Some(origin.address()),
+        method: "",
+        path: "",
+        user_agent: b"",
+        size: 0,
+        status: StatusCode::BAD_REQUEST.as_u16(),
+        duration: Duration::ZERO,
+    }
+}
+
+/// Whether h2 has ended the connection because of what the client sent.
+fn is_ours(error: &hyper::Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() && cause.is_library())
+}
+
+/// hyper's futures for requests that have come since the connection was last polled.
+#[derive(Clone, Default)]
+struct Begun<'a>(Arc<Mutex<Vec<RequestFuture<'a>>>>);
+
+type RequestFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+impl<'a> Begun<'a> {
+    fn take(&self) -> Vec<RequestFuture<'a>> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+impl<'a, F: Future<Output = ()> + Send + 'a> Executor<F> for Begun<'a> {
+    fn execute(&self, request: F) {
+        self.0.lock().push(Box::pin(request));
+    }
+}
