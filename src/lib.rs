@@ -25,5 +25,6 @@ pub mod network;
 pub mod panics;
 pub mod pem;
 pub mod provider;
+pub mod reload;
 pub mod secret;
 pub mod store;

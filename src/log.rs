@@ -11,7 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Log, LogFormat};
 
@@ -32,23 +37,47 @@ const GATHER: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// When the writer's thread cannot be started, or logging has been set up before.
-pub fn init(config: Log) -> io::Result<Flush> {
+pub fn init(config: Log) -> io::Result<Logging> {
     let (lines, flush) = start(io::stderr(), CAPACITY)?;
-    let already = |error| io::Error::new(io::ErrorKind::AlreadyExists, error);
-    let builder = tracing_subscriber::fmt().with_max_level(config.level).with_writer(lines);
-    match config.format {
+    let (level, handle) = reload::Layer::new(at(config.level));
+    let registry = Registry::default().with(level);
+    let layer = fmt::layer().with_writer(lines);
+    let installed = match config.format {
         LogFormat::Json => {
-            let json = builder.json().flatten_event(true);
-            json.with_current_span(false).with_span_list(false).try_init().map_err(already)?;
+            let json = layer.json().flatten_event(true);
+            registry.with(json.with_current_span(false).with_span_list(false)).try_init()
         }
-        LogFormat::Text => builder.with_ansi(false).try_init().map_err(already)?,
+        LogFormat::Text => registry.with(layer.with_ansi(false)).try_init(),
+    };
+    installed.map_err(|error| io::Error::new(io::ErrorKind::AlreadyExists, error))?;
+    Ok(Logging { level: handle, _flush: flush })
+}
+
+/// The process's log. What was logged is written out when it is dropped.
+#[derive(Debug)]
+pub struct Logging {
+    level: reload::Handle<Targets, Registry>,
+    _flush: Flush,
+}
+
+impl Logging {
+    /// From here on lines of this level and above are written.
+    pub fn set_level(&self, level: LevelFilter) {
+        // The log outlives its handle, and nothing panics while it changes the level.
+        drop(self.level.reload(at(level)));
     }
-    Ok(flush)
+}
+
+/// Our own lines at this level. Of the libraries only warnings: below that they show what a
+/// stranger sent, such as a path with its query.
+fn at(level: LevelFilter) -> Targets {
+    let others = level.min(LevelFilter::WARN);
+    Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_default(others)
 }
 
 /// Writes out what has been logged when it is dropped.
 #[derive(Debug)]
-pub struct Flush {
+struct Flush {
     queue: Arc<Queue>,
     writer: Option<thread::JoinHandle<()>>,
 }

@@ -41,6 +41,11 @@ impl Health {
     }
 }
 
+/// The answer of a gateway that starts, if this is a path of health.
+pub(super) fn starting(path: &str) -> Option<Answer> {
+    respond(path, || Err(r#"{"status":"unavailable","reason":"starting"}"#))
+}
+
 fn respond(path: &str, ready: impl FnOnce() -> Result<(), &'static str>) -> Option<Answer> {
     let found = match path {
         "/healthz" => Ok(()),

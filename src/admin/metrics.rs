@@ -26,21 +26,21 @@ pub(super) async fn answer(metrics: Arc<Metrics>, store: Arc<Store>) -> Result<A
     Ok(answer::plain(StatusCode::OK, CONTENT_TYPE, Bytes::from(text)))
 }
 
-fn write_lanes(lanes: &[LaneStatus<'_>], text: &mut Exposition) {
+fn write_lanes(lanes: &[LaneStatus], text: &mut Exposition) {
     let help = "Deliveries that wait, those in flight included.";
     let mut family = text.family("hookward_backlog_events", Kind::Gauge, help);
     for lane in lanes {
-        family.sample(&[("upstream", lane.upstream)], lane.backlog);
+        family.sample(&[("upstream", &lane.upstream)], lane.backlog);
     }
     let help = "Since when the oldest waiting delivery's event has been here.";
     let mut family = text.family("hookward_backlog_oldest_age_seconds", Kind::Gauge, help);
     for lane in lanes {
-        family.sample(&[("upstream", lane.upstream)], lane.oldest_age.as_secs_f64());
+        family.sample(&[("upstream", &lane.upstream)], lane.oldest_age.as_secs_f64());
     }
     let help = "Deliveries that were given up, as long as their events are kept.";
     let mut family = text.family("hookward_dead_letters", Kind::Gauge, help);
     for lane in lanes {
-        family.sample(&[("upstream", lane.upstream)], lane.dead_letters);
+        family.sample(&[("upstream", &lane.upstream)], lane.dead_letters);
     }
 }
 

@@ -81,6 +81,16 @@ impl Admin {
     }
 }
 
+/// Answers a request while the gateway starts: it is alive, and not ready.
+pub fn starting(arrival: &Arrival) -> Answer {
+    let found = match health::starting(arrival.request.uri().path()) {
+        _ if arrival.defect.is_some() => Err(Problem::Malformed),
+        Some(answer) => only_get(arrival.request.method()).map(|()| answer),
+        None => Err(Problem::NotFound),
+    };
+    found.unwrap_or_else(answer::problem)
+}
+
 fn only_get(method: &Method) -> Result<(), Problem> {
     match *method {
         Method::GET | Method::HEAD => Ok(()),

@@ -1,46 +1,71 @@
-//! `hookward run`: the gateway, until a signal ends it.
+//! `hookward run`: the gateway, until a signal ends it. SIGHUP, and any change of the files that
+//! the configuration was made from, reload it.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::check;
 use crate::clock::Clock;
-use crate::config::{Config, Problem};
+use crate::config::{Config, Problem, Severity};
 use crate::gateway::Gateway;
-use crate::log;
+use crate::log::{self, Logging};
+use crate::reload::{self, Attempt, Rejected, Sight, Watch};
+
+/// How long the end of the process waits for threads that are still busy with files: the opening
+/// of a store that was given up, or a look at a file system that hangs.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
 /// Runs the gateway that `file` describes. 0 after a signal and a clean stop, 78 when the file is
 /// invalid, else 1.
 pub fn run(file: &Path) -> ExitCode {
-    let (config, warnings) = match check::load(file) {
+    let (loaded, watch) = reload::read(&Sight::default(), || {
+        let loaded = check::load(file);
+        let files = loaded.as_ref().map_or_else(|_| Vec::new(), |(config, _)| config.files.clone());
+        (loaded, files)
+    });
+    let (config, warnings) = match loaded {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let flush = match log::init(config.log) {
-        Ok(flush) => flush,
+    let log = match log::init(config.log) {
+        Ok(log) => log,
         Err(error) => return complain(&format!("logging cannot start: {error}")),
     };
-    warn(&warnings);
+    tell(&warnings);
     raise_descriptor_limit();
-    let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config)),
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(serve(config, watch, &log));
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            code
+        }
         Err(error) => complain(&format!("the runtime cannot start: {error}")),
-    };
-    drop(flush);
-    code
+    }
 }
 
-async fn serve(config: Config) -> ExitCode {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return complain(&format!("signals cannot be caught: {error}")),
+async fn serve(config: Config, sight: Sight, log: &Logging) -> ExitCode {
+    let (mut stop, mut hangup) = match (Stop::new(), signal(SignalKind::hangup())) {
+        (Ok(stop), Ok(hangup)) => (stop, hangup),
+        (Err(error), _) | (_, Err(error)) => {
+            return complain(&format!("signals cannot be caught: {error}"));
+        }
     };
     let file = config.file.clone();
-    let mut gateway = match Gateway::start(config, Clock::System).await {
+    let started = tokio::select! {
+        biased;
+        () = stop.received() => {
+            tracing::info!(target: "hookward", "stopped while starting");
+            return ExitCode::SUCCESS;
+        }
+        started = Gateway::start(config, Clock::System) => started,
+    };
+    let mut gateway = match started {
         Ok(gateway) => gateway,
         Err(error) => return complain(&error.to_string()),
     };
@@ -52,46 +77,116 @@ async fn serve(config: Config) -> ExitCode {
         admin = gateway.admin_addr().map(tracing::field::display),
         "started"
     );
-    let failed = tokio::select! {
-        () = signals.stop() => None,
-        failed = gateway.failed() => Some(failed),
+    let mut watch = Watch::new(sight);
+    let mut reload = None;
+    let failed = loop {
+        tokio::select! {
+            biased;
+            () = stop.received() => break None,
+            failed = gateway.failed() => break Some(failed),
+            attempted = finished(&mut reload) => {
+                reload = None;
+                conclude(attempted, &mut gateway, &mut watch, log);
+            }
+            cause = due(&mut hangup, &mut watch), if reload.is_none() => {
+                tracing::info!(target: "hookward", cause, "reloading the configuration");
+                let (file, running, seen) = (file.clone(), gateway.running(), watch.seen().clone());
+                reload = Some(spawn_blocking(move || reload::attempt(&file, &running, &seen)));
+            }
+        }
     };
     if let Some(failed) = &failed {
         tracing::error!(target: "hookward", error = %failed, "stopping");
     } else {
         tracing::info!(target: "hookward", "stopping");
     }
-    let safe = gateway.shutdown().await;
+    let safe = gateway.shutdown_unless(stop.received()).await;
     tracing::info!(target: "hookward", safe, "stopped");
     if failed.is_none() && safe { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-struct Signals {
+/// The signals that end the process.
+struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
-impl Signals {
+impl Stop {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Ready when the process is told to stop.
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => tracing::warn!(
-                    target: "hookward",
-                    "SIGHUP: reloading is not available in this version; restart to apply changes"
-                ),
+    /// Ready when the process is told to stop. Safe to cancel.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Ready when a reload is due; says why.
+async fn due(hangup: &mut Signal, watch: &mut Watch) -> &'static str {
+    tokio::select! {
+        _ = hangup.recv() => "SIGHUP",
+        () = watch.changed() => "files have changed",
+    }
+}
+
+/// Ready when the reload that is under way is.
+async fn finished(reload: &mut Option<JoinHandle<Attempt>>) -> Result<Attempt, JoinError> {
+    match reload {
+        Some(reload) => reload.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The new configuration takes over, or the old one goes on and every reason is told.
+fn conclude(
+    attempted: Result<Attempt, JoinError>,
+    gateway: &mut Gateway,
+    watch: &mut Watch,
+    log: &Logging,
+) {
+    let rejected = match attempted {
+        Ok(Attempt { result: Ok((next, warnings)), sight }) => {
+            watch.acted_on(sight);
+            tell(&warnings);
+            let (level, changed) = (next.config().log.level, next.changes().join(", "));
+            log.set_level(level);
+            gateway.switch(next);
+            tracing::info!(target: "hookward", changed, "config reloaded");
+            return gateway.metrics().reloaded(true);
+        }
+        Ok(Attempt { result: Err(rejected), sight }) => {
+            watch.acted_on(sight);
+            tell_rejected(&rejected)
+        }
+        Err(error) => {
+            watch.pass_over();
+            tracing::error!(target: "hookward::config", %error, "reading the configuration failed");
+            1
+        }
+    };
+    tracing::error!(target: "hookward", errors = rejected, "config not reloaded; the old one goes on");
+    gateway.metrics().reloaded(false);
+}
+
+/// Every reason, and how many of them are errors.
+fn tell_rejected(rejected: &Rejected) -> usize {
+    match rejected {
+        Rejected::Invalid(problems) => {
+            tell(problems);
+            problems.iter().filter(|problem| problem.severity() == Severity::Error).count()
+        }
+        Rejected::Unfit(obstacles) => {
+            for obstacle in obstacles {
+                tracing::error!(target: "hookward::config", "{obstacle}");
             }
+            obstacles.len()
         }
     }
 }
@@ -106,9 +201,12 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn warn(warnings: &[Problem]) {
-    for problem in warnings {
-        tracing::warn!(target: "hookward::config", "{problem}");
+fn tell(problems: &[Problem]) {
+    for problem in problems {
+        match problem.severity() {
+            Severity::Error => tracing::error!(target: "hookward::config", "{problem}"),
+            Severity::Warning => tracing::warn!(target: "hookward::config", "{problem}"),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin", before.is_some() != after.is_some()),
         ("admin.listen", before.zip(after).is_some_and(|(before, after)| before != after)),
         ("store.path", old.store.path != new.store.path),
+        ("log.format", old.log.format != new.log.format),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

@@ -18,7 +18,7 @@ use crate::provider::Preset;
 use crate::secret::Secret;
 
 /// Everything `hookward run` needs to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
@@ -388,7 +388,7 @@ impl Pattern {
 }
 
 /// `[upstream.NAME]`: where events go.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// `NAME`
     pub name: UpstreamName,
@@ -420,7 +420,7 @@ pub enum Ordering {
 }
 
 /// Exponential backoff with full jitter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The bound of the first wait.
     pub first: Duration,

@@ -9,6 +9,7 @@ mod client;
 mod forward;
 mod guard;
 mod normalize;
+mod plan;
 mod report;
 mod retry;
 mod sign;
@@ -26,11 +27,10 @@ use tokio::time::Instant;
 pub use self::client::TlsError;
 pub use self::forward::{Forwarder, attempt};
 pub use self::normalize::cloudevent;
-use crate::clock::Clock;
-use crate::config::Upstream;
+pub use self::plan::Plan;
 use crate::event::UpstreamName;
 use crate::metrics::{Metrics, UpstreamMetrics};
-use crate::store::{Attempt, Store, Verdict};
+use crate::store::{Attempt, LaneSlot, Roster, Store, Verdict};
 
 /// Why deliveries to an upstream cannot start. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -80,44 +80,68 @@ pub struct Drained {
 /// All workers of all upstreams. Dropping it gives up every attempt in flight.
 #[derive(Debug)]
 pub struct Delivery {
+    crews: Vec<Crew>,
     workers: JoinSet<()>,
     names: HashMap<task::Id, String>,
     stop: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+}
+
+/// The workers of one upstream. Dropping it tells them to go once their attempts are over.
+#[derive(Debug)]
+struct Crew {
+    forwarder: Arc<Forwarder>,
+    /// Its end is what tells them.
+    _stop: watch::Sender<bool>,
 }
 
 impl Delivery {
-    /// Starts the workers of `upstreams`, which are known to the store by their index. They stop
-    /// claiming once `shutdown` has come, or [`Delivery::drain`] is called.
-    ///
-    /// # Errors
-    /// [`StartError`] for the first upstream that cannot be delivered to; then nothing was started.
-    pub fn start(
-        upstreams: &[Arc<Upstream>],
-        store: Arc<Store>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Self, StartError> {
-        let mut roots = client::PlatformRoots::default();
-        let mut forwarders = Vec::with_capacity(upstreams.len());
-        for upstream in upstreams {
-            let seed = fastrand::u64(..);
-            let upstream = Arc::clone(upstream);
-            let forwarder = Forwarder::with_roots(upstream, clock.clone(), seed, &mut roots)?;
-            forwarders.push(Arc::new(forwarder));
-        }
-        let mut delivery = Self::idle(shutdown);
-        for (index, forwarder) in forwarders.iter().enumerate() {
-            let counts = metrics.upstream(forwarder.upstream().name.as_str());
-            for number in 1..=forwarder.upstream().concurrency {
-                let name = format!("delivery/{}/{number}", forwarder.upstream().name);
-                let (forwarder, counts) = (Arc::clone(forwarder), Arc::clone(&counts));
-                let worker =
-                    serve(delivery.stopped(), index, forwarder, counts, Arc::clone(&store));
-                delivery.spawn(name, worker);
+    /// Starts the workers of the upstreams in `plan`, whose lanes stand in `roster` in the same
+    /// order.
+    pub fn start(plan: Plan, roster: &Roster, store: &Arc<Store>, metrics: Arc<Metrics>) -> Self {
+        let mut delivery = Self::idle(metrics);
+        delivery.reload(plan, roster, store);
+        delivery
+    }
+
+    /// What is delivered by now, for the next [`Plan`].
+    pub fn running(&self) -> Vec<Arc<Forwarder>> {
+        self.crews.iter().map(|crew| Arc::clone(&crew.forwarder)).collect()
+    }
+
+    /// From here on it goes by `plan`. The workers of upstreams that are gone or changed claim
+    /// nothing more, finish what they have in hand, and go; until then a changed upstream may get
+    /// more attempts at once than it is configured for. Who has not changed is not touched.
+    pub fn reload(&mut self, plan: Plan, roster: &Roster, store: &Arc<Store>) {
+        let Plan(forwarders) = plan;
+        let stays =
+            |crew: &Crew| forwarders.iter().any(|other| Arc::ptr_eq(&crew.forwarder, other));
+        self.crews.retain(stays);
+        for (forwarder, lane) in forwarders.into_iter().zip(roster.lanes()) {
+            if !self.crews.iter().any(|crew| Arc::ptr_eq(&crew.forwarder, &forwarder)) {
+                store.presume_up(lane);
+                self.engage(forwarder, lane, store);
             }
         }
-        Ok(delivery)
+    }
+
+    fn engage(&mut self, forwarder: Arc<Forwarder>, lane: &Arc<LaneSlot>, store: &Arc<Store>) {
+        let (stop, _) = watch::channel(false);
+        let counts = self.metrics.upstream(forwarder.upstream().name.as_str());
+        for number in 1..=forwarder.upstream().concurrency {
+            let name = format!("delivery/{}/{number}", forwarder.upstream().name);
+            let (all, crew) = (self.stopped(), told(&stop));
+            let stopped = async move {
+                tokio::select! {
+                    () = all => {}
+                    () = crew => {}
+                }
+            };
+            let (forwarder, lane) = (Arc::clone(&forwarder), Arc::clone(lane));
+            let counts = Arc::clone(&counts);
+            self.spawn(name, serve(stopped, lane, forwarder, counts, Arc::clone(store)));
+        }
+        self.crews.push(Crew { forwarder, _stop: stop });
     }
 
     /// Waits until a worker has panicked, for ever if none does. Safe to cancel.
@@ -130,33 +154,32 @@ impl Delivery {
         std::future::pending().await
     }
 
+    /// Claims nothing more. The attempts in flight go on.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// Stops claiming and lets the attempts in flight finish, until `deadline`.
     pub async fn drain(mut self, deadline: Instant) -> Drained {
-        self.stop.send_replace(true);
+        self.stop();
         let mut failed = None;
-        let all_ended = async {
-            while let Some(ended) = self.workers.join_next_with_id().await {
-                failed = failed.take().or_else(|| Self::failure_of(&self.names, ended));
+        loop {
+            let next = tokio::time::timeout_at(deadline, self.workers.join_next_with_id());
+            match next.await {
+                Ok(Some(ended)) => failed = failed.or(self.failure(ended)),
+                Ok(None) | Err(_) => break,
             }
-        };
-        let _ = tokio::time::timeout_at(deadline, all_ended).await;
+        }
         let given_up = self.workers.len();
         self.workers.shutdown().await;
         Drained { given_up, failed }
     }
 
-    /// No workers yet, only the task that waits for `shutdown`.
-    fn idle(shutdown: impl Future<Output = ()> + Send + 'static) -> Self {
+    /// No workers yet.
+    fn idle(metrics: Arc<Metrics>) -> Self {
         let (stop, _) = watch::channel(false);
-        let mut delivery = Self { workers: JoinSet::new(), names: HashMap::new(), stop };
-        let (stop, drained) = (delivery.stop.clone(), delivery.stopped());
-        delivery.spawn("delivery/shutdown".to_owned(), async move {
-            tokio::select! {
-                () = shutdown => { stop.send_replace(true); }
-                () = drained => {}
-            }
-        });
-        delivery
+        let (crews, workers, names) = (Vec::new(), JoinSet::new(), HashMap::new());
+        Self { crews, workers, names, stop, metrics }
     }
 
     fn spawn(&mut self, name: String, work: impl Future<Output = ()> + Send + 'static) {
@@ -166,36 +189,37 @@ impl Delivery {
 
     /// Ready once no more is to be claimed.
     fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut stop = self.stop.subscribe();
-        async move {
-            // An error means that the sender is gone, and with it whoever wanted deliveries.
-            let _ = stop.wait_for(|stopped| *stopped).await;
-        }
+        told(&self.stop)
     }
 
-    fn failure(&self, ended: Result<(task::Id, ()), JoinError>) -> Option<WorkerFailed> {
-        Self::failure_of(&self.names, ended)
-    }
-
-    fn failure_of(
-        names: &HashMap<task::Id, String>,
-        ended: Result<(task::Id, ()), JoinError>,
-    ) -> Option<WorkerFailed> {
-        let error = ended.err()?;
-        let task = names.get(&error.id()).cloned().unwrap_or_default();
-        error.is_panic().then_some(WorkerFailed { task })
+    fn failure(&mut self, ended: Result<(task::Id, ()), JoinError>) -> Option<WorkerFailed> {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let task = self.names.remove(&id).unwrap_or_default();
+        ended.err()?.is_panic().then_some(WorkerFailed { task })
     }
 }
 
-/// One worker of the upstream with this index.
+/// Ready once `stop` says so, or is gone.
+fn told(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stop = stop.subscribe();
+    async move {
+        // An error means that the sender is gone, and with it whoever wanted deliveries.
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// One worker of the upstream with this lane.
 async fn serve(
     stopped: impl Future<Output = ()>,
-    upstream: usize,
+    lane: Arc<LaneSlot>,
     forwarder: Arc<Forwarder>,
     counts: Arc<UpstreamMetrics>,
     store: Arc<Store>,
 ) {
-    let (forwarder, counts, store) = (&*forwarder, &*counts, &*store);
+    let (forwarder, counts, store, lane) = (&*forwarder, &*counts, &*store, &lane);
     let deliver = |claimed: crate::store::Claimed| async move {
         let (event, number) = (&*claimed.event, claimed.attempt);
         let attempt =
@@ -203,7 +227,7 @@ async fn serve(
         count(counts, &attempt);
         store.settle(claimed, attempt);
     };
-    work(stopped, || store.claim(upstream), deliver).await;
+    work(stopped, || store.claim(lane), deliver).await;
 }
 
 fn count(counts: &UpstreamMetrics, attempt: &Attempt) {

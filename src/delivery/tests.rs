@@ -13,12 +13,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::Response;
 use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use self::stand_in::{App, Endless, answer, raw, read_request, tls_app};
 use super::*;
+use crate::clock::Clock;
 use crate::clock::UnixMillis;
-use crate::config::{Authorities, Ordering, Retry};
+use crate::config::{Authorities, Ordering, Retry, Upstream};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName};
 use crate::secret::Secret;
 use crate::store::{Attempt, AttemptResult, StoredEvent, Verdict};
@@ -416,7 +417,7 @@ async fn attempts_are_counted_by_what_follows_from_them() {
 
 #[tokio::test]
 async fn a_worker_that_panics_is_noticed_by_name() {
-    let mut delivery = Delivery::idle(std::future::pending());
+    let mut delivery = Delivery::idle(Arc::default());
     delivery.spawn("delivery/app/1".into(), std::future::pending());
     delivery.spawn("delivery/app/2".into(), async { panic!("a test's own") });
     let failed = tokio::time::timeout(PATIENCE, delivery.failed()).await.unwrap();
@@ -426,8 +427,7 @@ async fn a_worker_that_panics_is_noticed_by_name() {
 
 #[tokio::test]
 async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
-    let (shutdown, stopped) = oneshot::channel::<()>();
-    let mut delivery = Delivery::idle(async { drop(stopped.await) });
+    let mut delivery = Delivery::idle(Arc::default());
     let [begun, go, claims, settled] = std::array::from_fn(|_| Arc::new(Notify::new()));
     let claimed = Arc::new(AtomicUsize::new(0));
     let worker = {
@@ -454,7 +454,7 @@ async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
 
     claims.notify_one();
     begun.notified().await;
-    shutdown.send(()).unwrap();
+    delivery.stop();
     claims.notify_one();
     let drain = tokio::spawn(delivery.drain(Instant::now() + PATIENCE));
     go.notify_one();
@@ -465,7 +465,7 @@ async fn a_stop_gives_up_claims_and_lets_attempts_finish() {
 
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline() {
-    let mut delivery = Delivery::idle(std::future::pending());
+    let mut delivery = Delivery::idle(Arc::default());
     let begun = Arc::new(Notify::new());
     let (stop, begin) = (delivery.stopped(), Arc::clone(&begun));
     let worker = async move {
@@ -479,4 +479,35 @@ async fn a_drain_ends_at_its_deadline() {
     begun.notified().await;
     let drained = delivery.drain(Instant::now() + Duration::from_millis(50)).await;
     assert_eq!(drained, Drained { given_up: 1, failed: None });
+}
+
+/// Connections, and workers, stay where nothing has changed.
+#[test]
+fn who_has_not_changed_keeps_its_forwarder() {
+    let named = |name: &str, url: &str| {
+        let name = UpstreamName::new(name).unwrap();
+        Arc::new(Upstream { name, ..upstream(url) })
+    };
+    let with_ca = |pem: &str| {
+        let name = UpstreamName::new("tls").unwrap();
+        Arc::new(Upstream { name, ca: Some(authorities(pem)), ..upstream("https://app/") })
+    };
+    let prepare = |upstreams: &[Arc<Upstream>], running: &Plan| {
+        Plan::prepare(upstreams, &running.0, &Clock::System).unwrap()
+    };
+    let (first, second) = (certificate(), certificate());
+    let before = [named("a", "http://a/"), named("b", "http://b/"), with_ca(&first)];
+    let before = prepare(&before, &Plan(Vec::new()));
+    let stay = |upstreams: [Arc<Upstream>; 3]| {
+        let stays = |f: &Arc<Forwarder>| before.0.iter().any(|other| Arc::ptr_eq(f, other));
+        prepare(&upstreams, &before).0.iter().map(stays).collect::<Vec<_>>()
+    };
+    let (b, moved) = (named("b", "http://b/"), named("a", "http://elsewhere/"));
+    let stayed = stay([with_ca(&first), Arc::clone(&b), Arc::clone(&moved)]);
+    assert_eq!(stayed, [true, true, false]);
+    assert_eq!(stay([with_ca(&second), b, moved]), [false, true, false], "its roots changed");
+}
+
+fn certificate() -> String {
+    rcgen::generate_simple_self_signed(["app".to_owned()]).unwrap().cert.pem()
 }

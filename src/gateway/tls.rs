@@ -1,10 +1,10 @@
 //! The public listener's certificate, out of the configuration: at the start, and again whenever
-//! its files have changed.
+//! a configuration takes over.
 
 use std::sync::Arc;
 
 use crate::config::{Config, Source, Tls};
-use crate::listen::tls::{Acceptor, ClientCertificates};
+use crate::listen::tls::{Acceptor, ClientCertificates, Replacement};
 use crate::pem::Identity;
 
 /// Why the public listener cannot speak TLS. All of it but the last is the operator's to mend.
@@ -13,6 +13,9 @@ pub enum TlsError {
     /// Certificates by ACME.
     #[error("server.tls.acme is not available in this version; name a certificate and its key")]
     Acme,
+    /// It has spoken TLS so far, and is to no more: that is decided at the start.
+    #[error("server.tls: a change needs a restart")]
+    Off,
     /// The TLS library does not accept its own defaults.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
@@ -28,28 +31,17 @@ pub(super) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsErro
     Ok(Some(Arc::new(acceptor)))
 }
 
-/// Puts in place what the files say now. Whatever becomes of it is told here.
-pub(super) fn reload(acceptor: &Acceptor, config: &Config) -> Result<(), TlsError> {
-    match replace(acceptor, config) {
-        Ok(true) => acceptor.announce("certificate replaced"),
-        Ok(false) => acceptor.announce("certificate unchanged"),
-        Err(error) => {
-            let serial = acceptor.facts().serial;
-            tracing::error!(
-                target: "hookward::tls", %error, serial,
-                "the new certificate cannot be used; the old one stays in place"
-            );
-            return Err(error);
-        }
-    }
-    Ok(())
+/// Makes ready what the configuration says now.
+pub(super) fn prepare(acceptor: &Acceptor, config: &Config) -> Result<Replacement, TlsError> {
+    let tls = config.server.tls.as_ref().ok_or(TlsError::Off)?;
+    Ok(acceptor.prepare(identity(tls)?, client_certificates(&config.sources))?)
 }
 
-fn replace(acceptor: &Acceptor, config: &Config) -> Result<bool, TlsError> {
-    let Some(tls) = &config.server.tls else {
-        return Ok(false);
-    };
-    Ok(acceptor.replace(identity(tls)?, client_certificates(&config.sources))?)
+/// Puts it in place.
+pub(super) fn put(acceptor: &Acceptor, replacement: Replacement) {
+    let message =
+        if acceptor.put(replacement) { "certificate replaced" } else { "certificate unchanged" };
+    acceptor.announce(message);
 }
 
 fn identity(tls: &Tls) -> Result<Identity, TlsError> {

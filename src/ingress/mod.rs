@@ -33,7 +33,7 @@ use crate::identify::{self, Identification};
 use crate::listen::{Answer, Arrival, Defect, Defective, Origin};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::network::Network;
-use crate::store::{AcceptError, Accepted, Store};
+use crate::store::{AcceptError, Accepted, Roster, Store};
 
 /// Answers the public listener's requests.
 #[derive(Debug)]
@@ -44,7 +44,6 @@ pub struct Ingress {
     store: Arc<Store>,
     clock: Clock,
     refusals: Arc<Refusals>,
-    metrics: Arc<Metrics>,
     /// Where requests are counted that are no source's.
     unrouted: Arc<SourceMetrics>,
 }
@@ -53,6 +52,8 @@ pub struct Ingress {
 #[derive(Debug)]
 pub struct Rules {
     routes: Routes,
+    /// Whom the routes' targets mean.
+    roster: Roster,
     trusted_proxies: Vec<IpNet>,
     ack_deadline: Duration,
     max_body: u64,
@@ -61,13 +62,14 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Those of this configuration, with everything read that they need.
+    /// What this configuration says, with everything read and made ready that it needs.
     ///
     /// # Errors
     /// When a source's `client_ca` cannot be used.
     pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, VerifierError> {
         Ok(Self {
             routes: Routes::new(config, metrics)?,
+            roster: Roster::default(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             ack_deadline: config.server.ack_deadline,
             max_body: config.server.max_body,
@@ -114,35 +116,37 @@ enum Stop {
 }
 
 impl Ingress {
-    /// The road for this configuration's sources, whose rules these are, into this store.
+    /// The road for this configuration's sources, whose rules these are, into this store. Refusals
+    /// are recorded with `refusals`: those of requests that never get here belong there too.
     pub fn new(
         config: &Config,
         rules: Rules,
         store: Arc<Store>,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
+        refusals: Arc<Refusals>,
     ) -> Self {
         Self {
-            rules: ArcSwap::from_pointee(rules),
+            rules: ArcSwap::from_pointee(Rules { roster: store.roster(), ..rules }),
             rates: Rates::new(config),
             memory: Memory::default(),
             unrouted: metrics.source("", status_of),
-            refusals: Arc::new(Refusals::new(clock.clone())),
+            refusals,
             store,
             clock,
-            metrics,
         }
     }
 
-    /// Where refusals are recorded: those of requests that never get here belong there too.
+    /// Where refusals are recorded.
     pub fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
     }
 
-    /// From here on this configuration's sources and limits hold; `rules` are its own.
-    pub fn reload(&self, config: &Config, rules: Rules) {
+    /// From here on this configuration's sources and limits hold; `rules` are its own, and `roster`
+    /// is what the store made of its upstreams.
+    pub fn reload(&self, config: &Config, rules: Rules, roster: Roster) {
         self.rates.reload(config);
-        self.rules.store(Arc::new(rules));
+        self.rules.store(Arc::new(Rules { roster, ..rules }));
     }
 
     /// Answers a request within `ack_deadline`, whatever happens.
@@ -205,9 +209,9 @@ impl Ingress {
             Identification::Challenge(challenge) => return Ok(Passed::Challenge(challenge)),
         };
         report.kind = report.shows_accepted().then(|| event.normalized_type().to_owned());
-        let targets = endpoint.targets(&event);
+        let to = rules.roster.select(endpoint.targets(&event));
         timer.as_mut().reset(pace.deadline);
-        let accepted = by(timer, self.store.accept(*event, targets)).await.ok_or(Stop::Late)?;
+        let accepted = by(timer, self.store.accept(*event, to)).await.ok_or(Stop::Late)?;
         Ok(Passed::Event(accepted?))
     }
 }

@@ -18,15 +18,24 @@ const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// How often the same trouble is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// A listening socket on this address; port 0 takes a free port. A restart may take the address
-/// over at once (`SO_REUSEADDR`); two processes may not share it.
+/// A socket with this address; port 0 takes a free port. Until it begins to listen, connections are
+/// refused. A restart may take the address over at once (`SO_REUSEADDR`); two processes may not
+/// listen on it.
 ///
 /// # Errors
 /// The operating system's, such as `AddrInUse`.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Makes a reserved socket listen.
+///
+/// # Errors
+/// The operating system's, such as `AddrInUse`.
+pub fn begin(socket: TcpSocket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 

@@ -83,8 +83,8 @@ pub(super) async fn serve<H, F>(
     handler: &H,
 ) -> Ended
 where
-    H: Fn(Arrival) -> F,
-    F: Future<Output = Answer>,
+    H: Fn(Arrival) -> F + Sync,
+    F: Future<Output = Answer> + Send,
 {
     let mut origin = Origin::plain(peer);
     let opened = tokio::select! {
@@ -104,10 +104,7 @@ where
     let (origin, settings) = (Arc::new(origin), door.settings);
     match opened {
         Opened::Plain(stream) => connection::serve(stream, origin, settings, stage, handler).await,
-        Opened::Tls(stream) if http2 => {
-            h2::serve(stream, origin, &settings.limits, stage, handler).await;
-            Ended::Quietly
-        }
+        Opened::Tls(stream) if http2 => h2::serve(stream, origin, settings, stage, handler).await,
         Opened::Tls(stream) => connection::serve(stream, origin, settings, stage, handler).await,
     }
 }

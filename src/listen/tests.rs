@@ -48,7 +48,7 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = begin(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
@@ -453,7 +453,7 @@ async fn one_client_gets_no_more_than_its_connections() {
 #[tokio::test]
 async fn a_reload_changes_how_many_connections_there_may_be() {
     let settings = Arc::new(ArcSwap::from_pointee(plain(limits())));
-    let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = begin(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async { drop(stopped.await) };

@@ -11,7 +11,7 @@ use super::journal::record::decode_event;
 use super::journal::segment::Place;
 use super::queue::{Reply, Submission};
 use super::shares::Share;
-use super::{AcceptError, Accepted, Outcome, Store, StoredEvent, Targets};
+use super::{AcceptError, Accepted, Outcome, Recipients, Store, StoredEvent};
 use crate::config::OnConflict;
 use crate::event::{BodyHash, DedupeKey, EventId, Sequence};
 use crate::identify::Identified;
@@ -29,11 +29,7 @@ impl Store {
     ///
     /// # Errors
     /// [`AcceptError`]; then the event is not acknowledged.
-    pub async fn accept(
-        &self,
-        event: Identified,
-        targets: Targets,
-    ) -> Result<Accepted, AcceptError> {
+    pub async fn accept(&self, event: Identified, to: Recipients) -> Result<Accepted, AcceptError> {
         let on_conflict = event.source().on_conflict;
         let mut key = event.key();
         let mut quarantined = false;
@@ -71,12 +67,19 @@ impl Store {
             self.core.writable()?;
             let conflict = event.conflict;
             let (reply, answer) = oneshot::channel();
-            let submission =
-                Submission { event, key, quarantined, targets, checked: places, share, reply };
+            let submission = Submission {
+                event,
+                key,
+                quarantined,
+                to: to.clone(),
+                checked: places,
+                share,
+                reply,
+            };
             self.core.queue.submit(submission)?;
             match answer.await.unwrap_or(Reply::Refused(AcceptError::Failed)) {
                 Reply::Stored(id) => {
-                    return Ok(Accepted { id, outcome: outcome(conflict, quarantined, targets) });
+                    return Ok(Accepted { id, outcome: outcome(conflict, quarantined, &to) });
                 }
                 Reply::Raced(again) => (event, share) = *again,
                 Reply::Refused(error) => return Err(error),
@@ -148,11 +151,11 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
     }
 }
 
-fn outcome(conflict: bool, quarantined: bool, targets: Targets) -> Outcome {
+fn outcome(conflict: bool, quarantined: bool, to: &Recipients) -> Outcome {
     match (conflict, quarantined) {
         (_, true) => Outcome::ConflictQuarantined,
         (true, false) => Outcome::ConflictDelivered,
-        (false, false) if targets.is_empty() => Outcome::Filtered,
+        (false, false) if to.is_empty() => Outcome::Filtered,
         (false, false) => Outcome::Stored,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backlog::LaneSlot;
 use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks};
 use super::backlog::replay::{make_entry, walk};
 use super::core::Core;
@@ -27,36 +28,36 @@ pub struct Claimed {
     /// Which attempt this is, counted from 1 over restarts and replays.
     pub attempt: u32,
     core: Arc<Core>,
-    lane: usize,
+    lane: Arc<LaneSlot>,
     settled: bool,
 }
 
 impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.settled {
-            release(&self.core, self.lane, self.event.sequence, Settled::PutBack, None);
+            release(&self.core, &self.lane, self.event.sequence, Settled::PutBack, None);
         }
     }
 }
 
 impl Store {
-    /// The next delivery that is due at this upstream (an index into `Config::upstreams`); waits
-    /// until there is one. Safe to cancel.
-    pub async fn claim(&self, upstream: usize) -> Claimed {
+    /// The next delivery that is due at the upstream with this lane; waits until there is one. Safe
+    /// to cancel.
+    pub async fn claim(&self, lane: &Arc<LaneSlot>) -> Claimed {
         loop {
-            let entry = self.next_entry(upstream).await;
+            let entry = self.next_entry(lane).await;
             let attempt = entry.attempts.saturating_add(1);
             let claimed = |event| Claimed {
                 event,
                 attempt,
                 core: Arc::clone(&self.core),
-                lane: upstream,
+                lane: Arc::clone(lane),
                 settled: false,
             };
             if let Some(hot) = &entry.hot {
                 return claimed(Arc::clone(hot.event()));
             }
-            if let Some(event) = self.read_event(upstream, entry.sequence, entry.place).await {
+            if let Some(event) = self.read_event(lane, entry.sequence, entry.place).await {
                 return claimed(event);
             }
         }
@@ -65,11 +66,11 @@ impl Store {
     /// Records an attempt and what follows from it.
     pub fn settle(&self, mut claimed: Claimed, attempt: Attempt) {
         claimed.settled = true;
-        let (lane, sequence) = (claimed.lane, claimed.event.sequence);
+        let (lane, sequence) = (Arc::clone(&claimed.lane), claimed.event.sequence);
         let settled = match attempt.verdict {
             Verdict::Delivered => Settled::Done,
             Verdict::Dead => Settled::Dead,
-            Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.retry_tick(lane, at)),
+            Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.timeline.tick_at(at)),
         };
         let sign = match attempt.result {
             AttemptResult::Answered(_) => Some(Sign::Alive),
@@ -78,14 +79,19 @@ impl Store {
             }
             AttemptResult::Panicked => None,
         };
-        self.core.queue.note(Note { event: sequence, lane, number: claimed.attempt, attempt });
-        release(&self.core, lane, sequence, settled, sign);
+        let (number, note_lane) = (claimed.attempt, Arc::clone(&lane));
+        // Before the lane knows: what is settled there must be durable behind the next sync.
+        self.core.queue.note(Note { event: sequence, lane: note_lane, number, attempt });
+        release(&self.core, &lane, sequence, settled, sign);
     }
 
-    async fn next_entry(&self, upstream: usize) -> Entry {
-        let Some(slot) = self.core.backlog.lanes.get(upstream) else {
-            return std::future::pending().await;
-        };
+    /// The upstream's configuration has changed: that it did not answer before says nothing of it.
+    pub fn presume_up(&self, lane: &LaneSlot) {
+        lane.lane.lock().presume_up();
+        lane.bell.notify_one();
+    }
+
+    async fn next_entry(&self, slot: &Arc<LaneSlot>) -> Entry {
         loop {
             let bell = slot.bell.notified();
             let (take, refill) = {
@@ -99,8 +105,8 @@ impl Store {
                 (take, lane.begin_refill(now))
             };
             if let Some((cursor, room)) = refill {
-                let core = Arc::clone(&self.core);
-                tokio::task::spawn_blocking(move || refill_lane(core, upstream, cursor, room));
+                let (core, slot) = (Arc::clone(&self.core), Arc::clone(slot));
+                tokio::task::spawn_blocking(move || refill_lane(&core, slot, cursor, room));
             }
             match take {
                 Take::Ready(entry) => {
@@ -122,11 +128,12 @@ impl Store {
     /// attempt at it can ever succeed. One that cannot be read now is put back to rest.
     async fn read_event(
         &self,
-        lane: usize,
+        lane: &Arc<LaneSlot>,
         sequence: Sequence,
         place: Place,
     ) -> Option<Arc<StoredEvent>> {
-        let guard = Unread { core: Arc::clone(&self.core), lane, sequence, armed: true };
+        let core = Arc::clone(&self.core);
+        let guard = Unread { core, lane: Arc::clone(lane), sequence, armed: true };
         let core = Arc::clone(&self.core);
         let read = tokio::task::spawn_blocking(move || {
             let (header, payload) = core.files.frame(place)?;
@@ -160,7 +167,7 @@ impl Store {
 /// Puts a taken delivery back if its claim is cancelled while its event is being read.
 struct Unread {
     core: Arc<Core>,
-    lane: usize,
+    lane: Arc<LaneSlot>,
     sequence: Sequence,
     armed: bool,
 }
@@ -174,21 +181,20 @@ impl Unread {
 impl Drop for Unread {
     fn drop(&mut self) {
         if self.armed {
-            release(&self.core, self.lane, self.sequence, Settled::PutBack, None);
+            release(&self.core, &self.lane, self.sequence, Settled::PutBack, None);
         }
     }
 }
 
-fn release(core: &Core, lane: usize, sequence: Sequence, settled: Settled, sign: Option<Sign>) {
-    let Some(slot) = core.backlog.lanes.get(lane) else { return };
+fn release(core: &Core, slot: &LaneSlot, sequence: Sequence, settled: Settled, sign: Option<Sign>) {
     slot.lane.lock().settle(sequence, settled, sign, core.backlog.timeline.now());
     slot.bell.notify_one();
 }
 
 /// Reads the next events of a lane that had no room for them.
-fn refill_lane(core: Arc<Core>, index: usize, cursor: Cursor, room: usize) {
-    let Some(slot) = core.backlog.lanes.get(index) else { return };
-    let mut refill = Refill { core: Arc::clone(&core), lane: index, done: false };
+fn refill_lane(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize) {
+    let mut refill = Refill { core: Arc::clone(core), lane: Arc::clone(&slot), done: false };
+    let rules = slot.lane.lock().rules();
     let mut entries = Vec::new();
     let walked = walk(&core.files, cursor, |sequence, place, head| {
         if entries.len() >= room {
@@ -196,14 +202,21 @@ fn refill_lane(core: Arc<Core>, index: usize, cursor: Cursor, room: usize) {
         }
         if !head.quarantined && head.targets().any(|name| name == slot.name) {
             let record = EntryRecord { sequence, place, attempts: 0, due: UnixMillis(0) };
-            entries.push(make_entry(&core.backlog, index, &record, head));
+            entries.push(make_entry(&core.backlog, rules, &record, head));
         }
         true
     });
     match walked {
         Ok((sequence, place)) => {
             let now = core.backlog.timeline.now();
-            slot.lane.lock().refilled(entries, sequence, place, now);
+            let mut lane = slot.lane.lock();
+            // The rules may have changed while this was reading.
+            let rules = lane.rules();
+            for entry in &mut entries {
+                entry.deadline = core.backlog.deadline(entry.received_at, rules);
+            }
+            lane.refilled(entries, sequence, place, now);
+            drop(lane);
             refill.done = true;
             core.queue.request_checkpoint();
         }
@@ -217,13 +230,13 @@ fn refill_lane(core: Arc<Core>, index: usize, cursor: Cursor, room: usize) {
 /// A refill under way: unless it is done, even if it panics, the lane is told to try again.
 struct Refill {
     core: Arc<Core>,
-    lane: usize,
+    lane: Arc<LaneSlot>,
     done: bool,
 }
 
 impl Drop for Refill {
     fn drop(&mut self) {
-        let Some(slot) = self.core.backlog.lanes.get(self.lane) else { return };
+        let slot = &self.lane;
         if !self.done {
             slot.lane.lock().refill_failed(self.core.backlog.timeline.now());
         }

@@ -1,8 +1,9 @@
 //! What the store's threads and its callers share.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use super::journal::segment::SegmentHeader;
 use super::queue::Queue;
 use super::shares::Shares;
 use super::{AcceptError, Options};
+use crate::metrics::Metrics;
 
 /// Sizes that operators need not know; tests choose their own.
 #[derive(Clone, Debug)]
@@ -36,6 +38,24 @@ pub struct Tuning {
     pub index: bool,
     /// Where the journal's files are.
     pub disk: Arc<dyn Disk>,
+    /// Gives an opening up that has not come to its end.
+    pub cancel: Cancel,
+}
+
+/// Tells an opening that nobody wants it any more.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// From here on it is not wanted.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is not wanted.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Default for Tuning {
@@ -49,7 +69,23 @@ impl Default for Tuning {
             unreadable_rest: Duration::from_secs(30),
             index: true,
             disk: Arc::new(OsDisk),
+            cancel: Cancel::default(),
         }
+    }
+}
+
+/// How much is kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// How long events and their keys are kept.
+    pub retention: Duration,
+    /// Free bytes below which no event is taken.
+    pub min_free: u64,
+}
+
+impl Keeping {
+    fn of(options: &Options) -> Self {
+        Self { retention: options.retention, min_free: options.min_free }
     }
 }
 
@@ -70,8 +106,10 @@ pub enum State {
 /// What the store's threads and its callers share.
 #[derive(Debug)]
 pub struct Core {
-    /// What the operator wants.
-    pub options: Options,
+    /// The store's directory.
+    pub path: PathBuf,
+    /// Where syncs and sizes are counted.
+    pub metrics: Arc<Metrics>,
     /// What the operator need not know.
     pub tuning: Tuning,
     /// The journal's random number.
@@ -88,6 +126,7 @@ pub struct Core {
     pub shares: Shares,
     /// What waits for the writer.
     pub queue: Queue,
+    keeping: Mutex<Keeping>,
     state: AtomicU8,
 }
 
@@ -115,7 +154,9 @@ impl Core {
     pub fn new(parts: Parts) -> Self {
         let Parts { options, tuning, journal, files, segments, dedupe, backlog } = parts;
         Self {
-            options,
+            keeping: Mutex::new(Keeping::of(&options)),
+            path: options.path,
+            metrics: options.metrics,
             shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
             queue: Queue::default(),
             tuning,
@@ -126,6 +167,16 @@ impl Core {
             backlog,
             state: AtomicU8::new(State::Open as u8),
         }
+    }
+
+    /// How much is kept, and for how long.
+    pub fn keeping(&self) -> Keeping {
+        *self.keeping.lock()
+    }
+
+    /// From here on `options` say how much is kept, and for how long.
+    pub fn reconfigure(&self, options: &Options) {
+        *self.keeping.lock() = Keeping::of(options);
     }
 
     /// Whether events are taken.
@@ -165,9 +216,10 @@ impl Core {
             Ok(free) => free,
             Err(error) => return self.space_unknown(&error),
         };
-        if free < self.options.min_free {
+        let Keeping { min_free, .. } = self.keeping();
+        if free < min_free {
             if self.change(State::Open, State::Full) {
-                let (min_free, error) = (self.options.min_free, "below store.min_free");
+                let error = "below store.min_free";
                 tracing::error!(target: "hookward::store", free, min_free, error, "the disk is full");
             }
         } else if self.change(State::Full, State::Open) {
@@ -177,7 +229,7 @@ impl Core {
 
     /// The age at which a segment is ended, so that retention can let it go in time.
     pub fn segment_age(&self) -> Duration {
-        (self.options.retention / 30).max(Duration::from_secs(1))
+        (self.keeping().retention / 30).max(Duration::from_secs(1))
     }
 
     fn space_unknown(&self, error: &io::Error) {

@@ -15,6 +15,7 @@ mod open;
 mod queue;
 mod recover;
 mod retention;
+mod roster;
 mod shares;
 mod state;
 #[cfg(test)]
@@ -27,16 +28,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use self::backlog::LaneSlot;
 pub use self::claim::Claimed;
-pub use self::core::Tuning;
+pub use self::core::{Cancel, Tuning};
 pub use self::open::OpenError;
 pub use self::recover::Report;
+pub use self::roster::{Recipients, Roster};
 pub use self::state::{LaneStatus, StoreBytes};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName, UpstreamName};
 use crate::metrics::Metrics;
 
-/// Which upstreams an event goes to: bits by index into `Config::upstreams` (at most 64).
+/// Some of one configuration's upstreams: bits by index into its `Config::upstreams` (at most 64).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Targets(pub u64);
 
@@ -186,7 +189,8 @@ pub enum Verdict {
     Dead,
 }
 
-/// What the operator wants of the store.
+/// What the operator wants of the store. All but `path`, `clock` and `metrics` may change while it is
+/// open ([`Store::reconfigure`]).
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Its directory.
@@ -240,9 +244,24 @@ impl Store {
         self.core.writable()
     }
 
-    /// Deliveries that wait for this upstream, those in flight included.
+    /// The configured upstreams, in the configuration's order.
+    pub fn roster(&self) -> Roster {
+        self.core.backlog.roster()
+    }
+
+    /// Deliveries that wait for this upstream (an index into the configuration), those in flight
+    /// included.
     pub fn backlog(&self, upstream: usize) -> u64 {
-        self.core.backlog.lanes.get(upstream).map_or(0, |slot| slot.lane.lock().backlog())
+        self.roster().lane(upstream).map_or(0, |slot| slot.backlog())
+    }
+
+    /// From here on these retention, free space and upstreams hold, also for what waits. Upstreams
+    /// are known by their names: one that was configured before has its lane still. Events that
+    /// are to go to the new ones go by the roster that is returned. Takes time in proportion to
+    /// what waits for upstreams whose rules change.
+    pub fn reconfigure(&self, options: &Options) -> Roster {
+        self.core.reconfigure(options);
+        self.core.backlog.reconfigure(&options.upstreams)
     }
 
     /// Writes out what is queued, syncs, and lets go of the files. Later accepts are refused.

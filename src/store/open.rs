@@ -36,6 +36,9 @@ pub enum OpenError {
         /// The format's version.
         version: u16,
     },
+    /// It was not wanted any more ([`Tuning::cancel`]). The journal is as good as it was.
+    #[error("opening the store was given up")]
+    Cancelled,
     /// The file system refuses.
     #[error("{what} {} failed: {source}", .path.display())]
     Io {
@@ -76,7 +79,7 @@ impl Store {
         let found = recover::scan(&files, &index_dir, &tuning)?;
         let mut report = found.report;
         let backlog = backlog(&options, &tuning, &found.replay);
-        recover::restore(found.replay, &backlog, &files, &mut report)?;
+        recover::restore(found.replay, &backlog, &files, &tuning.cancel, &mut report)?;
         if let Some(first) = found.segments.first() {
             backlog.forget_before(first.number);
         }

@@ -1,15 +1,17 @@
 //! What waits for the journal's writer: events and who waits for them, attempts, and what else it is
 //! asked to do. Bounded by the [`Share`] that each event brings, and by the attempts in flight.
 
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::backlog::LaneSlot;
 use super::journal::segment::Place;
 use super::shares::Share;
-use super::{AcceptError, Attempt, StoredEvent, Targets};
+use super::{AcceptError, Attempt, Recipients, StoredEvent};
 use crate::event::{DedupeKey, EventId, Sequence};
 
 /// An event that waits to be written.
@@ -22,7 +24,7 @@ pub struct Submission {
     /// Kept back until an operator decides.
     pub quarantined: bool,
     /// Whom it goes to.
-    pub targets: Targets,
+    pub to: Recipients,
     /// Places with its fingerprint that are known to hold other keys.
     pub checked: Vec<Place>,
     /// Its part of what the store may have in hand.
@@ -47,8 +49,8 @@ pub enum Reply {
 pub struct Note {
     /// The event's number.
     pub event: Sequence,
-    /// The lane's index.
-    pub lane: usize,
+    /// The upstream's lane.
+    pub lane: Arc<LaneSlot>,
     /// Which attempt it was, counted from 1.
     pub number: u32,
     /// What happened.

@@ -11,7 +11,7 @@ use super::OpenError;
 use super::backlog::Backlog;
 use super::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
 use super::backlog::replay::Replay;
-use super::core::Tuning;
+use super::core::{Cancel, Tuning};
 use super::dedupe::DedupeTable;
 use super::index::{self, Index, IndexEntry, Progress};
 use super::journal::files::SegmentFiles;
@@ -72,9 +72,11 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     if let Some(index) = &mut index {
         index.set_journal(journal);
     }
+    wanted(&tuning.cancel)?;
     let from_lanes = last_checkpoint(files, &segments)?;
     let mut scan = Scan {
         files,
+        cancel: &tuning.cancel,
         progress,
         index,
         dedupe,
@@ -133,11 +135,17 @@ pub fn restore(
     replay: Replay,
     backlog: &Backlog,
     files: &SegmentFiles,
+    cancel: &Cancel,
     report: &mut Report,
 ) -> Result<(), OpenError> {
-    let unreadable = replay.restore(backlog, files).map_err(|e| read_failed(files, e))?;
-    report.unreadable.extend(unreadable);
+    let restored = replay.restore(backlog, files, cancel);
+    wanted(cancel)?;
+    report.unreadable.extend(restored.map_err(|e| read_failed(files, e))?);
     Ok(())
+}
+
+fn wanted(cancel: &Cancel) -> Result<(), OpenError> {
+    if cancel.is_cancelled() { Err(OpenError::Cancelled) } else { Ok(()) }
 }
 
 fn read_failed(files: &SegmentFiles, source: io::Error) -> OpenError {
@@ -275,6 +283,7 @@ fn belongs(progress: &Progress, segments: &[SegmentHeader]) -> bool {
 
 struct Scan<'a> {
     files: &'a SegmentFiles,
+    cancel: &'a Cancel,
     progress: Option<Progress>,
     index: Option<Index>,
     dedupe: DedupeTable,
@@ -304,6 +313,7 @@ impl Scan<'_> {
         self.events_in_last = 0;
         self.gaps_in_last = 0;
         while let Some(scanned) = scanner.step().map_err(failed)? {
+            wanted(self.cancel)?;
             match scanned {
                 Scanned::Frame(frame) => self.frame(info.number, &frame, lanes),
                 Scanned::Gap(gap) => self.gap(info.number, gap, newest)?,

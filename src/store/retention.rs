@@ -43,7 +43,7 @@ fn oldest_expired(core: &Core) -> Option<(SegmentHeader, SegmentHeader)> {
         [old, next, ..] => (*old, *next),
         _ => return None,
     };
-    if next.created_at.after(core.options.retention) >= core.backlog.timeline.wall() {
+    if next.created_at.after(core.keeping().retention) >= core.backlog.timeline.wall() {
         return None;
     }
     Some((old, next))

@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::Store;
 
 /// What waits for one upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneStatus<'s> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneStatus {
     /// The upstream's name. It may be configured no more, and still have deliveries.
-    pub upstream: &'s str,
+    pub upstream: String,
     /// Deliveries that wait, those in flight included.
     pub backlog: u64,
     /// Since when the oldest of them has been waiting; zero when there is none.
@@ -33,13 +33,13 @@ pub struct StoreBytes {
 
 impl Store {
     /// What waits, for each upstream.
-    pub fn lanes(&self) -> impl Iterator<Item = LaneStatus<'_>> {
+    pub fn lanes(&self) -> impl Iterator<Item = LaneStatus> {
         let backlog = &self.core.backlog;
         let now = backlog.timeline.wall();
-        backlog.lanes.iter().map(move |slot| {
+        backlog.lanes().into_iter().map(move |slot| {
             let lane = slot.lane.lock();
             LaneStatus {
-                upstream: &slot.name,
+                upstream: slot.name.clone(),
                 backlog: lane.backlog(),
                 oldest_age: lane.oldest_received().map_or(Duration::ZERO, |at| now.since(at)),
                 dead_letters: lane.dead().count(),
@@ -50,7 +50,7 @@ impl Store {
     /// Bytes of files in the store's directory. Blocks while directories are read; a part that is
     /// not there has none.
     pub fn bytes(&self) -> StoreBytes {
-        let of = |part| bytes_in(&self.core.options.path.join(part)).unwrap_or(0);
+        let of = |part| bytes_in(&self.core.path.join(part)).unwrap_or(0);
         StoreBytes { journal: of("journal"), index: of("index"), audit: of("audit") }
     }
 

@@ -100,8 +100,12 @@ impl Down {
         Self(socket)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
     pub fn url(&self) -> String {
-        format!("http://{}/webhooks", self.0.local_addr().unwrap())
+        format!("http://{}/webhooks", self.address())
     }
 
     /// The app comes up, and answers 200 to everything.

@@ -184,6 +184,12 @@ impl Connection {
         let _ = timeout(BOUND, self.stream.write_all(bytes)).await.unwrap();
     }
 
+    /// Sends a request on this connection, and reads the answer.
+    pub async fn send(&mut self, post: &Post) -> Answer {
+        self.write(&[post.head(), post.body.clone()].concat()).await;
+        self.answer().await
+    }
+
     /// The next answer, with the interim ones before it.
     pub async fn answer(&mut self) -> Answer {
         let mut interim = Vec::new();

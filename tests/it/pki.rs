@@ -200,3 +200,9 @@ pub async fn answer(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String
 pub fn status(answer: &str) -> Option<u16> {
     answer.strip_prefix("HTTP/1.1 ").map(|rest| rest[..3].parse().unwrap())
 }
+
+/// The serial number of the certificate that the other side has shown.
+pub fn serial(stream: &TlsStream<TcpStream>) -> String {
+    let certificate = &stream.get_ref().1.peer_certificates().unwrap()[0];
+    hookward::pem::Facts::of(certificate).unwrap().serial
+}

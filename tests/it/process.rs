@@ -101,6 +101,17 @@ impl Process {
         self.said().iter().find(fits).unwrap().clone()
     }
 
+    /// Waits until it has said this so often, and returns the lines.
+    pub async fn lines(&mut self, needle: &str, times: usize) -> Vec<String> {
+        let fits = |line: &&String| line.contains(needle);
+        let enough = |lines: &Vec<String>| lines.iter().filter(fits).count() >= times;
+        let waited = timeout(BOUND, self.said.wait_for(enough)).await;
+        let is_enough = matches!(waited, Ok(Ok(_)));
+        drop(waited);
+        assert!(is_enough, "{needle} was not said {times} times: {:#?}", self.said());
+        self.said().into_iter().filter(|line| line.contains(needle)).collect()
+    }
+
     pub fn said(&self) -> Vec<String> {
         self.said.borrow().clone()
     }

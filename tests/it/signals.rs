@@ -1,17 +1,31 @@
-//! The life of the process `hookward run`: how it ends, and what it leaves.
+//! The life of the process `hookward run`: how it starts and ends, and what it leaves.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::app::{App, Down};
 use crate::client::{Connection, Post};
 use crate::process::{Process, hookward, run};
 
+/// Much longer than a test takes.
+const LONG: &str = "2m";
+/// What a stop may take beyond its drain timeout, on a machine that is busy.
+const MARGIN: Duration = Duration::from_secs(12);
+
 fn write(dir: &Path, listen: &str, url: &str) {
+    write_with(dir, listen, url, "10s");
+}
+
+fn write_with(dir: &Path, listen: &str, url: &str, drain: &str) {
     let text = format!(
-        "[server]\nlisten = \"{listen}\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n\
+        "[server]\nlisten = \"{listen}\"\ndrain_timeout = \"{drain}\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n\
          [store]\nmin_free = \"0B\"\n\n\
          [source.lab]\nauth = {{ kind = \"none-dangerous\" }}\nevent.id = \"/id\"\n\n\
          [upstream.app]\nurl = \"{url}\"\nretry = {{ first = \"1ms\", max = \"2ms\", give_up = \"1h\" }}\n"
@@ -23,6 +37,28 @@ fn configured(url: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "127.0.0.1:0", url);
     dir
+}
+
+fn draining(url: &str, drain: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write_with(dir.path(), "127.0.0.1:0", url, drain);
+    dir
+}
+
+/// A request whose body is yet to come.
+async fn in_hand(public: SocketAddr) -> Connection {
+    let post = Post::to("/hooks/lab").header("Expect", "100-continue");
+    let mut connection = post.connect(public).await;
+    connection.write(&post.head()).await;
+    assert_eq!(connection.status().await, 100, "the request is in hand");
+    connection
+}
+
+async fn get(admin: SocketAddr, path: &str) -> (u16, String) {
+    let mut connection = Connection::open(admin, None).await;
+    connection.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await;
+    let answer = connection.answer().await;
+    (answer.status, answer.body)
 }
 
 #[tokio::test]
@@ -60,15 +96,149 @@ async fn sigterm_and_sigint_finish_what_is_in_hand_and_exit_0() {
     }
 }
 
+/// It stops, and does not begin anything new.
 #[tokio::test]
-async fn sighup_does_no_harm() {
-    let dir = configured("http://127.0.0.1:1/");
+async fn sighup_during_a_stop_is_ignored() {
+    let dir = draining("http://127.0.0.1:1/", LONG);
     let (mut process, public, _) = Process::serve(dir.path()).await;
+    let mut connection = in_hand(public).await;
+    process.signal("TERM");
+    process.line("\"message\":\"stopping\"").await;
+    write_with(dir.path(), "127.0.0.1:0", "http://127.0.0.1:1/", "1s");
     process.signal("HUP");
-    process.line("SIGHUP").await;
-    assert_eq!(Post::to("/hooks/lab").send(public).await.status, 200);
+    connection.write(b"{}").await;
+    assert_eq!(connection.answer().await.status, 200);
+    assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
+    assert!(!process.said().iter().any(|line| line.contains("reload")), "{:#?}", process.said());
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_off_what_is_in_hand_and_keeps_what_is_stored() {
+    let down = Down::new();
+    let dir = draining(&down.url(), LONG);
+    let (mut process, public, _) = Process::serve(dir.path()).await;
+    let stored = Post::to("/hooks/lab").body(r#"{"id":1}"#).send(public).await;
+    let connection = in_hand(public).await;
+    for (signal, said) in [("TERM", "\"message\":\"stopping\""), ("INT", "told again to stop")] {
+        process.signal(signal);
+        process.line(said).await;
+    }
+    assert_eq!(connection.rest().await, "", "it gets no answer");
+    assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
+    let (mut process, ..) = Process::serve(dir.path()).await;
+    let app = down.come_up();
+    assert_eq!(app.wait(1).await[0].id(), stored.event_id());
     process.signal("TERM");
     assert_eq!(process.end().await, Some(0));
+}
+
+/// Kept-alive connections are let go; who asks on one in that moment is not left to wait.
+#[tokio::test]
+async fn who_is_idle_when_it_stops_is_let_go_and_nobody_is_let_in() {
+    let dir = draining("http://127.0.0.1:1/", LONG);
+    let (mut process, public, _) = Process::serve(dir.path()).await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let post = Post::to("/hooks/lab");
+        let mut connection = post.connect(public).await;
+        assert_eq!(connection.send(&post).await.status, 200);
+        idle.push(connection);
+    }
+    let mut connection = in_hand(public).await;
+    process.signal("TERM");
+    for mut idle in idle {
+        let post = Post::to("/hooks/lab");
+        idle.write(&[post.head(), b"{}".to_vec()].concat()).await;
+        let rest = idle.rest().await;
+        let answered = rest.starts_with("HTTP/1.1 200") || rest.starts_with("HTTP/1.1 503");
+        assert!(rest.is_empty() || answered, "{rest}");
+    }
+    process.line("\"message\":\"stopping\"").await;
+    // The listening socket is closed a moment later.
+    while TcpStream::connect(public).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    connection.write(b"{}").await;
+    assert_eq!(connection.answer().await.status, 200);
+    assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
+}
+
+/// Whoever hangs, or is slow on purpose, is cut off when the drain timeout is over: a body that
+/// comes byte by byte, an app that takes an event and never answers, a probe that is never ready
+/// with its question.
+#[tokio::test]
+async fn a_stop_takes_no_longer_than_the_drain_timeout_and_a_little() {
+    let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dir = draining(&format!("http://{}/", app.local_addr().unwrap()), "1s");
+    let (mut process, public, admin) = Process::serve(dir.path()).await;
+    let answer = Post::to("/hooks/lab").body(r#"{"id":1}"#).send(public).await;
+    assert_eq!(answer.status, 200);
+    let (mut attempt, _) = app.accept().await.unwrap();
+    assert!(attempt.read_u8().await.is_ok(), "the attempt is in flight");
+    let mut slow = Post::to("/hooks/lab").declares(1_000_000).connect(public).await;
+    slow.write(&Post::to("/hooks/lab").declares(1_000_000).head()).await;
+    let mut probe = Connection::open(admin.unwrap(), None).await;
+    probe.write(b"GET /healthz HTTP/1.1\r\nHo").await;
+    let _silent = Connection::open(admin.unwrap(), None).await;
+    let _also_silent = Connection::open(public, None).await;
+    process.signal("TERM");
+    process.line("\"message\":\"stopping\"").await;
+    let begun = Instant::now();
+    let dribble = tokio::spawn(async move {
+        for _ in 0..600 {
+            slow.write(b" ").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
+    let took = begun.elapsed();
+    dribble.abort();
+    assert!(took < Duration::from_secs(1) + MARGIN, "{took:?}");
+    process.line("attempts given up").await;
+}
+
+/// The probe's connection had a whole drain timeout of its own.
+#[tokio::test]
+async fn an_admin_connection_does_not_hold_up_a_stop() {
+    let dir = draining("http://127.0.0.1:1/", LONG);
+    let (mut process, _, admin) = Process::serve(dir.path()).await;
+    let mut probe = Connection::open(admin.unwrap(), None).await;
+    probe.write(b"GET /healthz HTTP/1.1\r\nHo").await;
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
+}
+
+/// A journal that nobody ever writes to: reading it takes for ever.
+fn endless_recovery(dir: &Path) {
+    let journal = dir.join("data/journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    let fifo = journal.join("0000000001.journal");
+    assert!(std::process::Command::new("mkfifo").arg(fifo).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn while_the_store_opens_it_is_alive_and_not_ready_and_lets_nobody_in() {
+    let dir = tempfile::tempdir().unwrap();
+    // An address of our own, which nobody can take before: it is bound without listening.
+    let down = Down::new();
+    write(dir.path(), &down.address().to_string(), "http://127.0.0.1:1/");
+    endless_recovery(dir.path());
+    let command = hookward(dir.path(), &["run", "--config", "hookward.toml"]);
+    let mut process = Process::start(command);
+    let opening = process.line("opening the store").await;
+    let opening: Value = serde_json::from_str(&opening).unwrap();
+    let admin = opening["admin"].as_str().unwrap().parse().unwrap();
+    assert_eq!(get(admin, "/healthz").await.0, 200);
+    let (status, body) = get(admin, "/readyz").await;
+    assert_eq!((status, body.contains("starting")), (503, true), "{body}");
+    assert_eq!(get(admin, "/metrics").await.0, 404);
+    let refused = TcpStream::connect(down.address()).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    // And it is told to stop, though its thread is stuck in the file system.
+    process.signal("HUP");
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
+    process.line("stopped while starting").await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::client::{BOUND, Post};
 use crate::gateway::{Setup, setup};
 use crate::lines;
-use crate::pki::{Authority, Caller, Issued, NAME, answer, ask, status};
+use crate::pki::{Authority, Caller, Issued, NAME, answer, ask, serial, status};
 use crate::process::run;
 
 const OPEN: &str = "
@@ -42,7 +42,8 @@ impl Secured {
     /// Puts in place what the files say now.
     pub fn reload(&mut self) {
         self.config.server.tls = Some(files(&self.dir));
-        self.gateway.reload_certificates(&self.config).unwrap();
+        let next = self.gateway.running().prepare(self.config.clone()).unwrap();
+        self.gateway.switch(next);
     }
 }
 
@@ -239,11 +240,6 @@ async fn the_protocol_is_agreed_on_by_alpn() {
         let error = client.connect(gateway.address).await.unwrap_err();
         assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
     }
-}
-
-fn serial(stream: &tokio_rustls::client::TlsStream<TcpStream>) -> String {
-    let certificate = &stream.get_ref().1.peer_certificates().unwrap()[0];
-    hookward::pem::Facts::of(certificate).unwrap().serial
 }
 
 #[tokio::test]

@@ -63,6 +63,10 @@ pub enum Defect {
     RepeatedLength,
     /// A Content-Length that is no number, or larger than any body (9112, 6.3).
     BadLength,
+    /// A `:scheme` other than the listener's (9113, 8.3.1).
+    Scheme,
+    /// Whitespace around a value, which HTTP/1.1 would cut off (9113, 8.2.1).
+    PaddedValue,
     /// A Transfer-Encoding other than one `chunked` (9112, 6.1 and 6.3).
     BadEncoding,
     /// Content-Length and Transfer-Encoding (9112, 6.3).
@@ -129,6 +133,8 @@ impl Defect {
             Self::OtherHost => "the target's authority is not the host",
             Self::RepeatedLength => "repeated content-length",
             Self::BadLength => "content-length is no number",
+            Self::Scheme => "another :scheme than the listener's",
+            Self::PaddedValue => "whitespace around a field's value",
             Self::BadEncoding => "transfer-encoding other than chunked",
             Self::LengthAndEncoding => "content-length together with transfer-encoding",
             Self::OldEncoding => "transfer-encoding in HTTP/1.0",
@@ -173,6 +179,8 @@ impl Defect {
             | Self::OtherHost
             | Self::RepeatedLength
             | Self::BadLength
+            | Self::Scheme
+            | Self::PaddedValue
             | Self::BadEncoding
             | Self::LengthAndEncoding
             | Self::OldEncoding
@@ -205,6 +213,18 @@ pub struct Defective {
 }
 
 impl Defective {
+    /// A head that could be read, and is not what it should be.
+    pub(in crate::listen) fn of(defect: Defect, head: &http::request::Parts) -> Self {
+        let user_agent = head.headers.get(http::header::USER_AGENT);
+        let user_agent = user_agent.map_or(b"".as_slice(), http::HeaderValue::as_bytes);
+        Self {
+            defect,
+            method: cut(head.method.as_str().as_bytes(), MAX_METHOD),
+            path: cut(head.uri.path().as_bytes(), MAX_PATH),
+            user_agent: user_agent.get(..MAX_USER_AGENT).unwrap_or(user_agent).to_vec(),
+        }
+    }
+
     /// Reads what can be shown out of a head's lines up to the one with the defect. What follows a
     /// request whose length was wrong looks like a head and is none, but a body, which must never
     /// be shown: so only a method in capitals with a path or URI behind it is taken for one.

@@ -39,6 +39,10 @@ pub struct Acceptor {
     replaced: Notify,
 }
 
+/// A certificate that is ready to be put in place; `None`: it is in place.
+#[derive(Debug)]
+pub struct Replacement(Option<Arc<Serving>>);
+
 /// What new connections get.
 #[derive(Debug)]
 struct Serving {
@@ -69,22 +73,28 @@ impl Acceptor {
         Ok(Self { serving, replaced: Notify::new() })
     }
 
-    /// Puts another certificate in place, and says whether it is another. The same one again
-    /// changes nothing: then clients can go on with their sessions.
+    /// Makes another certificate ready to be put in place. The same one again will change nothing:
+    /// then clients can go on with their sessions.
     ///
     /// # Errors
-    /// As [`Acceptor::new`]; then nothing has changed.
-    pub fn replace(
+    /// As [`Acceptor::new`].
+    pub fn prepare(
         &self,
         identity: Identity,
         clients: ClientCertificates,
-    ) -> Result<bool, rustls::Error> {
+    ) -> Result<Replacement, rustls::Error> {
         if self.serving.load().is(&identity, &clients) {
-            return Ok(false);
+            return Ok(Replacement(None));
         }
-        self.serving.store(Arc::new(Serving::new(identity, clients)?));
+        Ok(Replacement(Some(Arc::new(Serving::new(identity, clients)?))))
+    }
+
+    /// Puts a certificate in place, and says whether it is another one.
+    pub fn put(&self, replacement: Replacement) -> bool {
+        let Replacement(Some(serving)) = replacement else { return false };
+        self.serving.store(serving);
         self.replaced.notify_one();
-        Ok(true)
+        true
     }
 
     /// What the certificate in place says about itself.

@@ -22,7 +22,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::*;
 use crate::listen::progress::Progress;
 use crate::listen::wire::Wire;
-use crate::listen::{Drained, Limits, Settings, Timeouts, bind, run};
+use crate::listen::{Drained, Limits, Settings, Timeouts, begin, reserve, run};
 
 const SOON: Duration = Duration::from_millis(100);
 const NEVER: Duration = Duration::from_secs(3600);
@@ -53,7 +53,7 @@ async fn never_read(size: usize, requests: usize) -> Drained {
     let settings =
         Settings { tls: Some(Arc::new(acceptor)), ..crate::listen::tests::plain(limits()) };
 
-    let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = begin(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let handler = move |_| async move {

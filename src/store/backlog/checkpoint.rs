@@ -56,8 +56,8 @@ pub fn write(backlog: &Backlog, mut next: Sequence, batch: &mut Batch) -> Sequen
         next = Sequence(next.0 + 1);
         frames += 1;
     };
-    for slot in &backlog.lanes {
-        push(&lane_record(backlog, slot));
+    for slot in backlog.lanes() {
+        push(&lane_record(backlog, &slot));
     }
     push(&quarantine_record(backlog));
     batch.push(next, Kind::CheckpointEnd, |out| out.extend_from_slice(&frames.to_le_bytes()));

@@ -9,9 +9,11 @@
 
 mod ages;
 mod entry;
+mod rearrange;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
@@ -20,6 +22,7 @@ use self::entry::At;
 pub use self::entry::{Cursor, Entry, Ticks};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
+use crate::store::UpstreamOptions;
 use crate::store::backlog::dead::DeadLetters;
 use crate::store::journal::segment::Place;
 
@@ -83,10 +86,48 @@ enum Health {
     Probing { probe: Sequence, wait: u64 },
 }
 
+/// What an upstream's configuration says of its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneRules {
+    /// Whether deliveries about one subject wait for each other.
+    pub ordered: bool,
+    /// From reception to dead letter.
+    pub give_up: Duration,
+    /// The longest wait between two attempts.
+    pub retry_max: Duration,
+}
+
+impl LaneRules {
+    /// For an upstream that is not configured, and so not delivered to.
+    pub const UNKNOWN: Self =
+        Self { ordered: false, give_up: Duration::MAX, retry_max: Duration::MAX };
+
+    /// What this upstream's configuration says.
+    pub fn of(upstream: &UpstreamOptions) -> Self {
+        let UpstreamOptions { name: _, ordered, give_up, retry_max } = *upstream;
+        Self { ordered, give_up, retry_max }
+    }
+
+    /// No retry is due later than this.
+    pub fn latest_retry(self, now: Ticks) -> Ticks {
+        let longest = u64::try_from(self.retry_max.as_millis()).unwrap_or(u64::MAX);
+        Ticks(now.0.saturating_add(longest))
+    }
+}
+
+/// A subject of an ordered lane that is taken, about to be, or to be tried again.
+#[derive(Debug, Default)]
+struct Busy {
+    /// How many deliveries make it so. More than one only after a change from unordered.
+    holders: u32,
+    /// What waits for them, in order.
+    waiting: VecDeque<Entry>,
+}
+
 /// One upstream's waiting deliveries.
 #[derive(Debug)]
 pub struct Lane {
-    ordered: bool,
+    rules: LaneRules,
     window: usize,
     /// Never tried, in the order of acceptance.
     fresh: VecDeque<Entry>,
@@ -100,9 +141,8 @@ pub struct Lane {
     held_back: BinaryHeap<Reverse<At>>,
     /// Taken and not settled.
     taken: HashMap<Sequence, Entry>,
-    /// By subject, what waits for a delivery about the same subject that is taken or to be tried
-    /// again. A key without entries is a subject that nothing waits for yet.
-    parked: HashMap<u64, VecDeque<Entry>>,
+    /// What waits for a delivery about the same subject that is taken or to be tried again.
+    parked: HashMap<u64, Busy>,
     parked_count: usize,
     /// When those that are held were received.
     ages: Ages,
@@ -116,11 +156,10 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// An empty lane that holds at most `window` deliveries; `ordered`: those about one subject
-    /// wait for each other.
-    pub fn new(ordered: bool, window: usize) -> Self {
+    /// An empty lane that holds at most `window` deliveries.
+    pub fn new(rules: LaneRules, window: usize) -> Self {
         Self {
-            ordered,
+            rules,
             window,
             fresh: VecDeque::new(),
             ready: VecDeque::new(),
@@ -137,6 +176,11 @@ impl Lane {
             refill_wait: REFILL_FIRST,
             health: Health::Up { failures: 0 },
         }
+    }
+
+    /// The rules that hold now.
+    pub fn rules(&self) -> LaneRules {
+        self.rules
     }
 
     /// Deliveries that are held.
@@ -176,29 +220,6 @@ impl Lane {
         true
     }
 
-    /// Adds a delivery as a restart found it, in the order of sequences.
-    pub fn restore(&mut self, entry: Entry) {
-        self.ages.add(entry.sequence, entry.received_at);
-        if self.ordered
-            && let Some(subject) = entry.subject
-            && let Some(queue) = self.parked.get_mut(&subject)
-        {
-            queue.push_back(entry);
-            self.parked_count += 1;
-        } else if entry.attempts > 0 {
-            self.mark_busy(&entry);
-            self.retries.push(At::due(entry));
-        } else {
-            self.fresh.push_back(entry);
-        }
-    }
-
-    /// Sets where the events begin that a restart did not read, and what it found dead.
-    pub fn restore_rest(&mut self, cursor: Option<Cursor>, dead: DeadLetters) {
-        self.cursor = cursor;
-        self.dead = dead;
-    }
-
     /// The next delivery that may go.
     pub fn take(&mut self, now: Ticks) -> Take {
         match self.health {
@@ -235,19 +256,22 @@ impl Lane {
                 if settled == Settled::Dead {
                     self.dead.add(entry.place.segment);
                 }
-                self.release(&entry);
+                return self.release(&entry);
             }
             Settled::RetryAt(due) => {
                 entry.attempts = entry.attempts.saturating_add(1);
-                entry.due = due;
+                entry.due = due.min(self.rules.latest_retry(now));
                 entry.hot = None;
-                self.retries.push(At::due(entry));
             }
-            Settled::RestUntil(due) => {
-                entry.due = due;
-                self.retries.push(At::due(entry));
-            }
+            Settled::RestUntil(due) => entry.due = due,
+            Settled::PutBack => {}
+        }
+        let Some(entry) = self.step_back(entry) else { return };
+        match settled {
             Settled::PutBack => self.ready.push_front(entry),
+            Settled::Done | Settled::Dead | Settled::RetryAt(_) | Settled::RestUntil(_) => {
+                self.retries.push(At::due(entry));
+            }
         }
     }
 
@@ -300,7 +324,7 @@ impl Lane {
             .chain(&self.ready)
             .chain(self.retries.iter().chain(&self.held_back).map(|r| &r.0.entry))
             .chain(self.taken.values())
-            .chain(self.parked.values().flatten())
+            .chain(self.parked.values().flat_map(|busy| &busy.waiting))
     }
 
     /// The earliest place in the journal that a waiting delivery needs.
@@ -403,35 +427,39 @@ impl Lane {
         given
     }
 
+    /// The subject's key, if its deliveries wait for each other.
+    fn ordered_subject(&self, entry: &Entry) -> Option<u64> {
+        entry.subject.filter(|_| self.rules.ordered)
+    }
+
     /// Sets the entry aside if its subject is busy, or hands it back.
     fn park(&mut self, entry: Entry) -> Option<Entry> {
-        if self.ordered
-            && let Some(subject) = entry.subject
-            && let Some(queue) = self.parked.get_mut(&subject)
-        {
-            queue.push_back(entry);
-            self.parked_count += 1;
-            return None;
-        }
-        Some(entry)
+        let subject = self.ordered_subject(&entry);
+        let Some(busy) = subject.and_then(|subject| self.parked.get_mut(&subject)) else {
+            return Some(entry);
+        };
+        busy.waiting.push_back(entry);
+        self.parked_count += 1;
+        None
     }
 
     fn mark_busy(&mut self, entry: &Entry) {
-        if self.ordered
-            && let Some(subject) = entry.subject
-        {
-            self.parked.entry(subject).or_default();
+        if let Some(subject) = self.ordered_subject(entry) {
+            self.parked.entry(subject).or_default().holders += 1;
         }
     }
 
     /// The subject's next delivery comes to the front; without one the subject is free.
     fn release(&mut self, entry: &Entry) {
-        if !self.ordered {
+        let Some(subject) = self.ordered_subject(entry) else { return };
+        let Some(busy) = self.parked.get_mut(&subject) else { return };
+        busy.holders = busy.holders.saturating_sub(1);
+        if busy.holders > 0 {
             return;
         }
-        let Some(subject) = entry.subject else { return };
-        match self.parked.get_mut(&subject).and_then(VecDeque::pop_front) {
+        match busy.waiting.pop_front() {
             Some(next) => {
+                busy.holders = 1;
                 self.parked_count -= 1;
                 self.ready.push_back(next);
             }

@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+pub use self::lane::LaneRules;
 use self::lane::{Entry, Lane, Ticks};
 use super::journal::segment::Place;
-use super::{StoredEvent, Targets, UpstreamOptions};
+use super::roster::{Recipients, Roster};
+use super::{StoredEvent, UpstreamOptions};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::Sequence;
 use crate::store::memory::{Budget, Hot};
@@ -65,26 +67,42 @@ impl Timeline {
 pub struct LaneSlot {
     /// The upstream's name.
     pub name: String,
-    /// From reception to dead letter.
-    pub give_up: Duration,
-    /// The longest wait between two attempts.
-    pub retry_max: Duration,
     /// What waits.
     pub lane: Mutex<Lane>,
     /// Rung when something may have become ready.
     pub bell: Notify,
 }
 
+impl LaneSlot {
+    fn new(name: &str, rules: LaneRules, window: usize) -> Arc<Self> {
+        let lane = Mutex::new(Lane::new(rules, window));
+        Arc::new(Self { name: name.to_owned(), lane, bell: Notify::new() })
+    }
+
+    /// Deliveries that wait, those in flight included.
+    pub fn backlog(&self) -> u64 {
+        self.lane.lock().backlog()
+    }
+
+    fn holds_something(&self) -> bool {
+        let lane = self.lane.lock();
+        lane.backlog() > 0 || lane.dead().count() > 0
+    }
+}
+
 /// Everything that waits.
 #[derive(Debug)]
 pub struct Backlog {
-    /// The configured upstreams' lanes, in the configuration's order; behind them those of
-    /// upstreams that are configured no more but still have deliveries.
-    pub lanes: Vec<LaneSlot>,
+    /// The configured upstreams' lanes, and those of upstreams that are configured no more but
+    /// still have deliveries, or may still get some from requests that began before.
+    lanes: RwLock<Vec<Arc<LaneSlot>>>,
+    /// The configured upstreams, in the configuration's order.
+    roster: Mutex<Roster>,
     /// Events kept back until an operator decides.
     pub quarantine: Mutex<BTreeMap<Sequence, Place>>,
     /// The store's time.
     pub timeline: Timeline,
+    window: usize,
     budget: Arc<Budget>,
     subjects: RandomState,
 }
@@ -95,7 +113,7 @@ pub struct Fresh {
     /// Where its frame starts.
     pub place: Place,
     /// Whom it goes to.
-    pub targets: Targets,
+    pub to: Recipients,
     /// The event; without its body if that is not kept in memory.
     pub event: Arc<StoredEvent>,
 }
@@ -109,29 +127,77 @@ impl Backlog {
         memory: usize,
         clock: Clock,
     ) -> Self {
-        let slot = |name: &str, ordered, give_up, retry_max| LaneSlot {
-            name: name.to_owned(),
-            give_up,
-            retry_max,
-            lane: Mutex::new(Lane::new(ordered, window)),
-            bell: Notify::new(),
-        };
-        let configured =
-            upstreams.iter().map(|u| slot(u.name.as_str(), u.ordered, u.give_up, u.retry_max));
-        let others = others.iter().map(|name| slot(name, false, Duration::MAX, Duration::MAX));
-        let lanes = configured.chain(others).collect();
-        Self {
-            lanes,
+        let others = others.iter().map(|name| LaneSlot::new(name, LaneRules::UNKNOWN, window));
+        let backlog = Self {
+            lanes: RwLock::new(others.collect()),
+            roster: Mutex::default(),
             quarantine: Mutex::default(),
             timeline: Timeline::new(clock),
+            window,
             budget: Budget::new(memory),
             subjects: RandomState::new(),
-        }
+        };
+        // Without letting go of any lane: what waits in them is yet to be read.
+        *backlog.roster.lock() = backlog.enlist(upstreams);
+        backlog
+    }
+
+    /// From here on these upstreams are configured. One that was known by its name before, however
+    /// long ago, keeps its lane and all that waits in it, by its new rules. One that is configured
+    /// no more keeps its lane as long as anything waits there, or may still come.
+    pub fn reconfigure(&self, upstreams: &[UpstreamOptions]) -> Roster {
+        let roster = self.enlist(upstreams);
+        let before = std::mem::replace(&mut *self.roster.lock(), roster.clone());
+        tell_removed(&before, &roster);
+        drop(before);
+        // Whoever could still put something into a lane, or take it out, holds it.
+        let needed = |slot: &Arc<LaneSlot>| Arc::strong_count(slot) > 1 || slot.holds_something();
+        self.lanes.write().retain(needed);
+        roster
+    }
+
+    fn enlist(&self, upstreams: &[UpstreamOptions]) -> Roster {
+        Roster::new(upstreams.iter().map(|upstream| self.configure(upstream)))
+    }
+
+    fn configure(&self, upstream: &UpstreamOptions) -> Arc<LaneSlot> {
+        let rules = LaneRules::of(upstream);
+        let slot = {
+            let mut lanes = self.lanes.write();
+            match lanes.iter().find(|slot| slot.name == upstream.name.as_str()) {
+                Some(slot) => Arc::clone(slot),
+                None => {
+                    let slot = LaneSlot::new(upstream.name.as_str(), rules, self.window);
+                    lanes.push(Arc::clone(&slot));
+                    slot
+                }
+            }
+        };
+        let deadline = |received_at: UnixMillis| self.deadline(received_at, rules);
+        slot.lane.lock().reconfigure(rules, self.timeline.now(), deadline);
+        slot.bell.notify_one();
+        slot
+    }
+
+    /// The configured upstreams, in the configuration's order.
+    pub fn roster(&self) -> Roster {
+        self.roster.lock().clone()
+    }
+
+    /// All lanes: the configured upstreams' in the configuration's order, then those of upstreams
+    /// that are configured no more.
+    pub fn lanes(&self) -> Vec<Arc<LaneSlot>> {
+        let mut lanes = self.roster().lanes().to_vec();
+        let all = self.lanes.read();
+        let others = all.iter().filter(|slot| !lanes.iter().any(|other| Arc::ptr_eq(slot, other)));
+        let others: Vec<_> = others.cloned().collect();
+        lanes.extend(others);
+        lanes
     }
 
     /// The lane with this name.
-    pub fn lane_index(&self, name: &str) -> Option<usize> {
-        self.lanes.iter().position(|slot| slot.name == name)
+    pub fn lane(&self, name: &str) -> Option<Arc<LaneSlot>> {
+        self.lanes.read().iter().find(|slot| slot.name == name).cloned()
     }
 
     /// What the lanes hash a subject to: events of different sources never wait for each other.
@@ -141,40 +207,42 @@ impl Backlog {
 
     /// When a delivery may be tried again that is due `at`: never later than the longest wait from
     /// now, whatever the wall clock was or is.
-    pub fn retry_tick(&self, lane: usize, at: UnixMillis) -> Ticks {
-        let longest = self.lanes.get(lane).map_or(Duration::ZERO, |slot| slot.retry_max);
-        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        let latest = Ticks(self.timeline.now().0.saturating_add(longest));
-        self.timeline.tick_at(at).min(latest)
+    pub fn retry_tick(&self, rules: LaneRules, at: UnixMillis) -> Ticks {
+        self.timeline.tick_at(at).min(rules.latest_retry(self.timeline.now()))
     }
 
-    /// The names of an event's upstreams.
-    pub fn target_names(&self, targets: Targets) -> impl Iterator<Item = &str> {
-        targets.iter().filter_map(|i| self.lanes.get(i)).map(|slot| slot.name.as_str())
+    /// When no further attempt begins.
+    pub fn deadline(&self, received_at: UnixMillis, rules: LaneRules) -> Ticks {
+        self.timeline.tick_at(received_at.after(rules.give_up))
     }
 
     /// Adds events that have just been stored, in order, and rings the bells.
     pub fn push(&self, events: &[Fresh]) {
-        let hot: Vec<Option<Arc<Hot>>> = events.iter().map(|fresh| self.keep(fresh)).collect();
         let now = self.timeline.now();
-        for (index, slot) in self.lanes.iter().enumerate() {
-            let mut lane = None;
-            for (fresh, hot) in events.iter().zip(&hot) {
-                if fresh.targets.contains(index) {
-                    let lane = lane.get_or_insert_with(|| slot.lane.lock());
-                    lane.push(self.entry(fresh, slot.give_up, hot.clone(), now));
+        // Nearly always one group: a batch has two when a new configuration has just taken over.
+        for group in events.chunk_by(|a, b| a.to.same_roster(&b.to)) {
+            let Some(first) = group.first() else { continue };
+            let hot: Vec<Option<Arc<Hot>>> = group.iter().map(|fresh| self.keep(fresh)).collect();
+            for (upstream, slot) in first.to.roster().lanes().iter().enumerate() {
+                let mut lane = None;
+                for (fresh, hot) in group.iter().zip(&hot) {
+                    if fresh.to.contains(upstream) {
+                        let lane = lane.get_or_insert_with(|| slot.lane.lock());
+                        let entry = self.entry(fresh, lane.rules(), hot.clone(), now);
+                        lane.push(entry);
+                    }
                 }
-            }
-            if lane.take().is_some() {
-                slot.bell.notify_one();
+                if lane.take().is_some() {
+                    slot.bell.notify_one();
+                }
             }
         }
     }
 
     /// A copy of `body` if it is worth keeping in memory, or nothing. It is copied because, as it
     /// came, it may hold a connection's whole read buffer.
-    pub fn body_to_keep(&self, body: &Bytes, targets: Targets) -> Bytes {
-        let keep = !targets.is_empty() && self.budget.has(body.len());
+    pub fn body_to_keep(&self, body: &Bytes, to: &Recipients) -> Bytes {
+        let keep = !to.is_empty() && self.budget.has(body.len());
         if keep { Bytes::copy_from_slice(body) } else { Bytes::new() }
     }
 
@@ -185,14 +253,14 @@ impl Backlog {
         self.budget.keep(Arc::clone(&fresh.event))
     }
 
-    fn entry(&self, fresh: &Fresh, give_up: Duration, hot: Option<Arc<Hot>>, now: Ticks) -> Entry {
+    fn entry(&self, fresh: &Fresh, rules: LaneRules, hot: Option<Arc<Hot>>, now: Ticks) -> Entry {
         let event = &fresh.event;
         Entry {
             sequence: event.sequence,
             place: fresh.place,
             subject: self.subject(event.source.as_str(), event.meta.subject.as_deref()),
             received_at: event.received_at,
-            deadline: self.timeline.tick_at(event.received_at.after(give_up)),
+            deadline: self.deadline(event.received_at, rules),
             attempts: 0,
             due: now,
             hot,
@@ -201,15 +269,27 @@ impl Backlog {
 
     /// The segments before this one are gone.
     pub fn forget_before(&self, segment: u32) {
-        for slot in &self.lanes {
+        for slot in self.lanes() {
             slot.lane.lock().forget_before(segment);
         }
     }
 
     /// The first segment that something unsettled still needs.
     pub fn oldest_segment(&self) -> Option<u32> {
-        let lanes = self.lanes.iter().filter_map(|slot| slot.lane.lock().oldest_place());
+        let lanes = self.lanes();
+        let lanes = lanes.iter().filter_map(|slot| slot.lane.lock().oldest_place());
         let kept_back = self.quarantine.lock().values().min().copied();
         lanes.chain(kept_back).map(|place| place.segment).min()
+    }
+}
+
+/// Their deliveries wait until they are configured again, and hold the journal until then.
+fn tell_removed(before: &Roster, now: &Roster) {
+    let gone = |slot: &&Arc<LaneSlot>| now.lanes().iter().all(|other| !Arc::ptr_eq(slot, other));
+    for slot in before.lanes().iter().filter(gone) {
+        let (upstream, waiting) = (&slot.name, slot.backlog());
+        if waiting > 0 {
+            tracing::warn!(target: "hookward::store", upstream, waiting, "deliveries wait for an upstream that is not configured any more");
+        }
     }
 }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::Backlog;
 use super::checkpoint::{EntryRecord, LaneRecord, QUARANTINE};
 use super::dead::DeadLetters;
 use super::lane::{Cursor, Entry, Ticks};
+use super::{Backlog, LaneRules};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::Verdict;
+use crate::store::core::Cancel;
 use crate::store::journal::files::{ReadError, SegmentFiles};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{AttemptRecord, EventHead, decode_event_head};
@@ -115,7 +116,8 @@ impl Replay {
 
     /// Fills the lanes of `backlog`, reading what is needed of each event; returns the places of
     /// events that could not be read. Those are held all the same: it is for the attempt to deliver
-    /// them to find out whether they can be read by then.
+    /// them to find out whether they can be read by then. What it does once it is cancelled is of no
+    /// use.
     ///
     /// # Errors
     /// As the file system says; that an event cannot be read is no error here.
@@ -123,20 +125,27 @@ impl Replay {
         mut self,
         backlog: &Backlog,
         files: &SegmentFiles,
+        cancel: &Cancel,
     ) -> std::io::Result<Vec<Place>> {
         let mut unreadable = Vec::new();
         for (name, state) in &mut self.lanes {
-            let Some(index) = backlog.lane_index(name) else { continue };
-            state.catch_up(name, files)?;
-            for entry in state.entries.values() {
-                let entry = read_entry(backlog, index, files, entry).unwrap_or_else(|error| {
-                    unreadable.push(entry.place);
-                    unread_entry(backlog, index, entry, &error)
+            let Some(slot) = backlog.lane(name) else { continue };
+            state.catch_up(name, files, cancel)?;
+            let rules = slot.lane.lock().rules();
+            let mut entries = Vec::with_capacity(state.entries.len());
+            for record in state.entries.values() {
+                if cancel.is_cancelled() {
+                    return Ok(unreadable);
+                }
+                let entry = read_entry(backlog, rules, files, record).unwrap_or_else(|error| {
+                    unreadable.push(record.place);
+                    tell_unread(name, record, &error);
+                    unread_entry(backlog, rules, record)
                 });
-                backlog.lanes[index].lane.lock().restore(entry);
+                entries.push(entry);
             }
             let dead = std::mem::take(&mut state.dead);
-            backlog.lanes[index].lane.lock().restore_rest(state.cursor, dead);
+            slot.lane.lock().restore(entries, state.cursor, dead);
         }
         *backlog.quarantine.lock() = self.quarantine;
         Ok(unreadable)
@@ -161,14 +170,19 @@ impl LaneState {
     }
 
     /// Reads the events beyond the cursor up to the last one that was attempted.
-    fn catch_up(&mut self, name: &str, files: &SegmentFiles) -> std::io::Result<()> {
+    fn catch_up(
+        &mut self,
+        name: &str,
+        files: &SegmentFiles,
+        cancel: &Cancel,
+    ) -> std::io::Result<()> {
         let (Some(cursor), Some((&upto, _))) = (self.cursor, self.touched.last_key_value()) else {
             return Ok(());
         };
         let (entries, touched, dead) = (&mut self.entries, &self.touched, &mut self.dead);
         let mut seen = 0;
         let (next, place) = walk(files, cursor, |sequence, place, head| {
-            if sequence > upto {
+            if sequence > upto || cancel.is_cancelled() {
                 return false;
             }
             if head.targets().any(|target| target == name) && !head.quarantined {
@@ -238,27 +252,29 @@ pub fn walk(
 
 fn read_entry(
     backlog: &Backlog,
-    index: usize,
+    rules: LaneRules,
     files: &SegmentFiles,
     record: &EntryRecord,
 ) -> Result<Entry, ReadError> {
     let (_, payload) = files.frame(record.place)?;
     let head = decode_event_head(&payload).ok_or(ReadError::Damaged(record.place))?;
-    Ok(make_entry(backlog, index, record, &head))
+    Ok(make_entry(backlog, rules, record, &head))
+}
+
+fn tell_unread(upstream: &str, record: &EntryRecord, error: &ReadError) {
+    let (sequence, Place { segment, offset }) = (record.sequence, record.place);
+    tracing::error!(target: "hookward::store", %sequence, segment, offset, upstream, %error, "an event that waits for delivery cannot be read");
 }
 
 /// An entry for an event that cannot be read now: nothing is known of it but its place.
-fn unread_entry(backlog: &Backlog, index: usize, record: &EntryRecord, error: &ReadError) -> Entry {
-    let Place { segment, offset } = record.place;
-    let (sequence, upstream) = (record.sequence, &backlog.lanes[index].name);
-    tracing::error!(target: "hookward::store", %sequence, segment, offset, upstream, %error, "an event that waits for delivery cannot be read");
+fn unread_entry(backlog: &Backlog, rules: LaneRules, record: &EntryRecord) -> Entry {
     let received_at = backlog.timeline.wall();
     Entry {
-        sequence,
+        sequence: record.sequence,
         place: record.place,
         subject: None,
         received_at,
-        deadline: backlog.timeline.tick_at(received_at.after(backlog.lanes[index].give_up)),
+        deadline: backlog.deadline(received_at, rules),
         attempts: record.attempts,
         due: Ticks(0),
         hot: None,
@@ -268,18 +284,17 @@ fn unread_entry(backlog: &Backlog, index: usize, record: &EntryRecord, error: &R
 /// A lane's entry for an event that was read back from the journal.
 pub fn make_entry(
     backlog: &Backlog,
-    index: usize,
+    rules: LaneRules,
     record: &EntryRecord,
     head: &EventHead<'_>,
 ) -> Entry {
-    let give_up = backlog.lanes[index].give_up;
-    let due = if record.attempts == 0 { Ticks(0) } else { backlog.retry_tick(index, record.due) };
+    let due = if record.attempts == 0 { Ticks(0) } else { backlog.retry_tick(rules, record.due) };
     Entry {
         sequence: record.sequence,
         place: record.place,
         subject: backlog.subject(head.source, head.subject),
         received_at: head.received_at,
-        deadline: backlog.timeline.tick_at(head.received_at.after(give_up)),
+        deadline: backlog.deadline(head.received_at, rules),
         attempts: record.attempts,
         due,
         hot: None,

@@ -138,10 +138,9 @@ impl Writer {
 
     fn add_notes(&mut self, notes: &[Note]) {
         for note in notes {
-            let Some(slot) = self.core.backlog.lanes.get(note.lane) else { continue };
             let record = AttemptRecord {
                 event: note.event,
-                upstream: &slot.name,
+                upstream: &note.lane.name,
                 number: note.number,
                 attempt: note.attempt,
             };
@@ -164,10 +163,9 @@ impl Writer {
                 continue;
             }
             submission.event.sequence = self.next;
-            let Submission { key, quarantined, ref event, targets, .. } = submission;
+            let Submission { key, quarantined, ref event, ref to, .. } = submission;
             let new = NewEvent { key, quarantined, event };
-            let names = self.core.backlog.target_names(targets);
-            let start = self.batch.push(self.next, Kind::Event, |out| new.encode(names, out));
+            let start = self.batch.push(self.next, Kind::Event, |out| new.encode(to.names(), out));
             let offset = self.head.offset.saturating_add(start);
             let place = Place { segment: self.head.header.number, offset };
             written.push(Written { submission, place });
@@ -190,7 +188,7 @@ impl Writer {
     fn sync(&mut self) -> io::Result<()> {
         let begun = Instant::now();
         self.head.file.sync()?;
-        self.core.options.metrics.journal_synced(begun.elapsed());
+        self.core.metrics.journal_synced(begun.elapsed());
         self.head.dirty = false;
         Ok(())
     }
@@ -211,14 +209,14 @@ impl Writer {
         let mut fresh = Vec::with_capacity(written.len());
         let mut replies = Vec::with_capacity(written.len());
         for Written { submission, place } in written {
-            let Submission { mut event, targets, reply, quarantined, .. } = submission;
+            let Submission { mut event, to, reply, quarantined, .. } = submission;
             replies.push((reply, event.id));
             if quarantined {
                 self.core.backlog.quarantine.lock().insert(event.sequence, place);
                 continue;
             }
-            event.body = self.core.backlog.body_to_keep(&event.body, targets);
-            fresh.push(Fresh { place, targets, event: Arc::new(event) });
+            event.body = self.core.backlog.body_to_keep(&event.body, &to);
+            fresh.push(Fresh { place, to, event: Arc::new(event) });
         }
         self.core.backlog.push(&fresh);
         for (reply, id) in replies {

@@ -7,8 +7,8 @@ use super::*;
 async fn a_repeat_gets_the_first_ones_id_and_is_delivered_once() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    let first = store.accept(event(1), app()).await.unwrap();
-    let repeat = store.accept(event(1), app()).await.unwrap();
+    let first = store.accept(event(1), app(&store)).await.unwrap();
+    let repeat = store.accept(event(1), app(&store)).await.unwrap();
     assert_eq!(first.outcome(), Outcome::Stored);
     assert_eq!((repeat.id(), repeat.outcome()), (first.id(), Outcome::Repeat));
     let delivered = drain(&store).await;
@@ -24,7 +24,9 @@ async fn repeats_at_the_same_moment_are_stored_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..200 {
         let store = Arc::clone(&store);
-        tasks.spawn(async move { (n % 10, store.accept(event(n % 10), app()).await.unwrap()) });
+        tasks.spawn(
+            async move { (n % 10, store.accept(event(n % 10), app(&store)).await.unwrap()) },
+        );
     }
     let mut ids = std::collections::BTreeMap::<u32, Vec<EventId>>::new();
     for (n, accepted) in tasks.join_all().await {
@@ -41,8 +43,8 @@ async fn repeats_at_the_same_moment_are_stored_once() {
 async fn the_same_key_with_other_content_follows_on_conflict() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    let first = store.accept(event(1), app()).await.unwrap();
-    let accept = |body: &'static str, rule| store.accept(event_with(1, body, rule), app());
+    let first = store.accept(event(1), app(&store)).await.unwrap();
+    let accept = |body: &'static str, rule| store.accept(event_with(1, body, rule), app(&store));
 
     let dropped = accept("[1]", OnConflict::Drop).await.unwrap();
     assert_eq!((dropped.id(), dropped.outcome()), (first.id(), Outcome::ConflictDropped));
@@ -69,9 +71,9 @@ async fn the_same_key_with_other_content_follows_on_conflict() {
 async fn an_event_without_targets_is_stored_and_not_delivered() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    let filtered = store.accept(event(1), Targets::NONE).await.unwrap();
+    let filtered = store.accept(event(1), store.roster().select(Targets::NONE)).await.unwrap();
     assert_eq!(filtered.outcome(), Outcome::Filtered);
-    assert_eq!(store.accept(event(1), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.accept(event(1), app(&store)).await.unwrap().outcome(), Outcome::Repeat);
     assert_eq!(store.backlog(0), 0);
 }
 
@@ -81,7 +83,7 @@ async fn order_holds_per_subject_and_a_failing_event_holds_back_only_its_own() {
     let store =
         Store::open_with(options(dir.path()), Tuning { window: 100, ..small(&disk) }).unwrap();
     for n in 0..20 {
-        store.accept(event(n), app()).await.unwrap();
+        store.accept(event(n), app(&store)).await.unwrap();
     }
     let mut seen: Vec<u32> = Vec::new();
     let poison = claim(&store).await;
@@ -108,10 +110,10 @@ async fn what_does_not_fit_the_window_is_read_back_in_order() {
     unordered.upstreams = vec![upstream("app", false)];
     let store = Store::open_with(unordered, small(&disk)).unwrap();
     for n in 0..300 {
-        store.accept(event(n), app()).await.unwrap();
+        store.accept(event(n), app(&store)).await.unwrap();
     }
     assert_eq!(store.backlog(0), 300);
-    let held = store.core.backlog.lanes[0].lane.lock().held();
+    let held = store.roster().lanes()[0].lane.lock().held();
     assert_eq!(held, 8, "memory is bounded by the window");
     let order: Vec<_> = drain(&store).await.iter().map(|e| e.sequence).collect();
     assert_eq!(order.len(), 300);
@@ -126,7 +128,7 @@ async fn events_that_fail_do_not_keep_out_the_others() {
     unordered.upstreams = vec![upstream("app", false)];
     let store = Store::open_with(unordered, small(&disk)).unwrap();
     for n in 0..60 {
-        store.accept(event(n), app()).await.unwrap();
+        store.accept(event(n), app(&store)).await.unwrap();
     }
     let later = START.after(Duration::from_secs(300));
     let (mut failed, mut delivered) = (0, 0);
@@ -148,14 +150,14 @@ async fn events_that_fail_do_not_keep_out_the_others() {
 async fn no_retry_is_put_off_for_longer_than_the_longest_wait() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    store.accept(event(1), app()).await.unwrap();
+    store.accept(event(1), app(&store)).await.unwrap();
     let soon = START.after(Duration::from_secs(60));
     store.settle(claim(&store).await, attempt(Verdict::RetryAt(soon)));
     store.close().await;
     drop(store);
     let behind = Options { clock: Clock::manual(UnixMillis(0)), ..options(dir.path()) };
     let store = Store::open_with(behind, small(&disk)).unwrap();
-    let due = store.core.backlog.lanes[0].lane.lock().entries().map(|e| e.due.0).max().unwrap();
+    let due = store.roster().lanes()[0].lane.lock().entries().map(|e| e.due.0).max().unwrap();
     assert!(due <= store.core.backlog.timeline.now().0 + 600_000, "{due}");
 }
 
@@ -163,7 +165,7 @@ async fn no_retry_is_put_off_for_longer_than_the_longest_wait() {
 async fn a_claim_that_is_dropped_is_due_again() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    store.accept(event(1), app()).await.unwrap();
+    store.accept(event(1), app(&store)).await.unwrap();
     drop(claim(&store).await);
     let again = claim(&store).await;
     assert_eq!(again.attempt, 1);
@@ -177,7 +179,7 @@ async fn a_restart_goes_on_where_it_stopped() {
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
     let mut ids = Vec::new();
     for n in 0..60 {
-        ids.push(store.accept(event(n), app()).await.unwrap().id());
+        ids.push(store.accept(event(n), app(&store)).await.unwrap().id());
     }
     let mut done = Vec::new();
     for n in 0..30u64 {
@@ -207,7 +209,7 @@ async fn a_restart_goes_on_where_it_stopped() {
 async fn attempts_go_on_counting_over_a_restart() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    store.accept(event(1), app()).await.unwrap();
+    store.accept(event(1), app(&store)).await.unwrap();
     for _ in 0..3 {
         store.settle(claim(&store).await, attempt(Verdict::RetryAt(START)));
     }
@@ -221,16 +223,16 @@ async fn attempts_go_on_counting_over_a_restart() {
 async fn below_min_free_events_are_refused_and_repeats_are_not() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    let first = store.accept(event(1), app()).await.unwrap();
+    let first = store.accept(event(1), app(&store)).await.unwrap();
     disk.set_free(999);
     store.core.look_at_space();
-    assert_eq!(store.accept(event(2), app()).await.unwrap_err(), AcceptError::Full);
+    assert_eq!(store.accept(event(2), app(&store)).await.unwrap_err(), AcceptError::Full);
     assert_eq!(store.writable(), Err(AcceptError::Full));
-    assert_eq!(store.accept(event(1), app()).await.unwrap().id(), first.id());
+    assert_eq!(store.accept(event(1), app(&store)).await.unwrap().id(), first.id());
     assert_eq!(drain(&store).await.len(), 1, "what is stored is delivered all the same");
     disk.set_free(1000);
     store.core.look_at_space();
-    assert_eq!(store.accept(event(2), app()).await.unwrap().outcome(), Outcome::Stored);
+    assert_eq!(store.accept(event(2), app(&store)).await.unwrap().outcome(), Outcome::Stored);
 }
 
 #[tokio::test]
@@ -250,9 +252,9 @@ async fn the_queue_is_bounded() {
     let tuning = Tuning { queue_bytes: 10, ..small(&disk) };
     let store = Store::open_with(options(dir.path()), tuning).unwrap();
     let long = format!("\"{}\"", "x".repeat(20));
-    let refused = store.accept(event_with(1, &long, OnConflict::Deliver), app()).await;
+    let refused = store.accept(event_with(1, &long, OnConflict::Deliver), app(&store)).await;
     assert_eq!(refused.unwrap_err(), AcceptError::Overloaded);
-    store.accept(event(2), app()).await.unwrap();
+    store.accept(event(2), app(&store)).await.unwrap();
 }
 
 /// However slow the disk is, a source that sends and sends is refused at once what is more than
@@ -266,7 +268,7 @@ async fn a_noisy_source_does_not_starve_another() {
     let mut accepts = tokio::task::JoinSet::new();
     let mut send = |source: &'static str, id| {
         let (store, event) = (Arc::clone(&store), event_of(source, id));
-        accepts.spawn(async move { (source, store.accept(event, app()).await.map(drop)) });
+        accepts.spawn(async move { (source, store.accept(event, app(&store)).await.map(drop)) });
     };
     (0..10).for_each(|n| send("noisy", n));
     (0..3).for_each(|n| send("lab", n));
@@ -279,7 +281,7 @@ async fn a_noisy_source_does_not_starve_another() {
         assert_eq!(accepts.join_next().await.unwrap().unwrap().1, Ok(()));
     }
     for n in 0..10 {
-        store.accept(event_of("noisy", 100 + n), app()).await.unwrap();
+        store.accept(event_of("noisy", 100 + n), app(&store)).await.unwrap();
     }
 }
 
@@ -292,13 +294,13 @@ async fn an_event_whose_request_is_gone_still_counts() {
     let store = Store::open_with(options(dir.path()), tuning).unwrap();
     let held = disk.hold();
     for n in 0..4 {
-        let accept = store.accept(event_of("noisy", n), app());
+        let accept = store.accept(event_of("noisy", n), app(&store));
         assert!(at_once(accept).is_none(), "it waits for the disk");
     }
-    let refused = at_once(store.accept(event_of("noisy", 4), app()));
+    let refused = at_once(store.accept(event_of("noisy", 4), app(&store)));
     assert_eq!(refused.unwrap().map(drop), Err(AcceptError::OverShare));
     drop(held);
-    store.accept(event_of("lab", 0), app()).await.unwrap();
+    store.accept(event_of("lab", 0), app(&store)).await.unwrap();
     assert!(store.close().await);
     assert_eq!(store.backlog(0), 5, "all of them are stored");
 }
@@ -324,7 +326,7 @@ async fn segments_go_when_they_are_old_and_settled_and_their_keys_with_them() {
     let clock = options.clock.clone();
     let store = Store::open_with(options, small(&disk)).unwrap();
     for n in 0..40 {
-        store.accept(event(n), app()).await.unwrap();
+        store.accept(event(n), app(&store)).await.unwrap();
     }
     let before = disk.names();
     clock.advance(Duration::from_secs(31 * 86_400));
@@ -332,17 +334,17 @@ async fn segments_go_when_they_are_old_and_settled_and_their_keys_with_them() {
     let after = disk.names();
     assert!(before.iter().all(|n| after.contains(n)), "unsettled events are kept however old");
     drain(&store).await;
-    store.accept(event(100), app()).await.unwrap();
+    store.accept(event(100), app(&store)).await.unwrap();
     clock.advance(Duration::from_secs(31 * 86_400));
-    store.accept(event(101), app()).await.unwrap();
+    store.accept(event(101), app(&store)).await.unwrap();
     drain(&store).await;
     clock.advance(Duration::from_secs(29 * 86_400));
     retention::purge(&store.core);
     // The fourth was begun with event 100 and ended with event 101, which is not old enough.
     assert_eq!(disk.names()[0], "0000000004.journal", "{:?}", disk.names());
-    let again = store.accept(event(3), app()).await.unwrap();
+    let again = store.accept(event(3), app(&store)).await.unwrap();
     assert_eq!(again.outcome(), Outcome::Stored, "the key went with its event");
-    assert_eq!(store.accept(event(101), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.accept(event(101), app(&store)).await.unwrap().outcome(), Outcome::Repeat);
 }
 
 #[tokio::test]
@@ -351,7 +353,7 @@ async fn the_index_saves_reading_the_journal_and_is_rebuilt_when_it_is_gone() {
     let tuning = || Tuning { segment_bytes: 64 * 1024, ..Tuning::default() };
     let store = Store::open_with(options(dir.path()), tuning()).unwrap();
     for n in 0..2000 {
-        store.accept(event(n), app()).await.unwrap();
+        store.accept(event(n), app(&store)).await.unwrap();
     }
     drain(&store).await;
     store.close().await;
@@ -362,7 +364,7 @@ async fn the_index_saves_reading_the_journal_and_is_rebuilt_when_it_is_gone() {
     // The attempts may all stand in the last segment, but the events do not.
     assert!(store.report().frames_read < 2500, "{:?}", store.report());
     assert_eq!(store.report().events, 2000);
-    assert_eq!(store.accept(event(7), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.accept(event(7), app(&store)).await.unwrap().outcome(), Outcome::Repeat);
     store.close().await;
     drop(store);
 
@@ -370,7 +372,7 @@ async fn the_index_saves_reading_the_journal_and_is_rebuilt_when_it_is_gone() {
     let store = Store::open_with(options(dir.path()), tuning()).unwrap();
     assert!(store.report().index_rebuilt);
     assert_eq!(store.report().events, 2000);
-    assert_eq!(store.accept(event(1999), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.accept(event(1999), app(&store)).await.unwrap().outcome(), Outcome::Repeat);
     assert_eq!(store.backlog(0), 0);
 }
 
@@ -383,16 +385,16 @@ async fn a_conflict_is_known_even_when_its_partner_is_gone() {
     let options = options(dir.path());
     let clock = options.clock.clone();
     let store = Store::open_with(options, small(&disk)).unwrap();
-    store.accept(event(1), app()).await.unwrap();
+    store.accept(event(1), app(&store)).await.unwrap();
     drain(&store).await;
     clock.advance(Duration::from_secs(20 * DAY));
     let other = || event_with(1, "[1]", OnConflict::Quarantine);
-    let kept_back = store.accept(other(), app()).await.unwrap();
+    let kept_back = store.accept(other(), app(&store)).await.unwrap();
     assert_eq!(kept_back.outcome(), Outcome::ConflictQuarantined);
     clock.advance(Duration::from_secs(31 * DAY));
     retention::purge(&store.core);
     assert!(!disk.names().contains(&"0000000001.journal".to_owned()), "{:?}", disk.names());
-    let again = store.accept(other(), app()).await.unwrap();
+    let again = store.accept(other(), app(&store)).await.unwrap();
     assert_eq!((again.id(), again.outcome()), (kept_back.id(), Outcome::Repeat));
     assert_eq!(store.backlog(0), 0);
 }
@@ -410,7 +412,7 @@ async fn dead_letters_are_counted_over_restarts_until_retention_lets_their_event
         assert_eq!(dead(&store), expected, "round {round}");
         // More than the window holds, so that some are dead beyond the last checkpoint's cursor.
         for n in 0..40 {
-            store.accept(event(round * 100 + n), app()).await.unwrap();
+            store.accept(event(round * 100 + n), app(&store)).await.unwrap();
         }
         for n in 0..40 {
             let verdict = if n % 4 == 0 { Verdict::Dead } else { Verdict::Delivered };
@@ -432,13 +434,13 @@ async fn dead_letters_are_counted_over_restarts_until_retention_lets_their_event
     let lanes: Vec<_> = store.lanes().map(|lane| (lane.upstream, lane.dead_letters)).collect();
     assert_eq!(
         lanes,
-        [("other", 0), ("app", 40)],
+        [("other".to_owned(), 0), ("app".to_owned(), 40)],
         "one that is configured no more is not forgotten"
     );
     clock.advance(Duration::from_secs(31 * 86_400));
-    store.accept(event(1000), app()).await.unwrap();
+    store.accept(event(1000), app(&store)).await.unwrap();
     clock.advance(Duration::from_secs(31 * 86_400));
-    store.accept(event(1001), app()).await.unwrap();
+    store.accept(event(1001), app(&store)).await.unwrap();
     drain(&store).await;
     retention::purge(&store.core);
     assert_eq!(store.lanes().map(|lane| lane.dead_letters).sum::<u64>(), 0);
@@ -457,7 +459,7 @@ async fn what_waits_is_told_with_the_age_of_the_oldest() {
     };
     assert_eq!(state(&store), (0, 0, 0));
     for n in 0..30 {
-        store.accept(event(n), app()).await.unwrap();
+        store.accept(event(n), app(&store)).await.unwrap();
     }
     clock.advance(Duration::from_secs(90));
     assert_eq!(state(&store), (30, 90, 0));

@@ -11,7 +11,7 @@ async fn ten_events(dir: &Path, disk: &SimDisk) -> Vec<EventId> {
     let store = Store::open_with(options(dir), tuning).unwrap();
     let mut ids = Vec::new();
     for n in 0..10 {
-        ids.push(store.accept(event(n), app()).await.unwrap().id());
+        ids.push(store.accept(event(n), app(&store)).await.unwrap().id());
     }
     store.close().await;
     ids
@@ -84,7 +84,7 @@ async fn a_missing_segment_is_told() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
     for n in 0..80 {
-        store.accept(event(n), app()).await.unwrap();
+        store.accept(event(n), app(&store)).await.unwrap();
     }
     store.close().await;
     drop(store);
@@ -140,7 +140,7 @@ async fn sequences_may_be_larger_than_32_bits() {
     let store = reopen(dir.path(), &disk);
     assert_eq!(store.report().gaps, []);
     assert_eq!(drain(&store).await.len(), 3);
-    assert_eq!(store.accept(event(1), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.accept(event(1), app(&store)).await.unwrap().outcome(), Outcome::Repeat);
 }
 
 /// Two frames, the only event damaged: the segment counted as empty and was removed.
@@ -148,7 +148,7 @@ async fn sequences_may_be_larger_than_32_bits() {
 async fn a_damaged_segment_is_not_taken_for_an_empty_one() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = reopen(dir.path(), &disk);
-    store.accept(event(1), app()).await.unwrap();
+    store.accept(event(1), app(&store)).await.unwrap();
     store.settle(claim(&store).await, attempt(Verdict::RetryAt(START)));
     store.close().await;
     drop(store);

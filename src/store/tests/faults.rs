@@ -26,7 +26,7 @@ async fn scenario(dir: &Path, disk: &SimDisk, seen: &mut Seen) {
     for round in 0..3u32 {
         let Ok(store) = Store::open_with(options(dir), small(disk)) else { return };
         for n in round * 12..round * 12 + 14 {
-            if let Ok(accepted) = store.accept(event(n), app()).await {
+            if let Ok(accepted) = store.accept(event(n), app(&store)).await {
                 let id = *seen.acked.entry(n).or_insert(accepted.id());
                 assert_eq!(id, accepted.id(), "event {n} has two ids");
             }
@@ -35,7 +35,8 @@ async fn scenario(dir: &Path, disk: &SimDisk, seen: &mut Seen) {
             if store.backlog(0) == 0 || store.writable().is_err() {
                 break;
             }
-            let next = tokio::time::timeout(Duration::from_millis(200), store.claim(0));
+            let lane = Arc::clone(&store.roster().lanes()[0]);
+            let next = tokio::time::timeout(Duration::from_millis(200), store.claim(&lane));
             let Ok(claimed) = next.await else { break };
             if n % 4 == 3 {
                 store.settle(claimed, attempt(Verdict::RetryAt(START)));
@@ -59,7 +60,7 @@ async fn check(dir: &Path, disk: &SimDisk, mut seen: Seen, story: &str) {
     }
     for (n, id) in &seen.acked {
         assert!(seen.delivered.contains(n), "{story}: event {n} was acknowledged and is lost");
-        let again = store.accept(event(*n), app()).await.unwrap();
+        let again = store.accept(event(*n), app(&store)).await.unwrap();
         assert_eq!(again.outcome(), Outcome::Repeat, "{story}: event {n} is not known any more");
         assert_eq!(again.id(), *id, "{story}");
     }
@@ -117,15 +118,15 @@ async fn any_operation_may_be_done_in_part() {
 async fn after_a_failed_write_nothing_is_accepted_until_a_restart() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    store.accept(event(1), app()).await.unwrap();
+    store.accept(event(1), app(&store)).await.unwrap();
     disk.plan(0, Fault::Tears);
-    assert_eq!(store.accept(event(2), app()).await.unwrap_err(), AcceptError::Failed);
-    assert_eq!(store.accept(event(3), app()).await.unwrap_err(), AcceptError::Failed);
+    assert_eq!(store.accept(event(2), app(&store)).await.unwrap_err(), AcceptError::Failed);
+    assert_eq!(store.accept(event(3), app(&store)).await.unwrap_err(), AcceptError::Failed);
     assert_eq!(store.writable(), Err(AcceptError::Failed));
-    assert_eq!(store.accept(event(1), app()).await.unwrap().outcome(), Outcome::Repeat);
+    assert_eq!(store.accept(event(1), app(&store)).await.unwrap().outcome(), Outcome::Repeat);
     assert_eq!(drain(&store).await.len(), 1, "what is stored is delivered all the same");
     assert!(!store.close().await);
     drop(store);
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
-    assert_eq!(store.accept(event(3), app()).await.unwrap().outcome(), Outcome::Stored);
+    assert_eq!(store.accept(event(3), app(&store)).await.unwrap().outcome(), Outcome::Stored);
 }

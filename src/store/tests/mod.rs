@@ -4,6 +4,7 @@ mod behaviour;
 mod damage;
 mod faults;
 mod sim_disk;
+mod upstreams;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,8 +48,9 @@ fn small(disk: &SimDisk) -> Tuning {
     }
 }
 
-fn app() -> Targets {
-    Targets::NONE.with(0)
+/// The first configured upstream.
+fn app(store: &Store) -> Recipients {
+    store.roster().select(Targets::NONE.with(0))
 }
 
 fn event(id: u32) -> Identified {
@@ -75,8 +77,13 @@ fn attempt(verdict: Verdict) -> Attempt {
 }
 
 async fn claim(store: &Store) -> Claimed {
-    let claimed = tokio::time::timeout(Duration::from_secs(20), store.claim(0)).await;
-    claimed.unwrap_or_else(|_| panic!("nothing is due: {:?}", store.core.backlog.lanes))
+    claim_of(store, 0).await
+}
+
+async fn claim_of(store: &Store, upstream: usize) -> Claimed {
+    let lane = Arc::clone(store.roster().lane(upstream).unwrap());
+    let claimed = tokio::time::timeout(Duration::from_secs(20), store.claim(&lane)).await;
+    claimed.unwrap_or_else(|_| panic!("nothing is due: {lane:?}"))
 }
 
 /// Delivers all that waits; the events in the order they came.

@@ -2,6 +2,12 @@ use super::*;
 
 const DEADLINE: u64 = 100_000;
 
+const ORDERED: LaneRules = LaneRules {
+    ordered: true,
+    give_up: Duration::from_millis(DEADLINE),
+    retry_max: Duration::from_millis(DEADLINE),
+};
+
 fn entry(n: u64, subject: Option<u64>) -> Entry {
     Entry {
         sequence: Sequence(n),
@@ -16,7 +22,7 @@ fn entry(n: u64, subject: Option<u64>) -> Entry {
 }
 
 fn lane(events: u64) -> Lane {
-    let mut lane = Lane::new(true, 100);
+    let mut lane = Lane::new(ORDERED, 100);
     for n in 1..=events {
         assert!(lane.push(entry(n, None)));
     }
@@ -137,7 +143,7 @@ fn retries_that_are_due_go_before_events_that_came_later() {
 
 #[test]
 fn one_subject_goes_one_at_a_time_and_in_order() {
-    let mut lane = Lane::new(true, 100);
+    let mut lane = Lane::new(ORDERED, 100);
     for n in 1..=6 {
         lane.push(entry(n, Some(n % 2)));
     }
@@ -154,6 +160,104 @@ fn one_subject_goes_one_at_a_time_and_in_order() {
     assert_eq!(lane.backlog(), 4);
 }
 
+fn rules(ordered: bool) -> LaneRules {
+    LaneRules { ordered, ..ORDERED }
+}
+
+fn switch(lane: &mut Lane, rules: LaneRules, now: u64) {
+    lane.reconfigure(rules, Ticks(now), |at| Ticks(DEADLINE + at.0));
+}
+
+#[test]
+fn what_waits_behind_its_subject_goes_when_order_is_given_up() {
+    let mut lane = Lane::new(ORDERED, 100);
+    for n in 1..=3 {
+        lane.push(entry(n, Some(7)));
+    }
+    assert_eq!(taken(lane.take(Ticks(9))), Sequence(1));
+    assert!(matches!(lane.take(Ticks(9)), Take::Idle));
+    switch(&mut lane, rules(false), 9);
+    assert_eq!(taken(lane.take(Ticks(9))), Sequence(2));
+    assert_eq!(taken(lane.take(Ticks(9))), Sequence(3));
+}
+
+#[test]
+fn a_shorter_longest_wait_holds_for_what_waits_already() {
+    let mut lane = lane(1);
+    let sequence = taken(lane.take(Ticks(10)));
+    lane.settle(sequence, Settled::RetryAt(Ticks(50_000)), Some(Sign::Alive), Ticks(10));
+    let short = LaneRules { retry_max: Duration::from_millis(100), ..ORDERED };
+    switch(&mut lane, short, 10);
+    assert!(matches!(lane.take(Ticks(10)), Take::Wait(Ticks(110))));
+    let sequence = taken(lane.take(Ticks(110)));
+    lane.settle(sequence, Settled::RetryAt(Ticks(50_000)), Some(Sign::Alive), Ticks(110));
+    assert!(matches!(lane.take(Ticks(110)), Take::Wait(Ticks(210))), "an old attempt's verdict");
+}
+
+#[test]
+fn an_upstream_that_was_out_is_tried_at_once_when_it_is_another_one() {
+    let mut lane = lane(20);
+    for _ in 0..8 {
+        fail_next(&mut lane, 1000);
+    }
+    assert!(matches!(lane.take(Ticks(1000)), Take::Wait(_)));
+    lane.presume_up();
+    taken(lane.take(Ticks(1000)));
+    taken(lane.take(Ticks(1000)));
+}
+
+/// Whatever happens between: every delivery is done once, and while the lane is ordered none
+/// begins before those of its subject that came before it are done.
+#[test]
+fn order_can_be_turned_on_and_off_at_any_time() {
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut lane = Lane::new(rules(random.bool()), 1000);
+        let (mut open, mut flying) = (Vec::<u64>::new(), Vec::<u64>::new());
+        let (mut pushed, mut now) = (0, 0);
+        while pushed < 80 || !open.is_empty() {
+            now += random.u64(..20);
+            match random.u8(..10) {
+                0..3 if pushed < 80 => {
+                    pushed += 1;
+                    lane.push(Entry { due: Ticks(now), ..entry(pushed, Some(pushed % 5)) });
+                    open.push(pushed);
+                }
+                3..6 => {
+                    if let Take::Ready(entry) = lane.take(Ticks(now)) {
+                        let n = entry.sequence.0;
+                        assert!(!flying.contains(&n), "seed {seed}: {n} is out twice");
+                        let first = open.iter().find(|other| *other % 5 == n % 5);
+                        let in_order = !lane.rules().ordered || first == Some(&n);
+                        assert!(in_order, "seed {seed}: {n} before {first:?}");
+                        flying.push(n);
+                    }
+                }
+                6..9 if !flying.is_empty() => {
+                    let n = flying.swap_remove(random.usize(..flying.len()));
+                    let (settled, sign) = match random.u8(..8) {
+                        0 => (Settled::PutBack, None),
+                        1..3 => (Settled::RetryAt(Ticks(now + 30)), Some(Sign::Alive)),
+                        3 => (Settled::RetryAt(Ticks(now + 30)), Some(Sign::Silent)),
+                        _ => (Settled::Done, Some(Sign::Alive)),
+                    };
+                    if settled == Settled::Done {
+                        open.retain(|other| *other != n);
+                    }
+                    lane.settle(Sequence(n), settled, sign, Ticks(now));
+                }
+                9 if random.u8(..4) == 0 => {
+                    let ordered = !lane.rules().ordered;
+                    switch(&mut lane, rules(ordered), now);
+                }
+                _ => {}
+            }
+            assert_eq!(lane.held(), open.len(), "seed {seed}");
+            assert_eq!(lane.entries().count(), open.len(), "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn what_says_nothing_about_the_upstream_does_not_make_it_count_as_out() {
     let mut lane = lane(20);
@@ -166,7 +270,7 @@ fn what_says_nothing_about_the_upstream_does_not_make_it_count_as_out() {
 
 #[test]
 fn the_oldest_is_known_wherever_the_lane_keeps_it() {
-    let mut lane = Lane::new(true, 3);
+    let mut lane = Lane::new(ORDERED, 3);
     assert_eq!(lane.oldest_received(), None);
     for n in 1..=5 {
         lane.push(entry(n, Some(1)));

@@ -1,0 +1,235 @@
+//! The two listeners: their sockets, their settings, and what they hand requests to.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::GatewayError;
+use crate::admin::{self, Admin};
+use crate::audit::Refusals;
+use crate::config::{self, Server};
+use crate::ingress::{self, Ingress};
+use crate::listen::tls::Acceptor;
+use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Timeouts};
+use crate::metrics::Metrics;
+
+/// How long a stop waits for the admin listener's requests, once everything else has ended: they
+/// are answered out of memory.
+const ADMIN_DRAIN: Duration = Duration::from_millis(250);
+
+/// An address that is ours. Nobody is let in yet: until then connections are refused, rather than
+/// left to wait.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Reserved {
+    pub(super) fn new(address: SocketAddr) -> Result<Self, GatewayError> {
+        let reserved = listen::reserve(address).and_then(|socket| {
+            let address = socket.local_addr()?;
+            Ok(Self { socket, address })
+        });
+        reserved.map_err(|source| GatewayError::Listen { address, source })
+    }
+
+    fn open(self) -> Result<(TcpListener, SocketAddr), GatewayError> {
+        let Self { socket, address } = self;
+        let opened = listen::begin(socket).map(|listener| (listener, address));
+        opened.map_err(|source| GatewayError::Listen { address, source })
+    }
+}
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A listener that runs. Dropping it cuts its connections off.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    settings: Arc<ArcSwap<Settings>>,
+    stop: watch::Sender<bool>,
+    /// Until its end has been seen: a handle must not be asked again.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    /// `run` makes the listener out of its settings, and of what is ready when it must stop.
+    fn start<R, D>(address: SocketAddr, settings: Settings, run: R) -> Self
+    where
+        R: FnOnce(Arc<ArcSwap<Settings>>, BoxFuture) -> D,
+        D: Future<Output = Drained> + Send + 'static,
+    {
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let (stop, mut stopped) = watch::channel(false);
+        let told = Box::pin(async move {
+            // Or nobody is left who could tell.
+            drop(stopped.wait_for(|stop| *stop).await);
+        });
+        let run = run(Arc::clone(&settings), told);
+        let task = tokio::spawn(async move {
+            let drained = run.await;
+            if drained.cut_off > 0 {
+                let connections = drained.cut_off;
+                tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
+            }
+        });
+        Self { address, settings, stop, task: Some(task) }
+    }
+
+    /// From here on new connections get these settings.
+    pub(super) fn reload(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Takes no further connection, and lets the requests in hand finish.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Cuts off what is left.
+    pub(super) fn cut_off(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+
+    /// Ready once the listener has ended. Safe to cancel, and to ask again.
+    pub(super) async fn ended(&mut self) {
+        if let Some(task) = &mut self.task {
+            drop(task.await);
+            self.task = None;
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.cut_off();
+    }
+}
+
+/// What the admin listener's requests come to: before the store is open there is little to say.
+#[derive(Debug, Default)]
+pub(super) struct AdminDesk(OnceLock<Admin>);
+
+impl AdminDesk {
+    /// From here on `admin` answers.
+    pub(super) fn open(&self, admin: Admin) {
+        // It is opened once.
+        drop(self.0.set(admin));
+    }
+
+    /// From here on this configuration's token is asked for.
+    pub(super) fn reload(&self, config: Option<&config::Admin>) {
+        if let Some(admin) = self.0.get() {
+            admin.reload(config);
+        }
+    }
+
+    /// From here on the gateway is alive, but not ready.
+    pub(super) fn drain(&self) {
+        if let Some(admin) = self.0.get() {
+            admin.drain();
+        }
+    }
+
+    async fn answer(&self, arrival: Arrival) -> Answer {
+        match self.0.get() {
+            Some(admin) => admin.answer(arrival).await,
+            None => admin::starting(&arrival),
+        }
+    }
+}
+
+/// Lets providers in.
+pub(super) fn public(
+    reserved: Reserved,
+    server: &Server,
+    tls: Option<Arc<Acceptor>>,
+    ingress: &Arc<Ingress>,
+    metrics: &Metrics,
+) -> Result<Listening, GatewayError> {
+    let refusals = Arc::clone(ingress.refusals());
+    let settings = public_settings(server, tls, ingress);
+    let ingress = Arc::clone(ingress);
+    let handler = move |arrival| {
+        let ingress = Arc::clone(&ingress);
+        async move { ingress.answer(arrival).await }
+    };
+    let counts = metrics.listener(ingress::status_of);
+    let (listener, address) = reserved.open()?;
+    Ok(Listening::start(address, settings, |settings, stop| async move {
+        let drained = tokio::select! {
+            drained = listen::run_counted(listener, settings, handler, counts, stop) => drained,
+            () = refusals.tell_sums() => Drained { cut_off: 0 },
+        };
+        refusals.tell_rest().await;
+        drained
+    }))
+}
+
+/// Lets operators and probes in.
+pub(super) fn admin(
+    reserved: Reserved,
+    server: &Server,
+    desk: &Arc<AdminDesk>,
+    refusals: &Arc<Refusals>,
+) -> Result<Listening, GatewayError> {
+    let desk = Arc::clone(desk);
+    let handler = move |arrival| {
+        let desk = Arc::clone(&desk);
+        async move { desk.answer(arrival).await }
+    };
+    let (listener, address) = reserved.open()?;
+    let settings = admin_settings(server, refusals);
+    Ok(Listening::start(address, settings, |settings, stop| {
+        listen::run(listener, settings, handler, stop)
+    }))
+}
+
+pub(super) fn public_settings(
+    server: &Server,
+    tls: Option<Arc<Acceptor>>,
+    ingress: &Ingress,
+) -> Settings {
+    Settings {
+        limits: limits(server),
+        tls,
+        trusted_proxies: server.trusted_proxies.clone(),
+        proxy_protocol: server.proxy_protocol,
+        refusals: Arc::clone(ingress.refusals()),
+    }
+}
+
+pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
+    let max_connections = admin::MAX_CONNECTIONS;
+    let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
+    let limits = Limits { max_connections, drain_timeout, ..limits(server) };
+    Settings::plain(limits, Arc::clone(refusals))
+}
+
+fn limits(server: &Server) -> Limits {
+    Limits {
+        max_connections: server.max_connections,
+        max_connections_per_client: server.max_connections_per_client,
+        max_requests: server.max_requests_per_connection,
+        max_headers: server.max_headers,
+        max_header_bytes: server.max_header_bytes,
+        max_target: server.max_target,
+        max_streams: server.max_streams,
+        timeouts: Timeouts {
+            handshake: server.handshake_timeout,
+            header: server.header_timeout,
+            write: server.write_timeout,
+            idle: server.idle_timeout,
+        },
+        drain_timeout: server.drain_timeout,
+    }
+}

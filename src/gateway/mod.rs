@@ -1,0 +1,139 @@
+//! The gateway: the only place that knows all the parts, and the order in which they start, change
+//! over to another configuration, and stop.
+
+mod listeners;
+mod reload;
+mod start;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use self::listeners::{AdminDesk, Listening};
+use crate::admit::VerifierError;
+use crate::clock::Clock;
+use crate::config::{Config, Ordering};
+use crate::delivery::{Delivery, StartError, WorkerFailed};
+use crate::ingress::Ingress;
+use crate::listen::tls::Acceptor;
+use crate::metrics::Metrics;
+use crate::store::{self, OpenError, Store, UpstreamOptions};
+
+pub use self::reload::{Next, Obstacle, Running};
+pub use self::tls::TlsError;
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Deliveries cannot start.
+    #[error(transparent)]
+    Delivery(#[from] StartError),
+    /// An address cannot be listened on.
+    #[error("listening on {address} failed: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part of the start has panicked; the log says where.
+    #[error("starting has panicked")]
+    Panicked,
+    /// The public listener cannot speak TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client certificates of a source cannot be judged.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
+}
+
+/// Why a running gateway must end: a part of it has died.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayFailed {
+    /// A delivery worker has.
+    #[error(transparent)]
+    Worker(#[from] WorkerFailed),
+    /// A listener has.
+    #[error("the {0} listener has ended")]
+    Listener(&'static str),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Arc<Config>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    store: Arc<Store>,
+    delivery: Delivery,
+    ingress: Arc<Ingress>,
+    desk: Arc<AdminDesk>,
+    tls: Option<Arc<Acceptor>>,
+    public: Listening,
+    admin: Option<Listening>,
+    /// Tasks that only watch and tell. They end with the gateway, and it does without them.
+    _watches: JoinSet<()>,
+}
+
+impl Gateway {
+    /// Where the providers call.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public.address
+    }
+
+    /// Where operators and probes call, if there is an admin listener.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// What the public listener makes TLS with, if it does.
+    pub fn tls(&self) -> Option<&Arc<Acceptor>> {
+        self.tls.as_ref()
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Waits until a part of the gateway has died, for ever if none does. Safe to cancel.
+    pub async fn failed(&mut self) -> GatewayFailed {
+        let admin = async {
+            match &mut self.admin {
+                Some(admin) => admin.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failed = self.delivery.failed() => failed.into(),
+            () = self.public.ended() => GatewayFailed::Listener("public"),
+            () = admin => GatewayFailed::Listener("admin"),
+        }
+    }
+}
+
+fn store_options(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> store::Options {
+    let upstreams = config.upstreams.iter().map(|upstream| UpstreamOptions {
+        name: upstream.name.clone(),
+        ordered: upstream.ordering == Ordering::Subject,
+        give_up: upstream.retry.give_up,
+        retry_max: upstream.retry.max,
+    });
+    store::Options {
+        path: config.store.path.clone(),
+        retention: config.store.retention,
+        min_free: config.store.min_free,
+        clock,
+        metrics,
+        upstreams: upstreams.collect(),
+    }
+}

@@ -1,0 +1,128 @@
+//! Changing over to another configuration while running: all that can fail is made ready first,
+//! beside what runs; then everything switches, and nothing of that can fail.
+
+use std::sync::Arc;
+
+use super::listeners::{admin_settings, public_settings};
+use super::{Gateway, TlsError, store_options, tls};
+use crate::admit::VerifierError;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::delivery::{Forwarder, Plan, StartError};
+use crate::ingress::Rules;
+use crate::listen::tls::{Acceptor, Replacement};
+use crate::metrics::Metrics;
+
+/// Why a configuration that is valid cannot take over from the one that runs.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// A key that differs, and does not change while the gateway runs.
+    #[error("{0}: a change needs a restart")]
+    NeedsRestart(&'static str),
+    /// An upstream that could not be delivered to.
+    #[error(transparent)]
+    Delivery(#[from] StartError),
+    /// A certificate that the public listener cannot use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Client certificates of a source that cannot be judged.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
+}
+
+/// What making ready needs to know of a running gateway. It can be taken to another thread.
+#[derive(Clone, Debug)]
+pub struct Running {
+    config: Arc<Config>,
+    forwarders: Vec<Arc<Forwarder>>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    tls: Option<Arc<Acceptor>>,
+}
+
+/// A configuration that is ready to take over.
+#[derive(Debug)]
+pub struct Next {
+    config: Arc<Config>,
+    rules: Rules,
+    plan: Plan,
+    certificate: Option<Replacement>,
+    changes: Vec<String>,
+}
+
+impl Next {
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The keys by which it differs from the one that runs, without their values.
+    pub fn changes(&self) -> &[String] {
+        &self.changes
+    }
+}
+
+impl Running {
+    /// Makes ready what `config` needs. Reads the files that it names: blocks. Nothing changes yet.
+    ///
+    /// # Errors
+    /// All that is in the way, at least one.
+    pub fn prepare(&self, config: Config) -> Result<Next, Vec<Obstacle>> {
+        let fixed = config::fixed(&self.config, &config);
+        if !fixed.is_empty() {
+            return Err(fixed.into_iter().map(Obstacle::NeedsRestart).collect());
+        }
+        let mut obstacles = Vec::new();
+        let plan = Plan::prepare(&config.upstreams, &self.forwarders, &self.clock);
+        let plan = plan.map_err(|error| obstacles.push(error.into())).ok();
+        let rules = Rules::new(&config, &self.metrics);
+        let rules = rules.map_err(|error| obstacles.push(error.into())).ok();
+        let certificate = self.tls.as_ref().map(|acceptor| tls::prepare(acceptor, &config));
+        let certificate = certificate.transpose();
+        let certificate = certificate.map_err(|error| obstacles.push(error.into())).ok();
+        match (plan, rules, certificate) {
+            (Some(plan), Some(rules), Some(certificate)) => {
+                let changes = config::changes(&self.config, &config);
+                Ok(Next { config: Arc::new(config), rules, plan, certificate, changes })
+            }
+            _ => Err(obstacles),
+        }
+    }
+}
+
+impl Gateway {
+    /// What [`Running::prepare`] needs. Only one reload may be under way at a time.
+    pub fn running(&self) -> Running {
+        Running {
+            config: Arc::clone(&self.config),
+            forwarders: self.delivery.running(),
+            clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
+            tls: self.tls.clone(),
+        }
+    }
+
+    /// From here on `next` holds. Requests, connections and attempts in hand keep to what they
+    /// began with. Does not wait for anything but time in proportion to what waits for upstreams
+    /// whose order or patience changes.
+    pub fn switch(&mut self, next: Next) {
+        let Next { config, rules, plan, certificate, changes: _ } = next;
+        // The lanes first: an event that is accepted by the new rules must find them.
+        let options = store_options(&config, self.clock.clone(), Arc::clone(&self.metrics));
+        let roster = self.store.reconfigure(&options);
+        self.ingress.reload(&config, rules, roster.clone());
+        if let (Some(acceptor), Some(certificate)) = (&self.tls, certificate) {
+            tls::put(acceptor, certificate);
+            self.metrics.set_certificate_expiry(acceptor.expires_at());
+        }
+        let settings = public_settings(&config.server, self.tls.clone(), &self.ingress);
+        self.public.reload(settings);
+        self.desk.reload(config.admin.as_ref());
+        if let Some(admin) = &self.admin {
+            admin.reload(admin_settings(&config.server, self.ingress.refusals()));
+        }
+        // Until here the old upstreams were served; what came for the new ones meanwhile waits.
+        self.delivery.reload(plan, &roster, &self.store);
+        self.config = config;
+    }
+}

@@ -1,0 +1,111 @@
+//! The start. What can fail quickly comes first; reading the journal, which may take minutes, comes
+//! before anybody is let in.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::listeners::{self, AdminDesk, Listening, Reserved};
+use super::{Gateway, GatewayError, store_options, tls};
+use crate::admin::Admin;
+use crate::audit::Refusals;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{Delivery, Plan};
+use crate::ingress::{Ingress, Rules};
+use crate::listen::tls::watch_expiry;
+use crate::metrics::Metrics;
+use crate::store::{Cancel, Options, Store, Tuning};
+
+impl Gateway {
+    /// Opens the store, takes the addresses, and starts both roads. Returns once requests are
+    /// taken. While the store opens, providers' connections are refused, and the admin listener
+    /// says that the gateway is alive but not ready. Dropping the future gives the start up.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; then nothing is left running.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, GatewayError> {
+        let config = Arc::new(config);
+        // The addresses first: two gateways by mistake should not wait for each other's store.
+        let public = Reserved::new(config.server.listen)?;
+        let admin = config.admin.as_ref().map(|admin| Reserved::new(admin.listen)).transpose()?;
+        let metrics = Arc::new(Metrics::new());
+        let tls = tls::acceptor(&config)?;
+        let rules = Rules::new(&config, &metrics)?;
+        let plan = plan(&config, &clock).await?;
+        let desk = Arc::new(AdminDesk::default());
+        let refusals = Arc::new(Refusals::new(clock.clone()));
+        let admin = admin.map(|admin| listeners::admin(admin, &config.server, &desk, &refusals));
+        let admin = admin.transpose()?;
+        // Reading a long journal takes its time, and nothing else is heard until then.
+        tracing::info!(
+            target: "hookward",
+            store = %config.store.path.display(),
+            admin = admin.as_ref().map(|admin: &Listening| tracing::field::display(admin.address)),
+            "opening the store"
+        );
+        let store = open(store_options(&config, clock.clone(), Arc::clone(&metrics))).await?;
+        let ingress = Arc::new(Ingress::new(
+            &config,
+            rules,
+            Arc::clone(&store),
+            clock.clone(),
+            &metrics,
+            refusals,
+        ));
+        let public = listeners::public(public, &config.server, tls.clone(), &ingress, &metrics);
+        let public = match public {
+            Ok(public) => public,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        let mut watches = JoinSet::new();
+        if let Some(tls) = &tls {
+            metrics.set_certificate_expiry(tls.expires_at());
+            watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
+        }
+        let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
+        desk.open(Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics)));
+        Ok(Self {
+            config,
+            clock,
+            metrics,
+            store,
+            delivery,
+            ingress,
+            desk,
+            tls,
+            public,
+            admin,
+            _watches: watches,
+        })
+    }
+}
+
+async fn plan(config: &Arc<Config>, clock: &Clock) -> Result<Plan, GatewayError> {
+    let (config, clock) = (Arc::clone(config), clock.clone());
+    let prepared =
+        tokio::task::spawn_blocking(move || Plan::prepare(&config.upstreams, &[], &clock));
+    // What a panic says stays untold; the hook has told where it was.
+    Ok(prepared.await.map_err(|_| GatewayError::Panicked)??)
+}
+
+/// Opens the store. When this is dropped before, the opening comes to an early end, and the
+/// journal is as good as it was.
+async fn open(options: Options) -> Result<Arc<Store>, GatewayError> {
+    let opening = Opening(Cancel::default());
+    let tuning = Tuning { cancel: opening.0.clone(), ..Tuning::default() };
+    let opened = tokio::task::spawn_blocking(move || Store::open_with(options, tuning));
+    let store = opened.await.map_err(|_| GatewayError::Panicked)??;
+    Ok(Arc::new(store))
+}
+
+struct Opening(Cancel);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
