@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::forward::{Forwarder, rng};
 use super::report::report;
 use super::retry::{self, Ended};
+use crate::clock::UnixMillis;
 use crate::panics::{self, Panicked};
 use crate::store::{Attempt, AttemptResult, StoredEvent};
 
@@ -17,6 +18,7 @@ pub(super) async fn guarded<F>(
     forwarder: &Forwarder,
     event: &StoredEvent,
     number: u32,
+    deadline: UnixMillis,
     begin: impl FnOnce() -> F,
 ) -> Attempt
 where
@@ -32,7 +34,7 @@ where
                 retry_after: None,
                 attempt: number,
                 at: started_at.after(duration),
-                received_at: event.received_at,
+                deadline,
             };
             let mut rng = rng(forwarder.seed, event.id, number);
             let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);

@@ -221,9 +221,9 @@ async fn serve(
 ) {
     let (forwarder, counts, store, lane) = (&*forwarder, &*counts, &*store, &lane);
     let deliver = |claimed: crate::store::Claimed| async move {
-        let (event, number) = (&*claimed.event, claimed.attempt);
-        let attempt =
-            guard::guarded(forwarder, event, number, || attempt(forwarder, event, number)).await;
+        let (event, number, deadline) = (&*claimed.event, claimed.attempt, claimed.deadline);
+        let begin = || attempt(forwarder, event, number, deadline);
+        let attempt = guard::guarded(forwarder, event, number, deadline, begin).await;
         count(counts, &attempt);
         store.settle(claimed, attempt);
     };

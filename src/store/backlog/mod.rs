@@ -20,7 +20,7 @@ use self::lane::{Entry, Lane, Ticks};
 use super::journal::segment::Place;
 use super::roster::{Recipients, Roster};
 use super::{StoredEvent, UpstreamOptions};
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::{Clock, Stopwatch, UnixMillis};
 use crate::event::Sequence;
 use crate::store::memory::{Budget, Hot};
 
@@ -31,13 +31,16 @@ pub const WINDOW: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Timeline {
     started: Instant,
+    stopwatch: Stopwatch,
+    started_at: UnixMillis,
     clock: Clock,
 }
 
 impl Timeline {
     /// Starts now.
     pub fn new(clock: Clock) -> Self {
-        Self { started: Instant::now(), clock }
+        let (stopwatch, started_at) = (clock.stopwatch(), clock.now());
+        Self { started: Instant::now(), stopwatch, started_at, clock }
     }
 
     /// Now, on the clock that never steps.
@@ -48,6 +51,16 @@ impl Timeline {
     /// Now, on the wall clock.
     pub fn wall(&self) -> UnixMillis {
         self.clock.now()
+    }
+
+    /// How much time has passed since the start, wherever the wall clock was set meanwhile.
+    pub fn passed(&self) -> Duration {
+        self.stopwatch.elapsed()
+    }
+
+    /// How old something was at the start that was made `at` before it.
+    pub fn age_at_start(&self, at: UnixMillis) -> Duration {
+        self.started_at.since(at)
     }
 
     /// The tick at which the wall clock will show `at`, if it does not step; now if it has.

@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Tears,
     /// The power goes: it and every later one fails.
     PowerCut,
+    /// The disk is full from then on: what is appended fits in part at most, and nothing is created.
+    FillsUp,
 }
 
 /// What a power cut leaves of what was not durable.
@@ -52,6 +54,7 @@ struct Sim {
     fault: Option<(usize, Fault)>,
     fired: bool,
     off: bool,
+    full: bool,
     free: Option<u64>,
 }
 
@@ -80,10 +83,16 @@ impl SimDisk {
         self.0.lock().free = Some(bytes);
     }
 
+    /// The disk is not full any more.
+    pub(super) fn make_room(&self) {
+        let mut sim = self.0.lock();
+        (sim.fault, sim.full) = (None, false);
+    }
+
     /// The power comes back. What was not durable is left as `leaves` says.
     pub(super) fn reboot(&self, leaves: Leaves) {
         let mut sim = self.0.lock();
-        (sim.fault, sim.off) = (None, false);
+        (sim.fault, sim.off, sim.full) = (None, false, false);
         let mut random = match leaves {
             Leaves::SomePages(seed) => fastrand::Rng::with_seed(seed),
             Leaves::Nothing | Leaves::Everything => fastrand::Rng::with_seed(0),
@@ -145,6 +154,10 @@ impl SimDisk {
                 match fault {
                     Fault::Fails(kind) => Err(kind.into()),
                     Fault::Tears => Ok(true),
+                    Fault::FillsUp => {
+                        sim.full = true;
+                        Ok(false)
+                    }
                     Fault::PowerCut => {
                         sim.off = true;
                         Err(io::Error::other("power is off"))
@@ -191,6 +204,9 @@ impl Disk for SimDisk {
         let mut sim = self.0.lock();
         if sim.files.get(path).is_some_and(|f| !f.removed) {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if sim.full {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         sim.files.insert(path.to_owned(), SimFile::default());
         Ok(Box::new(Handle { disk: self.clone(), path: path.to_owned() }))
@@ -254,6 +270,7 @@ impl AppendFile for Handle {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let torn = self.disk.step()?;
         let mut sim = self.disk.0.lock();
+        let torn = torn || sim.full;
         let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let len = if torn { bytes.len() * 2 / 3 } else { bytes.len() };
         file.bytes.extend_from_slice(&bytes[..len]);
