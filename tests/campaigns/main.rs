@@ -17,11 +17,14 @@
 
 mod app;
 mod event;
+mod full_disk;
 mod gateway;
 mod kill9;
 mod ledger;
 mod power_cut;
 mod senders;
+mod stage;
+mod system_calls;
 mod volume;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! A file system of its own, in a file: its power can be cut, and it can be filled.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -49,7 +50,8 @@ impl Volume {
         fs::create_dir(&mount).map_err(|error| error.to_string())?;
         let image = image.to_str().unwrap_or_default();
         let format: &[&str] = match kind {
-            FileSystem::Ext4 => &["mkfs.ext4", "-q", "-F", "-E", "nodiscard", image],
+            // Nothing is kept for root: it is what the gateway runs as here.
+            FileSystem::Ext4 => &["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", image],
             FileSystem::Xfs => &["mkfs.xfs", "-q", "-K", image],
         };
         run(format)?;
@@ -90,9 +92,13 @@ impl Volume {
     pub(crate) fn fill(&self, left: u64) -> PathBuf {
         let filler = self.mount.join("filler");
         let free = self.free();
-        let file = File::options().create(true).append(true).open(&filler).unwrap();
+        let mut file = File::options().create(true).append(true).open(&filler).unwrap();
         let len = file.metadata().unwrap().len() + free.saturating_sub(left);
         let _ = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len);
+        if left == 0 {
+            // What the file system has kept for itself until now.
+            while file.write_all(&[0; 512]).and_then(|()| file.sync_all()).is_ok() {}
+        }
         filler
     }
 
