@@ -316,7 +316,14 @@ impl Scan<'_> {
             wanted(self.cancel)?;
             match scanned {
                 Scanned::Frame(frame) => self.frame(info.number, &frame, lanes),
-                Scanned::Gap(gap) => self.gap(info.number, gap, newest)?,
+                Scanned::Gap(gap) => {
+                    // What the disk would not give just now may be good: it must be neither cut off
+                    // nor left out of what waits, and the checkpoint to come would do both.
+                    if newest && scanner.has_unread() {
+                        return Err(failed(io::Error::other("the newest segment cannot be read")));
+                    }
+                    self.gap(info.number, gap, newest)?;
+                }
             }
         }
         Ok(())

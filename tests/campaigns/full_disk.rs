@@ -120,7 +120,7 @@ async fn a_restart_on_a_full_disk_delivers_what_is_stored() {
         let filler = scene.volume.fill(left);
         scene.stage.kill();
         scene.stage.gateway.spawn();
-        scene.stage.gateway.wait_until_alive().await;
+        assert_eq!(scene.stage.gateway.wait_until_it_listens().await, None);
         scene.refuses_and_delivers().await;
         scene.takes_up_again(&filler).await;
         scene.concludes().await;

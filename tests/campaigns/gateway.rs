@@ -104,12 +104,12 @@ impl Gateway {
         self.life += 1;
         let _ = fs::rename(self.log_file(), self.directory.join("hookward.log.before"));
         let log = File::create(self.log_file()).unwrap();
-        let own = env!("CARGO_BIN_EXE_hookward");
+        let binary = binary();
         let mut command = match self.wrapper.split_first() {
-            None => Command::new(own),
+            None => Command::new(binary),
             Some((program, arguments)) => {
                 let mut command = Command::new(program);
-                command.args(arguments).arg(own);
+                command.args(arguments).arg(binary);
                 command
             }
         };
@@ -132,23 +132,27 @@ impl Gateway {
 
     /// Returns once `/readyz` says 200.
     pub(crate) async fn wait_until_ready(&mut self) {
-        self.wait_for("/readyz").await;
+        let ready = async {
+            while self.readiness().await != Some(200) {
+                let status = self.process.as_mut().unwrap().try_wait().unwrap();
+                assert!(status.is_none(), "it ended by itself: {}", self.last_words());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(LONGEST_START, ready).await;
+        assert!(in_time.is_ok(), "it does not get ready: {}", self.last_words());
     }
 
-    /// Returns once `/healthz` says 200: it runs, and may not be accepting.
-    pub(crate) async fn wait_until_alive(&mut self) {
-        self.wait_for("/healthz").await;
-    }
-
-    /// Returns once it either runs, or has ended, with its status then.
-    pub(crate) async fn wait_until_alive_or_ended(&mut self) -> Option<ExitStatus> {
+    /// Returns once it listens to providers, or has ended, with its status then. It may refuse all
+    /// that they send.
+    pub(crate) async fn wait_until_it_listens(&mut self) -> Option<ExitStatus> {
         let decided = async {
             loop {
                 if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
                     self.process = None;
                     return Some(status);
                 }
-                if self.asks("/healthz").await == Some(200) {
+                if TcpStream::connect(self.public).await.is_ok() {
                     return None;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -160,7 +164,17 @@ impl Gateway {
 
     /// What `/readyz` answers; `None` for nothing.
     pub(crate) async fn readiness(&self) -> Option<u16> {
-        self.asks("/readyz").await
+        let ask = async {
+            let mut stream = TcpStream::connect(self.admin).await?;
+            stream
+                .write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = ask.await.ok()?;
+        std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -219,31 +233,12 @@ impl Gateway {
     fn log_file(&self) -> PathBuf {
         self.directory.join("hookward.log")
     }
+}
 
-    async fn wait_for(&mut self, path: &str) {
-        let answered = async {
-            while self.asks(path).await != Some(200) {
-                let status = self.process.as_mut().unwrap().try_wait().unwrap();
-                assert!(status.is_none(), "it ended by itself: {}", self.last_words());
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let in_time = tokio::time::timeout(LONGEST_START, answered).await;
-        assert!(in_time.is_ok(), "{path} does not get to 200: {}", self.last_words());
-    }
-
-    async fn asks(&self, path: &str) -> Option<u16> {
-        let ask = async {
-            let mut stream = TcpStream::connect(self.admin).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(answer)
-        };
-        let answer = ask.await.ok()?;
-        std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
-    }
+/// The one that was built with this, or another to be put to the test.
+fn binary() -> OsString {
+    std::env::var_os("HOOKWARD_CAMPAIGN_BINARY")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_hookward").into())
 }
 
 impl Drop for Gateway {

@@ -204,7 +204,8 @@ impl Campaign {
                 self.gateway.spawn();
                 let wait = self.start.mul_f64(self.rng.f64() * 1.2);
                 tokio::time::sleep(wait).await;
-                return self.cut(JoinSet::new(), true).await;
+                // A start that finds the disk gone may end.
+                return self.cut(JoinSet::new(), false).await;
             }
             _ => self.start().await,
         }

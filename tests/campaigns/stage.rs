@@ -35,19 +35,10 @@ impl Stage {
         Self { gateway, app, ledger, rng }
     }
 
-    /// A connection to the gateway. One that is alive may not listen yet.
+    /// A connection to the gateway.
     pub(crate) async fn sender(&mut self) -> Sender {
         let gateway = self.gateway.public();
-        let connected = async {
-            loop {
-                let sender = Sender::connect(gateway, &self.ledger, &mut self.rng).await;
-                match sender {
-                    Some(sender) => return sender,
-                    None => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
-            }
-        };
-        tokio::time::timeout(LONGEST_DELIVERY, connected).await.expect("it listens")
+        Sender::connect(gateway, &self.ledger, &mut self.rng).await.expect("it listens")
     }
 
     /// Sends new events one after the other, all of which must be acknowledged.

@@ -54,7 +54,7 @@ const WRITER: [Fault; 4] = [
 /// Those of a start, of a new segment, and of reading.
 const OTHERS: [Fault; 14] = [
     fault("fsync", "EIO", true),
-    fault("fsync", "ENOSPC", true),
+    fault("fsync", "ENOSPC", false),
     fault("openat", "EIO", false),
     fault("openat", "ENOSPC", false),
     fault("openat", "EMFILE", false),
@@ -125,7 +125,7 @@ async fn play(directory: &Path, fault: Fault, nth: u64, seed: u64) -> Result<&'s
 
     stage.gateway.wrap(strace(directory, &store, fault, nth));
     stage.gateway.spawn();
-    let outcome = match stage.gateway.wait_until_alive_or_ended().await {
+    let outcome = match stage.gateway.wait_until_it_listens().await {
         Some(status) => {
             if status.code() != Some(1) || !stage.gateway.log().contains(fault.words) {
                 return Err(format!("it ended with {status}: {}", stage.gateway.last_words()));

@@ -159,3 +159,25 @@ async fn a_damaged_segment_is_not_taken_for_an_empty_one() {
     drop(reopen(dir.path(), &disk));
     assert!(disk.names().contains(&FIRST.to_owned()), "{:?}", disk.names());
 }
+
+/// The pages that the disk would not give at a start were taken for a write that had never ended,
+/// and cut off: what had been acknowledged in them was lost for good, although the next read would
+/// have found it.
+#[tokio::test]
+async fn what_cannot_be_read_at_a_start_is_not_cut_off() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let tuning = || Tuning { segment_bytes: 1 << 20, window: 100, ..small(&disk) };
+    let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+    for n in 0..40 {
+        store.accept(event(n), app(&store)).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    disk.set_bad_from(Some(5000));
+    let refused = Store::open_with(options(dir.path()), tuning()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("cannot be read"), "{refused}");
+    disk.set_bad_from(None);
+    let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+    assert_eq!(store.report().gaps, []);
+    assert_eq!(drain(&store).await.len(), 40);
+}

@@ -55,6 +55,8 @@ struct Sim {
     fired: bool,
     off: bool,
     full: bool,
+    /// Reads beyond this place in any file fail.
+    bad_from: Option<u64>,
     free: Option<u64>,
 }
 
@@ -81,6 +83,11 @@ impl SimDisk {
     /// How much space is said to be free.
     pub(super) fn set_free(&self, bytes: u64) {
         self.0.lock().free = Some(bytes);
+    }
+
+    /// From here on reads beyond `offset` fail in every file, until it is `None`.
+    pub(super) fn set_bad_from(&self, offset: Option<u64>) {
+        self.0.lock().bad_from = offset;
     }
 
     /// The disk is not full any more.
@@ -304,6 +311,9 @@ impl ReadFile for Handle {
         let file = sim.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let from = usize::try_from(offset).unwrap().min(file.bytes.len());
         let len = buf.len().min(file.bytes.len() - from);
+        if sim.bad_from.is_some_and(|bad| offset + len as u64 > bad) {
+            return Err(io::Error::other("I/O error"));
+        }
         buf[..len].copy_from_slice(&file.bytes[from..from + len]);
         Ok(len)
     }
