@@ -108,7 +108,8 @@ async fn take(request: Request<Incoming>, shared: &Shared) -> StatusCode {
     let body = body.to_bytes();
     let taken = chance >= REFUSED + SEEN_AND_FAILED;
     match delivery(&head.headers, &body, taken) {
-        Some(delivery) => ledger.note_delivered(&delivery),
+        Some(delivery) if ledger.note_delivered(&delivery) => {}
+        Some(_) => return StatusCode::SERVICE_UNAVAILABLE,
         None => ledger.note_problem(format!("not a delivery: {head:?}")),
     }
     if taken { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }

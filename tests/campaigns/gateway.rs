@@ -77,6 +77,12 @@ impl Gateway {
         }
     }
 
+    /// Counts its lives on from another's.
+    pub(crate) fn after(mut self, life: u32) -> Self {
+        self.life = life;
+        self
+    }
+
     /// Where events go.
     pub(crate) fn public(&self) -> SocketAddr {
         self.public
@@ -223,11 +229,17 @@ impl Gateway {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// The last lines of it.
+    /// What it has complained of, and its last lines.
     pub(crate) fn last_words(&self) -> String {
         let log = self.log();
-        let from = log.lines().count().saturating_sub(10);
-        log.lines().skip(from).collect::<Vec<_>>().join("\n")
+        let (mut lines, all): (Vec<_>, _) = (Vec::new(), log.lines().count());
+        for (at, line) in log.lines().enumerate() {
+            let told = !line.contains(r#""INFO""#) && !line.contains("hookward::config");
+            if (told && lines.len() < 40) || at + 5 >= all {
+                lines.push(line);
+            }
+        }
+        lines.join("\n")
     }
 
     fn log_file(&self) -> PathBuf {

@@ -53,6 +53,10 @@ struct State {
     problem_count: u64,
     /// Whether any outcome may get lost, because the store can write nothing.
     outcomes_lost: bool,
+    /// Whether nothing that comes from a life after its end counts: the machine has no power then.
+    silent_after_end: bool,
+    /// Acknowledgements that came after it.
+    late: u64,
 }
 
 struct Entry {
@@ -84,6 +88,12 @@ impl Ledger {
         Self { state: Mutex::new(state), ..Self::default() }
     }
 
+    /// One for a machine whose power is cut.
+    pub(crate) fn of_a_machine() -> Self {
+        let state = State { silent_after_end: true, ..State::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
+    }
+
     /// A new event, entered before it is sent.
     pub(crate) fn fresh(&self, rng: &mut Rng) -> TestEvent {
         let mut state = self.state();
@@ -92,9 +102,13 @@ impl Ledger {
         event
     }
 
-    /// A valid event was answered with 200 and this `Hookward-Event-Id`.
-    pub(crate) fn note_acknowledged(&self, event: TestEvent, event_id: &str) {
+    /// A valid event was answered with 200 and this `Hookward-Event-Id`, in this life.
+    pub(crate) fn note_acknowledged(&self, event: TestEvent, event_id: &str, life: u32) {
         let mut state = self.state();
+        if state.is_silent(life) {
+            state.late += 1;
+            return state.unanswered.push_back((Instant::now(), event.number));
+        }
         let Ok(id) = event_id.parse::<Uuid>() else {
             return state.problem(format!("a 200 came without an id: {event_id:?}"));
         };
@@ -142,12 +156,16 @@ impl Ledger {
         self.state().ended.insert(life, Instant::now());
     }
 
-    /// An event has reached the app.
-    pub(crate) fn note_delivered(&self, delivery: &Delivery<'_>) {
+    /// An event has reached the app; whether the app may answer.
+    pub(crate) fn note_delivered(&self, delivery: &Delivery<'_>) -> bool {
         let mut state = self.state();
+        if state.is_silent(delivery.life) {
+            return false;
+        }
         state.delivered(delivery);
         drop(state);
         self.arrived.notify_one();
+        true
     }
 
     /// An event that was acknowledged not long ago.
@@ -176,6 +194,11 @@ impl Ledger {
         self.state().missing.len()
     }
 
+    /// Which they are.
+    pub(crate) fn missing_numbers(&self) -> Vec<u32> {
+        self.state().missing.iter().copied().collect()
+    }
+
     /// Waits until the app has taken every acknowledged event, at most for `longest`; whether it
     /// has.
     pub(crate) async fn all_delivered(&self, longest: Duration) -> bool {
@@ -196,12 +219,13 @@ impl Ledger {
     pub(crate) fn summary(&self) -> String {
         let state = self.state();
         format!(
-            "{} sent, {} acknowledged and {} repeats of those, {} answered 503, {} forgeries \
-             refused, {} deliveries, {} of them again (taken {} ms before the end at most), \
+            "{} sent, {} acknowledged and {} repeats of those ({} too late), {} answered 503, \
+             {} forgeries refused, {} deliveries, {} of them again (taken {} ms before the end at most), \
              {} missing",
             state.entries.len(),
             state.acknowledged,
             state.acknowledged_again,
+            state.late,
             state.unavailable,
             state.forgeries_refused,
             state.delivered,
@@ -237,6 +261,10 @@ impl State {
         if self.problems.len() < SHOWN {
             self.problems.push(problem);
         }
+    }
+
+    fn is_silent(&self, life: u32) -> bool {
+        self.silent_after_end && self.ended.contains_key(&life)
     }
 
     fn remember(&mut self, number: u32) {

@@ -16,6 +16,8 @@
 )]
 
 mod app;
+mod clocks;
+mod damage;
 mod event;
 mod full_disk;
 mod gateway;

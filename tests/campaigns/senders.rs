@@ -31,6 +31,8 @@ struct Answer {
 /// One connection to the gateway.
 pub(crate) struct Sender {
     connection: SendRequest<Full<Bytes>>,
+    /// Which of the gateway's lives it is a connection to.
+    life: u32,
     ledger: Arc<Ledger>,
     rng: Rng,
 }
@@ -44,14 +46,15 @@ pub(crate) fn start(
 ) -> JoinSet<()> {
     let mut senders = JoinSet::new();
     for _ in 0..connections {
-        senders.spawn(send_until_gone(gateway.public(), Arc::clone(ledger), rng.fork()));
+        let (place, life) = (gateway.public(), gateway.life());
+        senders.spawn(send_until_gone(place, life, Arc::clone(ledger), rng.fork()));
     }
     senders
 }
 
 /// A gateway that merely closes a connection is there for the next one.
-async fn send_until_gone(gateway: SocketAddr, ledger: Arc<Ledger>, mut rng: Rng) {
-    while let Some(mut sender) = Sender::connect(gateway, &ledger, &mut rng).await {
+async fn send_until_gone(gateway: SocketAddr, life: u32, ledger: Arc<Ledger>, mut rng: Rng) {
+    while let Some(mut sender) = Sender::connect(gateway, life, &ledger, &mut rng).await {
         while sender.send_something().await.is_some() {}
     }
 }
@@ -60,13 +63,14 @@ impl Sender {
     /// A connection; `None` when nobody listens.
     pub(crate) async fn connect(
         gateway: SocketAddr,
+        life: u32,
         ledger: &Arc<Ledger>,
         rng: &mut Rng,
     ) -> Option<Self> {
         let stream = TcpStream::connect(gateway).await.ok()?;
         let (connection, driver) = handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(driver);
-        Some(Self { connection, ledger: Arc::clone(ledger), rng: rng.fork() })
+        Some(Self { connection, life, ledger: Arc::clone(ledger), rng: rng.fork() })
     }
 
     /// Sends a new event; the answer's status, `None` without an answer.
@@ -117,7 +121,7 @@ impl Sender {
             return None;
         };
         match answer.status {
-            StatusCode::OK => self.ledger.note_acknowledged(event, &answer.event_id),
+            StatusCode::OK => self.ledger.note_acknowledged(event, &answer.event_id, self.life),
             StatusCode::SERVICE_UNAVAILABLE => self.ledger.note_unavailable(event),
             other => self.ledger.note_problem(format!("a valid event was answered with {other}")),
         }
@@ -134,7 +138,8 @@ impl Sender {
         };
         let answer = self.post(signature, body).await?;
         match answer.status {
-            StatusCode::UNAUTHORIZED => self.ledger.note_refused(),
+            // Who tries often is not even looked at for a while.
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => self.ledger.note_refused(),
             other => self.ledger.note_problem(format!("a forgery was answered with {other}")),
         }
         Some(())

@@ -37,8 +37,8 @@ impl Stage {
 
     /// A connection to the gateway.
     pub(crate) async fn sender(&mut self) -> Sender {
-        let gateway = self.gateway.public();
-        Sender::connect(gateway, &self.ledger, &mut self.rng).await.expect("it listens")
+        let (gateway, life) = (self.gateway.public(), self.gateway.life());
+        Sender::connect(gateway, life, &self.ledger, &mut self.rng).await.expect("it listens")
     }
 
     /// Sends new events one after the other, all of which must be acknowledged.

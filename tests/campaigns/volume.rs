@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Where the kernel lists the mounted file systems of a kind.
@@ -24,6 +24,8 @@ pub(crate) struct Volume {
     device: PathBuf,
     mount: PathBuf,
     mounted: bool,
+    /// Waits for the word to cut the power: starting it then would take too long.
+    switch: Option<Child>,
 }
 
 impl FileSystem {
@@ -56,7 +58,7 @@ impl Volume {
         };
         run(format)?;
         let device = run(&["losetup", "--find", "--show", image])?.trim().into();
-        let mut volume = Self { kind, device, mount, mounted: false };
+        let mut volume = Self { kind, device, mount, mounted: false, switch: None };
         volume.mount()?;
         Ok(volume)
     }
@@ -66,11 +68,23 @@ impl Volume {
         &self.mount
     }
 
+    /// Gets ready for [`Volume::cut_power`].
+    pub(crate) fn arm(&mut self) {
+        let mut command = Command::new("xfs_io");
+        command.args(["-x", self.mount_str()]).env("PATH", path());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.switch = Some(command.spawn().unwrap());
+    }
+
     /// The power goes: nothing that is not on the disk by now will ever be. With `flush_log` the
     /// file system still writes its own log out, but no data.
-    pub(crate) fn cut_power(&self, flush_log: bool) {
+    pub(crate) fn cut_power(&mut self, flush_log: bool) {
+        let mut switch = self.switch.take().expect("it is armed");
         let how = if flush_log { "shutdown -f" } else { "shutdown" };
-        run(&["xfs_io", "-x", "-c", how, self.mount_str()]).unwrap();
+        let mut stdin = switch.stdin.take().unwrap();
+        stdin.write_all(format!("{how}\nquit\n").as_bytes()).unwrap();
+        drop(stdin);
+        assert!(switch.wait().unwrap().success(), "xfs_io has failed");
     }
 
     /// Takes it down and up again, as a restart of the machine does; the file system reads its log.
@@ -127,6 +141,10 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
+        if let Some(mut switch) = self.switch.take() {
+            let _ = switch.kill();
+            let _ = switch.wait();
+        }
         if self.mounted {
             let _ = run(&["umount", "--lazy", self.mount_str()]);
         }
