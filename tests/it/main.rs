@@ -35,6 +35,7 @@ mod metrics;
 mod ordering;
 mod presets;
 mod providers;
+mod proxies;
 mod rates;
 mod reload;
 mod restarts;
