@@ -29,6 +29,7 @@ mod conflicts;
 mod credentials;
 mod delivery;
 mod framing;
+mod hardening;
 mod http2;
 mod limits;
 mod metrics;
