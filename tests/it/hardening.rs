@@ -168,3 +168,28 @@ async fn the_gateway_works_in_its_sandbox() {
     }
     assert!(!tree(&journal).is_empty());
 }
+
+/// A part of the journal that is a link to somewhere else can be read, but not in the sandbox.
+#[tokio::test]
+async fn outside_its_sandbox_the_gateway_can_touch_nothing() {
+    let dir = configured();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (mut process, public, _) = Process::serve(dir.path()).await;
+    assert_eq!(Post::to("/hooks/lab").send(public).await.status, 200);
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
+    let segments = tree(&dir.path().join("data/journal"));
+    let (segment, moved) = (segments.last().unwrap(), elsewhere.path().join("segment"));
+    fs::rename(segment, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, segment).unwrap();
+
+    write(dir.path(), "sandbox = true", "http://127.0.0.1:1/");
+    let sandboxed = run(hookward(dir.path(), &["run", "--config", "hookward.toml"])).await;
+    assert_eq!(sandboxed.code, Some(1), "{sandboxed:?}");
+    assert!(sandboxed.err.contains("Permission denied"), "{}", sandboxed.err);
+    write(dir.path(), "", "http://127.0.0.1:1/");
+    let (mut process, public, _) = Process::serve(dir.path()).await;
+    assert_eq!(Post::to("/hooks/lab").send(public).await.status, 200);
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
+}
