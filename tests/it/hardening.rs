@@ -193,3 +193,54 @@ async fn outside_its_sandbox_the_gateway_can_touch_nothing() {
     process.signal("TERM");
     assert_eq!(process.end().await, Some(0));
 }
+
+/// A renewed key is a new file, and gets in. A file elsewhere does not: the configuration that
+/// names it is refused, and the old one goes on.
+#[tokio::test]
+async fn a_reload_keeps_to_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = elsewhere.path().join("key");
+    fs::create_dir(dir.path().join("secrets")).unwrap();
+    let replace = |path: &Path, key: &str| {
+        let new = path.with_extension("new");
+        fs::write(&new, key).unwrap();
+        chmod(&new, 0o600);
+        fs::rename(&new, path).unwrap();
+    };
+    let write = |key: &Path| {
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nsandbox = true\n[store]\nmin_free = \"0B\"\n\
+             [source.lab]\nauth = {{ kind = \"api-key\", header = \"X-Key\" }}\n\
+             keys = [{{ file = \"{}\" }}]\n\
+             [upstream.app]\nurl = \"http://127.0.0.1:1/\"\n",
+            key.display()
+        );
+        fs::write(dir.path().join("hookward.toml"), text).unwrap();
+    };
+    let key = dir.path().join("secrets/key");
+    let keys =
+        ["the-first-key-of-the-lab", "the-second-key-of-the-lab", "the-third-key-of-the-lab"];
+    replace(&key, keys[0]);
+    replace(&outside, keys[2]);
+    write(&key);
+    let (mut process, public, _) = Process::serve(dir.path()).await;
+    let works = async |key: usize| {
+        let post = Post::to("/hooks/lab").header("X-Key", keys[key]);
+        post.send(public).await.status
+    };
+    assert_eq!((works(0).await, works(1).await), (200, 401));
+
+    replace(&key, keys[1]);
+    process.signal("HUP");
+    process.line("\"message\":\"config reloaded\"").await;
+    assert_eq!((works(0).await, works(1).await), (401, 200));
+
+    write(&outside);
+    process.signal("HUP");
+    process.line("permission denied").await;
+    process.line("config not reloaded").await;
+    assert_eq!((works(1).await, works(2).await), (200, 401));
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
+}
