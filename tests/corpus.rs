@@ -44,3 +44,13 @@ fn journal() {
 fn configuration() {
     run("configuration", fuzzing::configuration);
 }
+
+#[test]
+fn proxy_header() {
+    run("proxy_header", fuzzing::proxy_header);
+}
+
+#[test]
+fn forwarded() {
+    run("forwarded", fuzzing::forwarded);
+}

@@ -9,7 +9,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test stops at the first surprise"
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and says what it skips"
 )]
 
 mod app;
@@ -29,12 +30,14 @@ mod conflicts;
 mod credentials;
 mod delivery;
 mod framing;
+mod hardening;
 mod http2;
 mod limits;
 mod metrics;
 mod ordering;
 mod presets;
 mod providers;
+mod proxies;
 mod rates;
 mod reload;
 mod restarts;
