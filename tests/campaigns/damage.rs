@@ -70,9 +70,14 @@ async fn scene(directory: &Path, damage: Damage, mut rng: Rng) -> Result<usize, 
 
     stage.gateway.start().await;
     stage.app.set_down(false);
-    stage.ledger.delivered_but(touched.len(), LONGEST_DELIVERY).await;
-    // The others may come as well.
-    stage.ledger.delivered_but(0, Duration::from_millis(500)).await;
+    let all_settled = async {
+        while stage.gateway.backlog().await != Some(0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(LONGEST_DELIVERY, all_settled).await.is_err() {
+        return Err(format!("{story}: not everything is settled\n{}", stage.gateway.last_words()));
+    }
     let lost = stage.ledger.missing_numbers();
     let (log, words) = (stage.gateway.log(), stage.gateway.last_words());
     stage.kill();

@@ -170,17 +170,28 @@ impl Gateway {
 
     /// What `/readyz` answers; `None` for nothing.
     pub(crate) async fn readiness(&self) -> Option<u16> {
-        let ask = async {
-            let mut stream = TcpStream::connect(self.admin).await?;
-            stream
-                .write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                .await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(answer)
-        };
-        let answer = ask.await.ok()?;
-        std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
+        let answer = self.ask("/readyz").await?;
+        answer.get(9..12)?.parse().ok()
+    }
+
+    /// How many deliveries wait, as the metrics say.
+    pub(crate) async fn backlog(&self) -> Option<u64> {
+        let answer = self.ask("/metrics").await?;
+        let line = answer.lines().find(|line| line.starts_with("hookward_backlog_events{"))?;
+        line.split(' ').next_back()?.parse().ok()
+    }
+
+    async fn ask(&self, path: &str) -> Option<String> {
+        let token = std::str::from_utf8(KEY).unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\
+             Connection: close\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(self.admin).await.ok()?;
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
     }
 
     /// SIGKILL, and waits until the process is gone.

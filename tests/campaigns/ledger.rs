@@ -202,13 +202,8 @@ impl Ledger {
     /// Waits until the app has taken every acknowledged event, at most for `longest`; whether it
     /// has.
     pub(crate) async fn all_delivered(&self, longest: Duration) -> bool {
-        self.delivered_but(0, longest).await
-    }
-
-    /// Waits until no more than `left` acknowledged events are missing; whether that is so.
-    pub(crate) async fn delivered_but(&self, left: usize, longest: Duration) -> bool {
         let wait = async {
-            while self.missing() > left {
+            while self.missing() > 0 {
                 self.arrived.notified().await;
             }
         };
