@@ -108,14 +108,14 @@ impl Forwarder {
 }
 
 /// Sends the event once and says what came of it and what follows. Takes no longer than the
-/// upstream's `timeout` and a quarter of a second. One that fails at `deadline` or later is the
+/// upstream's `timeout` and a quarter of a second. One that fails when `left` has passed is the
 /// last. Logs one line. Dropping the future gives the attempt up; the upstream may have got the
 /// event all the same.
 pub async fn attempt(
     forwarder: &Forwarder,
     event: &StoredEvent,
     number: u32,
-    deadline: UnixMillis,
+    left: Duration,
 ) -> Attempt {
     let mut rng = rng(forwarder.seed, event.id, number);
     let started_at = forwarder.clock.now();
@@ -135,7 +135,13 @@ pub async fn attempt(
         Ok(Err(error)) => (failure(error), None, Some(error as &(dyn Error + 'static))),
         Err(_) => (AttemptResult::TimedOut, None, None),
     };
-    let ended = Ended { result, retry_after: asked, attempt: number, at: ended_at, deadline };
+    let ended = Ended {
+        result,
+        retry_after: asked,
+        attempt: number,
+        at: ended_at,
+        deadline: started_at.after(left),
+    };
     let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);
     let attempt = Attempt { started_at, duration, result, verdict };
     report(&forwarder.upstream.name, event, number, &attempt, error);

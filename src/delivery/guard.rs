@@ -3,12 +3,13 @@
 //! more attempt that has failed: the delivery is tried again like any other, and in the end it is a
 //! dead letter, while all others go on. It says nothing about the upstream.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::forward::{Forwarder, rng};
 use super::report::report;
 use super::retry::{self, Ended};
-use crate::clock::UnixMillis;
 use crate::panics::{self, Panicked};
 use crate::store::{Attempt, AttemptResult, StoredEvent};
 
@@ -18,7 +19,7 @@ pub(super) async fn guarded<F>(
     forwarder: &Forwarder,
     event: &StoredEvent,
     number: u32,
-    deadline: UnixMillis,
+    left: Duration,
     begin: impl FnOnce() -> F,
 ) -> Attempt
 where
@@ -34,7 +35,7 @@ where
                 retry_after: None,
                 attempt: number,
                 at: started_at.after(duration),
-                deadline,
+                deadline: started_at.after(left),
             };
             let mut rng = rng(forwarder.seed, event.id, number);
             let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);

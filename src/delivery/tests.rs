@@ -79,7 +79,8 @@ fn to(addr: std::net::SocketAddr) -> Upstream {
 async fn once(forwarder: &Forwarder, number: u32) -> Attempt {
     let event = event();
     let deadline = event.received_at.after(forwarder.upstream().retry.give_up);
-    let attempt = attempt(forwarder, &event, number, deadline);
+    let left = deadline.since(forwarder.clock.now());
+    let attempt = attempt(forwarder, &event, number, left);
     tokio::time::timeout(PATIENCE, attempt).await.unwrap()
 }
 
@@ -390,8 +391,8 @@ async fn an_attempt_that_panics_is_tried_again_and_in_the_end_given_up() {
         let upstream = Arc::new(upstream("http://127.0.0.1:9/"));
         let forwarder = Forwarder::new(upstream, Clock::manual(now), 1).unwrap();
         let (event, begun) = (event(), AtomicUsize::new(0));
-        let deadline = NOW.after(give_up);
-        let attempt = guard::guarded(&forwarder, &event, 3, deadline, || async {
+        let left = NOW.after(give_up).since(now);
+        let attempt = guard::guarded(&forwarder, &event, 3, left, || async {
             begun.fetch_add(1, AtomicOrdering::Relaxed);
             tokio::task::yield_now().await;
             panic!("a test's own")

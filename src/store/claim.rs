@@ -27,9 +27,9 @@ pub struct Claimed {
     pub event: Arc<StoredEvent>,
     /// Which attempt this is, counted from 1 over restarts and replays.
     pub attempt: u32,
-    /// When it is given up, on the wall clock as that stands at the claim: a clock that is set ahead
-    /// gives nothing up early.
-    pub deadline: UnixMillis,
+    /// How long after the claim it is given up. Not a time of day: a clock that is set ahead gives
+    /// nothing up early.
+    pub left: Duration,
     core: Arc<Core>,
     lane: Arc<LaneSlot>,
     settled: bool,
@@ -50,11 +50,11 @@ impl Store {
         loop {
             let entry = self.next_entry(lane).await;
             let attempt = entry.attempts.saturating_add(1);
-            let deadline = self.core.backlog.timeline.wall_at(entry.deadline);
+            let left = self.core.backlog.timeline.until(entry.deadline);
             let claimed = |event| Claimed {
                 event,
                 attempt,
-                deadline,
+                left,
                 core: Arc::clone(&self.core),
                 lane: Arc::clone(lane),
                 settled: false,

@@ -130,7 +130,7 @@ impl Sender {
 
     async fn forge(&mut self) -> Option<()> {
         let mut body = TestEvent::new(0, &mut self.rng).body();
-        body = body.replace("evt_", "forged_");
+        body = body.replacen("evt_", "forged_", 1);
         let signature = match self.rng.u8(..3) {
             0 => None,
             1 => Some(sign(b"a-key-that-the-gateway-has-never-seen", &body)),

@@ -71,7 +71,12 @@ impl Timeline {
 
     /// The wall time of `tick`, if the clock does not step.
     pub fn wall_at(&self, tick: Ticks) -> UnixMillis {
-        self.wall().after(Duration::from_millis(tick.0.saturating_sub(self.now().0)))
+        self.wall().after(self.until(tick))
+    }
+
+    /// How long it is until `tick`.
+    pub fn until(&self, tick: Ticks) -> Duration {
+        Duration::from_millis(tick.0.saturating_sub(self.now().0))
     }
 }
 
