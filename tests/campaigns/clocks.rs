@@ -85,8 +85,8 @@ async fn another_boot_id_costs_the_index_and_nothing_else() {
     for (boot, rebuilt) in [("one", true), ("another", false), ("a third", false)] {
         fs::write(&boot_id, boot).unwrap();
         stage.gateway.start().await;
-        let log = stage.gateway.log();
-        assert!(log.contains(&format!(r#""index_rebuilt":{rebuilt}"#)), "{boot}: {log}");
+        let rebuilt = format!(r#""index_rebuilt":{rebuilt}"#);
+        assert!(stage.gateway.says(&rebuilt).await, "{boot}: {}", stage.gateway.last_words());
         let mut sender = stage.sender().await;
         for _ in 0..EVENTS {
             assert_eq!(sender.send_repeat().await, Some(StatusCode::OK));

@@ -79,8 +79,9 @@ async fn scene(directory: &Path, damage: Damage, mut rng: Rng) -> Result<usize, 
         return Err(format!("{story}: not everything is settled\n{}", stage.gateway.last_words()));
     }
     let lost = stage.ledger.missing_numbers();
+    // In order, so that all of its log is there.
+    stage.stop().await;
     let (log, words) = (stage.gateway.log(), stage.gateway.last_words());
-    stage.kill();
     println!("damage: {story}: {} events touched, {} lost", touched.len(), lost.len());
     for number in &lost {
         let Some(place) = touched.iter().find(|place| place.number == *number) else {

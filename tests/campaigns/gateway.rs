@@ -19,6 +19,8 @@ pub(crate) const KEY: &[u8] = b"the-key-that-the-senders-share-with-it";
 pub(crate) const LIFE_HEADER: &str = "campaign-life";
 /// For a start that replays a small journal, in a debug build on a busy machine.
 const LONGEST_START: Duration = Duration::from_secs(60);
+/// For a line to get from the gateway to its log.
+const LONGEST_WORD: Duration = Duration::from_secs(10);
 /// `drain_timeout` and then some.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 
@@ -238,6 +240,16 @@ impl Gateway {
     pub(crate) fn log(&self) -> String {
         let log = fs::read(self.log_file()).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Whether this life says so in its log, which is written a little later than it is told.
+    pub(crate) async fn says(&self, words: &str) -> bool {
+        let said = async {
+            while !self.log().contains(words) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LONGEST_WORD, said).await.is_ok()
     }
 
     /// What it has complained of, and its last lines.

@@ -40,7 +40,7 @@ const LONGEST_WATCH: Duration = Duration::from_secs(8);
 /// For a backlog to reach an app that fails now and then.
 const LONGEST_DELIVERY: Duration = Duration::from_secs(60);
 /// Every so many rounds the app gets everything that waits.
-const DELIVER_EVERY: u64 = 16;
+const DELIVER_EVERY: u64 = 8;
 /// The boot id of a machine that has just been switched on is another one.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

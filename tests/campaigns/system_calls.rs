@@ -127,7 +127,7 @@ async fn play(directory: &Path, fault: Fault, nth: u64, seed: u64) -> Result<&'s
     stage.gateway.spawn();
     let outcome = match stage.gateway.wait_until_it_listens().await {
         Some(status) => {
-            if status.code() != Some(1) || !stage.gateway.log().contains(fault.words) {
+            if status.code() != Some(1) || !stage.gateway.says(fault.words).await {
                 return Err(format!("it ended with {status}: {}", stage.gateway.last_words()));
             }
             stage.ledger.note_end(stage.gateway.life());
@@ -158,7 +158,7 @@ async fn running(stage: &mut Stage, fault: Fault) -> Result<&'static str, String
     if refused && fault.is_final && readiness != Some(503) {
         return Err(format!("it refuses events, and readiness is {readiness:?}"));
     }
-    if refused && !stage.gateway.log().contains(fault.words) {
+    if refused && !stage.gateway.says(fault.words).await {
         return Err(format!("the log does not say why: {}", stage.gateway.last_words()));
     }
     stage.deliver_all().await;

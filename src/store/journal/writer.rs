@@ -166,7 +166,8 @@ impl Writer {
             Ok(()) => {
                 self.lags = false;
                 self.publish(written);
-                return Ok(raced.into_iter().for_each(look_again));
+                raced.into_iter().for_each(look_again);
+                return Ok(());
             }
             Err(WriteError::NoRoom(error)) => {
                 // None of it was written; what the notes say is in the next checkpoint.
