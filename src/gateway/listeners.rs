@@ -211,7 +211,16 @@ pub(super) fn public_settings(
 pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
     let max_connections = admin::MAX_CONNECTIONS;
     let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
-    let limits = Limits { max_connections, drain_timeout, ..limits(server) };
+    // Probes and scrapers ask and go. None may take the place of the others.
+    let limits = limits(server);
+    let timeouts = Timeouts { idle: limits.timeouts.header, ..limits.timeouts };
+    let limits = Limits {
+        max_connections,
+        max_connections_per_client: max_connections / 4,
+        drain_timeout,
+        timeouts,
+        ..limits
+    };
     Settings::plain(limits, Arc::clone(refusals))
 }
 
