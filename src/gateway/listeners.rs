@@ -199,8 +199,18 @@ pub(super) fn public_settings(
     tls: Option<Arc<Acceptor>>,
     ingress: &Ingress,
 ) -> Settings {
+    let limits = limits(server);
+    let max_connections = limits.max_connections.min(listen::affordable_connections());
+    if max_connections < limits.max_connections {
+        let wanted = limits.max_connections;
+        tracing::warn!(
+            target: "hookward",
+            wanted, max_connections,
+            "the limit of open files (RLIMIT_NOFILE) allows fewer connections than server.max_connections"
+        );
+    }
     Settings {
-        limits: limits(server),
+        limits: Limits { max_connections, ..limits },
         tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
