@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hookward::fuzzing;
 
-fn run(target: &str, entry: fn(&[u8])) {
+fn run(target: &str, mut entry: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut inputs = 0;
     for file in fs::read_dir(&corpus).unwrap() {
@@ -43,4 +43,15 @@ fn journal() {
 #[test]
 fn configuration() {
     run("configuration", fuzzing::configuration);
+}
+
+#[test]
+fn request() {
+    let mut gateway = in_memory();
+    run("request", |data| gateway.request(data));
+}
+
+fn in_memory() -> fuzzing::InMemory {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    fuzzing::InMemory::new(runtime.enable_time().start_paused(true).build().unwrap())
 }

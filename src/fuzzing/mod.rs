@@ -2,9 +2,11 @@
 //! bytes from outside, each with the properties that must hold whatever comes in. Not part of the
 //! library's interface.
 
+mod connection;
 mod journal;
 mod request;
 
+pub use connection::InMemory;
 pub use journal::journal;
 pub use request::*;
 

@@ -1,0 +1,114 @@
+//! Whole connections: what a client sends goes through the listener, the request's road and the
+//! store, all in memory, and what comes back and what was stored is held against what was sent.
+//!
+//! An input is text that [`script`] describes. A request is read a second time by [`reading`],
+//! which knows nothing of the gateway, and its credential is checked by [`senders`], which knows
+//! nothing of admission: an event that is stored must be one of these requests, byte for byte, and
+//! proved. Nothing catches panics here.
+
+mod answers;
+mod client;
+mod disk;
+mod gateway;
+mod judge;
+mod reading;
+mod script;
+mod senders;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::DuplexStream;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use self::gateway::Gateway;
+use self::judge::Connection;
+use self::script::Script;
+use crate::listen::{Origin, in_memory};
+
+/// Where every connection comes from.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4711);
+
+/// How long a connection may last: more than all its waits and time limits together.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How often a connection may be looked at: it has some 64 KiB to send at most, 64 bytes at once.
+const MOST_POLLS: u32 = 20_000;
+
+/// A gateway in memory, one connection at a time.
+#[derive(Debug)]
+pub struct InMemory {
+    runtime: Runtime,
+    gateway: Gateway,
+}
+
+impl InMemory {
+    /// `runtime`: of one thread, its time paused, so that waiting costs nothing.
+    pub fn new(runtime: Runtime) -> Self {
+        let gateway = runtime.block_on(async { Gateway::new() });
+        Self { runtime, gateway }
+    }
+
+    /// What a client sends over HTTP/1: each answer is one that the contract knows, there is at
+    /// most one a request, what is stored was sent by who holds the source's key, byte for byte,
+    /// and is acknowledged, nothing follows what could be read in two ways, and it ends.
+    pub fn request(&mut self, data: &[u8]) {
+        self.runtime.block_on(over_http1(&mut self.gateway, data)).judge();
+    }
+}
+
+async fn over_http1<'g>(gateway: &'g mut Gateway, data: &[u8]) -> Connection<'g> {
+    let script = Script::new(data, &gateway.senders);
+    let (requests, end) = reading::read(&script.sent());
+    let bytes = exchange(gateway, Origin::plain(PEER), &script).await;
+    let stored = gateway.take_events().await;
+    let all_taken = !script.reads_late;
+    let is_head = |at: usize| requests.get(at).is_some_and(|request| request.method == b"HEAD");
+    let answers = bytes.map(|bytes| answers::read(&bytes, all_taken, is_head));
+    Connection { senders: &gateway.senders, requests, end, answers, all_taken, stored }
+}
+
+/// The connection from its first byte to its end, and what the client got.
+async fn exchange(gateway: &Gateway, origin: Origin, script: &Script) -> Option<Vec<u8>> {
+    let (client, server) = tokio::io::duplex(script.buffer);
+    let (drain, drained) = oneshot::channel();
+    let both = async {
+        let serving = serve(gateway, origin, server, drained);
+        let (refused, answers) = tokio::join!(serving, client::talk(client, script, drain));
+        assert_eq!(refused, None, "hyper has refused what the gatekeeper let pass");
+        answers
+    };
+    let mut both = pin!(timeout(LONGEST, both));
+    let mut polls = 0;
+    let ended = std::future::poll_fn(|cx| {
+        polls += 1;
+        assert!(polls < MOST_POLLS, "the connection is busy without end");
+        both.as_mut().poll(cx)
+    });
+    match ended.await {
+        Ok(answers) => answers,
+        Err(_) => unreachable!("the connection does not end"),
+    }
+}
+
+async fn serve(
+    gateway: &Gateway,
+    origin: Origin,
+    stream: DuplexStream,
+    drained: oneshot::Receiver<()>,
+) -> Option<u16> {
+    let handler = |arrival| gateway.answer(arrival);
+    let stop = async {
+        // Who never drains drops the other end.
+        if drained.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    in_memory::serve(stream, Arc::new(origin), &gateway.settings, &handler, stop).await
+}

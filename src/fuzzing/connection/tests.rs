@@ -1,0 +1,142 @@
+//! What the harness itself promises: its seeds get as far as their names say, and it notices what
+//! it is there to notice.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::answers::Answer;
+use super::reading::{End, Request, read};
+use super::*;
+
+fn in_memory() -> InMemory {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    InMemory::new(runtime.enable_time().start_paused(true).build().unwrap())
+}
+
+fn seed(name: &str) -> Vec<u8> {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/request/").to_owned();
+    std::fs::read(corpus + name).unwrap()
+}
+
+/// A seed that gets no further than the first check teaches a fuzzer nothing.
+#[test]
+fn exactly_the_seeds_that_are_called_valid_are_accepted() {
+    let mut gateway = in_memory();
+    for file in
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/request")).unwrap()
+    {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let statuses: Vec<u16> = {
+            let InMemory { runtime, gateway } = &mut gateway;
+            let connection = runtime.block_on(over_http1(gateway, &seed(&name)));
+            connection.answers.into_iter().flatten().map(|answer| answer.status).collect()
+        };
+        println!("{name}: {statuses:?}");
+        assert_eq!(statuses.contains(&200), name.starts_with("valid-"), "{name}: {statuses:?}");
+    }
+}
+
+/// What could go wrong in the gateway, done to what has happened.
+#[test]
+fn whatever_must_not_happen_is_noticed() {
+    let mut gateway = in_memory();
+    let mut notices = |seed_name: &str, change: &dyn Fn(&mut Connection<'_>)| {
+        let InMemory { runtime, gateway } = &mut gateway;
+        let mut connection = runtime.block_on(over_http1(gateway, &seed(seed_name)));
+        connection.judge();
+        change(&mut connection);
+        catch_unwind(AssertUnwindSafe(|| connection.judge())).is_err()
+    };
+    let answers = |connection: &mut Connection<'_>| connection.answers.take().unwrap();
+    for name in ["key", "lab", "long", "stripe", "webhooks", "github", "slack"] {
+        let name = format!("valid-{name}");
+        assert!(!notices(&name, &|_| {}));
+        let no_credential = |c: &mut Connection<'_>| {
+            c.requests[0].fields.retain(|(name, _)| name == b"host");
+        };
+        assert!(notices(&name, &no_credential), "{name}: accepted without a credential");
+        // A MAC that covers no body would be as good as an API key.
+        let other_body = |c: &mut Connection<'_>| {
+            let other = [&c.stored[0].body[..], b" "].concat();
+            c.requests[0].body = Some(other.clone());
+            c.stored[0].body = other.into();
+        };
+        assert_eq!(notices(&name, &other_body), name != "valid-key", "{name}: another body");
+        let repeated = |c: &mut Connection<'_>| {
+            let again = c.requests[0].fields.clone();
+            c.requests[0].fields.extend(again);
+        };
+        assert!(notices(&name, &repeated), "{name}: accepted with two credentials");
+    }
+    let changed: [(&str, &dyn Fn(&mut Connection<'_>)); 9] = [
+        ("another source's event", &|c| c.requests[0].path = b"/hooks/key".to_vec()),
+        ("other bytes stored than sent", &|c| c.stored[0].body = "{}".into()),
+        ("a 200 and nothing stored", &|c| c.stored.clear()),
+        ("stored and no 200", &|c| c.answers = Some(Vec::new())),
+        ("stored and nothing sent", &|c| c.requests.clear()),
+        ("half a body", &|c| c.requests[0].body = None),
+        ("GET", &|c| c.requests[0].method = b"GET".to_vec()),
+        ("100 Continue that nobody waits for", &|c| {
+            let mut all = answers(c);
+            all[0].continued = true;
+            c.answers = Some(all);
+        }),
+        ("more answers than requests", &|c| {
+            let again = Answer { continued: false, status: 404, fields: vec![], body: vec![] };
+            c.answers.as_mut().unwrap().push(again);
+        }),
+    ];
+    for (what, change) in changed {
+        assert!(notices("valid-lab", change), "{what}");
+    }
+    let allowed = |c: &mut Connection<'_>| c.answers.as_mut().unwrap()[0].status = 401;
+    assert!(notices("elsewhere", &allowed), "a stranger learns more than 403");
+}
+
+#[test]
+fn bytes_are_read_as_requests() {
+    let request = |method: &str, path: &str, body: Option<&str>| Request {
+        method: method.into(),
+        path: path.into(),
+        fields: Vec::new(),
+        body: body.map(Into::into),
+    };
+    let cases: [(&str, &[Request], End); 16] = [
+        ("", &[], End::Clean),
+        ("\r\n\r\n", &[], End::Clean),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[request("GET", "/", Some(""))], End::Clean),
+        ("GET http://a?b HTTP/1.0\r\n\r\n\r\n", &[request("GET", "/", Some(""))], End::Clean),
+        ("GET / HTTP/1.1\r\nHost: a\r\n", &[], End::Cut),
+        ("GET / HTTP/1.1\r\n\r\n", &[], End::UnclearHead),
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n", &[], End::UnclearHead),
+        ("GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", &[], End::UnclearHead),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", &[], End::UnclearHead),
+        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", &[], End::UnclearHead),
+        (
+            "PUT /a?b HTTP/1.0\r\nContent-Length: 2\r\n\r\nabGET / HTTP/1.0\r\n\r\n",
+            &[request("PUT", "/a", Some("ab")), request("GET", "/", Some(""))],
+            End::Clean,
+        ),
+        ("PUT / HTTP/1.0\r\nContent-Length: 2\r\n\r\na", &[request("PUT", "/", None)], End::Cut),
+        (
+            "PUT / HTTP/1.0\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+            &[],
+            End::UnclearHead,
+        ),
+        ("PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[], End::UnclearHead),
+        (
+            "PUT / HTTP/1.1\r\nhost:\r\nTransfer-Encoding: Chunked\r\n\r\n1;a\r\nb\r\n0\r\nc: d\r\n\r\n",
+            &[request("PUT", "/", Some("b"))],
+            End::Clean,
+        ),
+        (
+            "PUT / HTTP/1.1\r\nhost:\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nbc0\r\n\r\n",
+            &[request("PUT", "/", None)],
+            End::UnclearBody,
+        ),
+    ];
+    for (bytes, expected, end) in cases {
+        let (mut requests, found) = read(bytes.as_bytes());
+        requests.iter_mut().for_each(|request| request.fields.clear());
+        assert_eq!((&requests[..], found), (expected, end), "{bytes:?}");
+    }
+}
