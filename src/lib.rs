@@ -15,6 +15,7 @@ pub mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;
+pub mod hardening;
 pub mod identify;
 pub mod ingress;
 pub mod json;

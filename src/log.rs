@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -38,7 +39,7 @@ const GATHER: Duration = Duration::from_millis(5);
 /// When the writer's thread cannot be started, or logging has been set up before.
 pub fn init(config: Log) -> io::Result<Logging> {
     let (lines, flush) = start(io::stderr(), CAPACITY)?;
-    let (level, handle) = reload::Layer::new(config.level);
+    let (level, handle) = reload::Layer::new(at(config.level));
     let registry = Registry::default().with(level);
     let layer = fmt::layer().with_writer(lines);
     let installed = match config.format {
@@ -55,7 +56,7 @@ pub fn init(config: Log) -> io::Result<Logging> {
 /// The process's log. What was logged is written out when it is dropped.
 #[derive(Debug)]
 pub struct Logging {
-    level: reload::Handle<LevelFilter, Registry>,
+    level: reload::Handle<Targets, Registry>,
     _flush: Flush,
 }
 
@@ -63,8 +64,15 @@ impl Logging {
     /// From here on lines of this level and above are written.
     pub fn set_level(&self, level: LevelFilter) {
         // The log outlives its handle, and nothing panics while it changes the level.
-        drop(self.level.reload(level));
+        drop(self.level.reload(at(level)));
     }
+}
+
+/// Our own lines at this level. Of the libraries only warnings: below that they show what a
+/// stranger sent, such as a path with its query.
+fn at(level: LevelFilter) -> Targets {
+    let others = level.min(LevelFilter::WARN);
+    Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_default(others)
 }
 
 /// Writes out what has been logged when it is dropped.

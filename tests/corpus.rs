@@ -46,6 +46,16 @@ fn configuration() {
 }
 
 #[test]
+fn proxy_header() {
+    run("proxy_header", fuzzing::proxy_header);
+}
+
+#[test]
+fn forwarded() {
+    run("forwarded", fuzzing::forwarded);
+}
+
+#[test]
 fn request() {
     let mut gateway = in_memory();
     run("request", |data| gateway.request(data));

@@ -22,6 +22,8 @@ pub struct Refused<'a> {
     pub source: Option<&'a SourceName>,
     /// Who sent it; `None`: it cannot be told.
     pub client: Option<IpAddr>,
+    /// The other end of the connection, where that is not the client.
+    pub peer: Option<IpAddr>,
     /// Its method.
     pub method: &'a str,
     /// Its path, without the query.
@@ -30,7 +32,7 @@ pub struct Refused<'a> {
     pub user_agent: &'a [u8],
     /// Length of its body, as far as it is known: what was read, or what was declared.
     pub size: u64,
-    /// The answer's status.
+    /// The answer's status; 0: none, the connection was closed before HTTP.
     pub status: u16,
     /// From the end of its headers to the answer.
     pub duration: Duration,
@@ -48,6 +50,7 @@ impl Refused<'_> {
             detail = self.detail,
             source = self.source.map_or("", SourceName::as_str),
             client = %Client(self.client),
+            peer = self.peer.map(tracing::field::display),
             tls = self.tls.map(|session| session.version),
             server_name = ServerName::of(self.tls),
             method = &*bounded::<32>(self.method.as_bytes()),
@@ -153,6 +156,7 @@ mod tests {
             detail: "",
             source: None,
             client: None,
+            peer: None,
             method: "GET",
             path: "/",
             user_agent,

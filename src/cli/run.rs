@@ -14,8 +14,11 @@ use super::check;
 use crate::clock::Clock;
 use crate::config::{Config, Problem, Severity};
 use crate::gateway::Gateway;
+use crate::hardening;
+use crate::hardening::sandbox::{self, Kept, Sandbox, SandboxError};
 use crate::log::{self, Logging};
 use crate::reload::{self, Attempt, Rejected, Sight, Watch};
+use crate::store::Store;
 
 /// How long the end of the process waits for threads that are still busy with files: the opening
 /// of a store that was given up, or a look at a file system that hangs.
@@ -24,6 +27,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// Runs the gateway that `file` describes. 0 after a signal and a clean stop, 78 when the file is
 /// invalid, else 1.
 pub fn run(file: &Path) -> ExitCode {
+    let hardening = hardening::harden();
     let (loaded, watch) = reload::read(&Sight::default(), || {
         let loaded = check::load(file);
         let files = loaded.as_ref().map_or_else(|_| Vec::new(), |(config, _)| config.files.clone());
@@ -33,11 +37,23 @@ pub fn run(file: &Path) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    if let Err(error) = Store::prepare(&config.store.path) {
+        return complain(&error.to_string());
+    }
+    // Before any thread is started: each is in the sandbox of the one that starts it.
+    let sandbox = match enter_sandbox(&config) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return complain(&error.to_string()),
+    };
     let log = match log::init(config.log) {
         Ok(log) => log,
         Err(error) => return complain(&format!("logging cannot start: {error}")),
     };
     tell(&warnings);
+    hardening.tell();
+    if let Some((sandbox, kept)) = sandbox {
+        sandbox.tell(&kept);
+    }
     raise_descriptor_limit();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
@@ -47,6 +63,15 @@ pub fn run(file: &Path) -> ExitCode {
         }
         Err(error) => complain(&format!("the runtime cannot start: {error}")),
     }
+}
+
+/// The sandbox, if the configuration asks for one, and what is left in it.
+fn enter_sandbox(config: &Config) -> Result<Option<(Sandbox, Kept)>, SandboxError> {
+    if !config.server.sandbox {
+        return Ok(None);
+    }
+    let kept = Kept::of(config);
+    Ok(Some((sandbox::enter(&kept)?, kept)))
 }
 
 async fn serve(config: Config, sight: Sight, log: &Logging) -> ExitCode {

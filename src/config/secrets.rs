@@ -249,7 +249,9 @@ fn survives_in_a_header(bytes: &[u8]) -> bool {
 
 fn decode(text: &[u8]) -> Option<Secret> {
     let text = text.strip_prefix(b"whsec_").unwrap_or(text);
-    BASE64.decode(text).ok().filter(|bytes| !bytes.is_empty()).map(Secret::new)
+    let mut bytes = Zeroizing::new(Vec::new());
+    BASE64.decode_vec(text, &mut bytes).ok()?;
+    (!bytes.is_empty()).then(|| Secret::new(std::mem::take(&mut *bytes)))
 }
 
 fn fetch(reference: &Reference, cx: &mut Context<'_>) -> Result<(Secret, String), SecretProblem> {

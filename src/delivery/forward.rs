@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 use super::client::{self, Client, PlatformRoots};
 use super::report::report;
@@ -240,7 +241,9 @@ fn base_headers(upstream: &Upstream) -> Result<HeaderMap, StartProblem> {
         if is_reserved(name) {
             return Err(StartProblem::ReservedHeader(name.clone()));
         }
-        let mut value = HeaderValue::from_bytes(value.expose())
+        // Every request shares these bytes, and the last that lets go of them wipes them.
+        let wiped = Bytes::from_owner(Zeroizing::new(value.expose().to_vec()));
+        let mut value = HeaderValue::from_maybe_shared(wiped)
             .map_err(|_| StartProblem::HeaderValue(name.clone()))?;
         value.set_sensitive(true);
         headers.insert(name.clone(), value);

@@ -2,10 +2,12 @@
 //! bytes from outside, each with the properties that must hold whatever comes in. Not part of the
 //! library's interface.
 
+mod address;
 mod connection;
 mod journal;
 mod request;
 
+pub use address::{forwarded, proxy_header};
 pub use connection::InMemory;
 pub use journal::journal;
 pub use request::*;

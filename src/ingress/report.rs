@@ -96,6 +96,7 @@ impl<'r> Report<'r> {
                     reason = Reason::Conflict.as_str(),
                     detail = "kept back: the key of a stored event with other content",
                     client = %Client(self.client),
+                    peer = self.peer().map(tracing::field::display),
                     tls = self.tls().map(|session| session.version),
                     server_name = ServerName::of(self.tls()),
                     size = self.size,
@@ -111,6 +112,7 @@ impl<'r> Report<'r> {
                 outcome = outcome(accepted.outcome()),
                 r#type = self.kind.as_deref().unwrap_or_default(),
                 client = %Client(self.client),
+                peer = self.peer().map(tracing::field::display),
                 tls = self.tls().map(|session| session.version),
                 server_name = ServerName::of(self.tls()),
                 size = self.size,
@@ -123,6 +125,7 @@ impl<'r> Report<'r> {
                 source = self.source_name(),
                 outcome = "challenge",
                 client = %Client(self.client),
+                peer = self.peer().map(tracing::field::display),
                 tls = self.tls().map(|session| session.version),
                 server_name = ServerName::of(self.tls()),
                 duration_us = micros(took),
@@ -149,6 +152,7 @@ impl<'r> Report<'r> {
             detail,
             source: self.source.as_ref(),
             client: self.client,
+            peer: self.peer(),
             method,
             path,
             user_agent,
@@ -158,6 +162,10 @@ impl<'r> Report<'r> {
             tls: self.tls(),
         };
         self.refusals.record(&refused);
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.origin.peer_beside(self.client)
     }
 
     fn source_name(&self) -> &str {
@@ -192,6 +200,7 @@ impl Drop for Report<'_> {
                 source = self.source_name(),
                 outcome = "client_gone",
                 client = %Client(self.client),
+                peer = self.peer().map(tracing::field::display),
                 tls = self.tls().map(|session| session.version),
                 server_name = ServerName::of(self.tls()),
                 size = self.size,

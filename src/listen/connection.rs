@@ -126,6 +126,7 @@ fn report(error: &hyper::Error, origin: &Origin, refusals: &Refusals) -> Ended {
         detail: "hyper refused the head",
         source: None,
         client: Some(origin.address()),
+        peer: origin.peer_beside(Some(origin.address())),
         method: "",
         path: "",
         user_agent: b"",

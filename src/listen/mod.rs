@@ -66,7 +66,9 @@ pub struct Arrival {
 pub struct Origin {
     /// The other end of the TCP connection.
     pub peer: SocketAddr,
-    /// Whom a PROXY header names in its place.
+    /// Whether a PROXY header came first.
+    pub proxy_header: bool,
+    /// Whom that names in the peer's place; `None`: nobody, and the proxy speaks for itself.
     pub proxied: Option<SocketAddr>,
     /// What was agreed on in the TLS handshake; `None` on a plain listener.
     pub tls: Option<TlsSession>,
@@ -75,7 +77,7 @@ pub struct Origin {
 impl Origin {
     /// A plain connection from this peer.
     pub fn plain(peer: SocketAddr) -> Self {
-        Self { peer, proxied: None, tls: None }
+        Self { peer, proxy_header: false, proxied: None, tls: None }
     }
 
     /// From nowhere in particular: for requests that are verified without a connection.
@@ -87,6 +89,11 @@ impl Origin {
     /// IPv4-mapped addresses as IPv4.
     pub fn address(&self) -> IpAddr {
         self.proxied.unwrap_or(self.peer).ip().to_canonical()
+    }
+
+    /// The peer's address, IPv4-mapped ones as IPv4, unless it is the client's: for records.
+    pub fn peer_beside(&self, client: Option<IpAddr>) -> Option<IpAddr> {
+        Some(self.peer.ip().to_canonical()).filter(|peer| client != Some(*peer))
     }
 }
 
@@ -128,6 +135,12 @@ impl Settings {
     pub fn plain(limits: Limits, refusals: Arc<Refusals>) -> Self {
         let trusted_proxies = Vec::new();
         Self { limits, tls: None, trusted_proxies, proxy_protocol: false, refusals }
+    }
+
+    /// Whether this peer may speak for others.
+    fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 }
 

@@ -27,6 +27,7 @@ enum Opened {
 #[derive(Clone, Copy)]
 enum Failure {
     /// The PROXY header that it must begin with is missing, malformed, or not from a trusted peer.
+    /// That is recorded already.
     ProxyHeader,
     /// PROXY header and handshake were not over by the deadline.
     TooSlow,
@@ -54,7 +55,7 @@ pub(super) struct Failures(Mutex<BTreeMap<&'static str, Occasionally>>);
 
 impl Failures {
     fn note(&self, failure: Failure, origin: &Origin) {
-        if matches!(failure, Failure::Share) {
+        if matches!(failure, Failure::Share | Failure::ProxyHeader) {
             return;
         }
         let failure = failure.as_str();
@@ -121,6 +122,7 @@ async fn open(
         let header = proxy_protocol::read(&mut stream, origin.peer, settings);
         let header = timeout_at(deadline, header).await.map_err(|_| Failure::TooSlow)?;
         origin.proxied = header.map_err(|_| Failure::ProxyHeader)?;
+        origin.proxy_header = true;
     }
     let place = crowd.enter_client(origin, settings).ok_or(Failure::Share)?;
     let Some(acceptor) = &settings.tls else {

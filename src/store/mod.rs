@@ -12,6 +12,7 @@ mod indexer;
 pub mod journal;
 mod memory;
 mod open;
+mod private;
 mod queue;
 mod recover;
 mod retention;

@@ -17,9 +17,14 @@ use super::indexer::IndexFeed;
 use super::journal::files::SegmentFiles;
 use super::journal::segment::SegmentHeader;
 use super::journal::writer::Writer;
+use super::private;
 use super::recover::{self, Report};
 use super::{Options, Store};
 use crate::clock::UnixMillis;
+
+/// A directory that was made with the wrong mode would be so again after the next start.
+const MADE_BY_SYSTEMD: &str =
+    " (and where systemd makes the directory, set StateDirectoryMode=0700)";
 
 /// Why the store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,17 @@ pub enum OpenError {
     Locked {
         /// The store's directory.
         path: PathBuf,
+    },
+    /// Others than its owner may read or change it.
+    #[error("the store is not private: {} has mode {mode:04o}; run: chmod -R go-rwx {}{}",
+        .path.display(), .store.display(), MADE_BY_SYSTEMD)]
+    Exposed {
+        /// The store's directory.
+        store: PathBuf,
+        /// The directory or file in it that they may.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// A newer version of Hookward wrote it.
     #[error("the journal was written by a newer version of Hookward (format {version})")]
@@ -52,6 +68,20 @@ pub enum OpenError {
 }
 
 impl Store {
+    /// Makes the store's directory if it is not there, mode 0700, and refuses one that others than
+    /// its owner may read or change, or that holds anything of ours that they may.
+    ///
+    /// [`Store::open`] does not look at modes. Call this first, and before a sandbox that leaves
+    /// no access to the directory's parent.
+    ///
+    /// # Errors
+    /// [`OpenError::Exposed`] or [`OpenError::Io`].
+    pub fn prepare(path: &Path) -> Result<(), OpenError> {
+        make(path)?;
+        sync_parent(path).map_err(io_error("syncing the directory of", path))?;
+        private::check(path)
+    }
+
     /// Opens the store, or makes a new one. Blocks while the journal is read.
     ///
     /// # Errors
@@ -111,12 +141,30 @@ impl Store {
     }
 }
 
+fn make(path: &Path) -> Result<(), OpenError> {
+    OsDisk.create_dir(path).map_err(io_error("creating", path))
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => OsDisk.sync_dir(parent),
+        Some(_) => OsDisk.sync_dir(Path::new(".")),
+        None => Ok(()),
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { what, path, source }
+}
+
 /// Makes the store's directory and takes the lock on it, which ends with the process.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let failed = |what| move |source| OpenError::Io { what, path: path.to_owned(), source };
-    OsDisk.create_dir(path).map_err(failed("creating"))?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        OsDisk.sync_dir(parent).map_err(failed("syncing the directory of"))?;
+    make(path)?;
+    match sync_parent(path) {
+        // In a sandbox, and then the parent was synced before.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        synced => synced.map_err(io_error("syncing the directory of", path))?,
     }
     let file = OpenOptions::new()
         .create(true)
@@ -124,11 +172,11 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .write(true)
         .mode(0o600)
         .open(path.join("lock"))
-        .map_err(failed("opening the lock of"))?;
+        .map_err(io_error("opening the lock of", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed("locking")(source)),
+        Err(TryLockError::Error(source)) => Err(io_error("locking", path)(source)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who may call: allowlists, judged by the other end of the connection.
+//! Who may call: allowlists, judged by the other end of the connection where nobody is trusted to
+//! speak for others.
 
 use crate::client::Post;
 use crate::gateway::setup;
@@ -57,6 +58,7 @@ async fn forwarding_headers_change_nothing() {
         ("Forwarded", "for=127.0.0.1"),
         ("X-Real-IP", "127.0.0.1"),
         ("CF-Connecting-IP", "127.0.0.1"),
+        ("True-Client-IP", "127.0.0.1"),
     ] {
         let post = Post::to("/hooks/one").from("127.0.0.2").header(name, value);
         gateway.refuses(name, &post, 403, "ip_not_allowed").await;

@@ -106,6 +106,11 @@ impl Post {
         &self.body
     }
 
+    /// All of it as it goes over the wire, with this before it.
+    pub fn behind(&self, start: &[u8]) -> Vec<u8> {
+        [start, &self.head(), &self.body].concat()
+    }
+
     pub async fn connect(&self, to: SocketAddr) -> Connection {
         Connection::open(to, self.from).await
     }

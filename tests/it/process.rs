@@ -112,6 +112,10 @@ impl Process {
         self.said().into_iter().filter(|line| line.contains(needle)).collect()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn said(&self) -> Vec<String> {
         self.said.borrow().clone()
     }

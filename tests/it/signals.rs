@@ -213,7 +213,10 @@ fn endless_recovery(dir: &Path) {
     let journal = dir.join("data/journal");
     std::fs::create_dir_all(&journal).unwrap();
     let fifo = journal.join("0000000001.journal");
-    assert!(std::process::Command::new("mkfifo").arg(fifo).status().unwrap().success());
+    let private = "mkfifo \"$1\" && chmod -R go-rwx \"$2\"";
+    let mut make = std::process::Command::new("sh");
+    make.args(["-c", private, "sh"]).args([&fifo, &dir.join("data")]);
+    assert!(make.status().unwrap().success());
 }
 
 #[tokio::test]

@@ -238,6 +238,7 @@ fn refused<'a>(origin: &'a Origin, detail: &'static str) -> Refused<'a> {
         detail,
         source: None,
         client: Some(origin.address()),
+        peer: origin.peer_beside(Some(origin.address())),
         method: "",
         path: "",
         user_agent: b"",

@@ -1,0 +1,339 @@
+//! The sandbox of `server.sandbox`: what the process does not need of the file system it cannot
+//! touch any more, for good (Landlock, Linux 5.13). The kernel keeps to it whatever the process is
+//! brought to do.
+//!
+//! Nothing is said about the network: where the gateway listens and connects to is the
+//! configuration's, which a reload may change, and a sandbox can only ever be tightened.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
+    PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetError, RulesetStatus, make_bitflags, path_beneath_rules,
+};
+
+use crate::config::{Config, Tls};
+
+/// The newest kernel interface whose file-system rights are all taken away (Linux 6.10). Where the
+/// kernel is older, what it knows is. Connecting to Unix sockets, which came later, is left: the
+/// system's resolver may stand behind one.
+const NEWEST: ABI = ABI::V5;
+
+/// Where systems keep the roots of TLS.
+const TRUST: &[&str] = &[
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/usr/lib/ssl",
+    "/usr/share/ca-certificates",
+    "/usr/share/pki",
+    "/usr/local/share/ca-certificates",
+    "/var/lib/ca-certificates",
+];
+
+/// What resolving a host's name reads: its configuration, and where that is kept by what manages
+/// it; and the libraries that the C library loads for it.
+const RESOLVER: &[&str] = &[
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/ld.so.cache",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+];
+
+/// What the process asks about itself and the machine: its limits, its metrics, the boot's id.
+const SYSTEM: &[&str] = &[
+    "/proc/self",
+    "/proc/stat",
+    "/proc/sys/kernel/random/boot_id",
+    "/proc/sys/vm/overcommit_memory",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+];
+
+/// Where rustls-native-certs looks first.
+const TRUST_VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The kernel cannot, or is told not to.
+    #[error("server.sandbox = true, but this kernel {0}; remove the key to run without a sandbox")]
+    Unavailable(&'static str),
+    /// A directory to be written to cannot be made.
+    #[error("creating {} failed: {source}", .path.display())]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory to be written to cannot be opened.
+    #[error("the sandbox cannot be set up: {0}")]
+    Directory(#[from] PathFdError),
+    /// The kernel refuses.
+    #[error("the sandbox cannot be set up: {0}")]
+    Kernel(#[from] RulesetError),
+}
+
+/// What the process keeps of the file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// To read, with everything beneath. What is not there is left out.
+    pub read: Vec<PathBuf>,
+    /// To read and write, with everything beneath: directories. They are made, mode 0700, if they
+    /// are not there.
+    pub write: Vec<PathBuf>,
+}
+
+impl Kept {
+    /// What running with this configuration, and reloading it, takes.
+    ///
+    /// Of each file that it names the whole directory is kept, since a file that is replaced is
+    /// another one, and the directory of what it is a link to. Parts of the store that are links
+    /// lie elsewhere, and are kept there.
+    pub fn of(config: &Config) -> Self {
+        let mut kept = Self { read: Vec::new(), write: vec![config.store.path.clone()] };
+        kept.write.extend(linked_directories(&config.store.path));
+        let systems = [TRUST, RESOLVER, SYSTEM].into_iter().flatten();
+        kept.read.extend(systems.map(PathBuf::from));
+        kept.read.extend(TRUST_VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from));
+        kept.files(config.files.iter().map(PathBuf::as_path));
+        if let Some(Tls::Acme(acme)) = &config.server.tls {
+            kept.write.push(acme.cache.clone());
+        }
+        kept
+    }
+
+    fn files<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
+        for path in paths {
+            let real = path.canonicalize().ok();
+            for path in [Some(path), real.as_deref()].into_iter().flatten() {
+                let kept = around(path);
+                if !self.read.iter().any(|known| known == kept) {
+                    self.read.push(kept.to_owned());
+                }
+            }
+        }
+    }
+}
+
+/// Where the links in this directory lead, if it is to directories.
+fn linked_directories(directory: &Path) -> Vec<PathBuf> {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    let links = entries.map(|entry| entry.path()).filter(|path| path.is_symlink());
+    links.filter_map(|link| link.canonicalize().ok()).filter(|path| path.is_dir()).collect()
+}
+
+/// The directory that the file lies in; of one in the root directory, the file alone.
+fn around(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) if parent.parent().is_some() => parent,
+        _ => path,
+    }
+}
+
+/// How much the kernel enforces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The kernel interface's version that holds.
+    abi: ABI,
+    /// Whether all that was asked for is enforced, and not only what an older kernel can.
+    complete: bool,
+}
+
+/// Gives up everything but `kept`, for this thread and those that it starts. To be called while
+/// there are no others.
+///
+/// # Errors
+/// [`SandboxError`]; nothing is given up then.
+pub fn enter(kept: &Kept) -> Result<Sandbox, SandboxError> {
+    let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .create()?
+        .add_rules(path_beneath_rules(&kept.read, read))?;
+    for directory in &kept.write {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|source| SandboxError::Create { path: directory.clone(), source })?;
+        rules = rules.add_rule(PathBeneath::new(PathFd::new(directory)?, write()))?;
+    }
+    let status = rules.restrict_self()?;
+    match (status.landlock, status.ruleset) {
+        (LandlockStatus::NotImplemented, _) => {
+            Err(SandboxError::Unavailable("has no Landlock (Linux 5.13, CONFIG_SECURITY_LANDLOCK)"))
+        }
+        (LandlockStatus::NotEnabled, _) => {
+            Err(SandboxError::Unavailable("has Landlock turned off (the boot parameter lsm=)"))
+        }
+        (LandlockStatus::Available { .. }, RulesetStatus::NotEnforced) => {
+            Err(SandboxError::Unavailable("enforces nothing of it"))
+        }
+        (LandlockStatus::Available { effective_abi, .. }, enforced) => {
+            Ok(Sandbox { abi: effective_abi, complete: enforced == RulesetStatus::FullyEnforced })
+        }
+    }
+}
+
+/// What the store and a certificate cache take: no devices, no links, no programs.
+fn write() -> BitFlags<AccessFs> {
+    make_bitflags!(AccessFs::{
+        ReadFile | ReadDir | WriteFile | Truncate | Refer
+        | MakeReg | MakeDir | MakeSock | RemoveFile | RemoveDir
+    })
+}
+
+impl Sandbox {
+    /// Tells it in the log.
+    pub fn tell(self, kept: &Kept) {
+        let written = kept.write.iter().map(|path| path.display().to_string());
+        let written = written.collect::<Vec<_>>().join(", ");
+        let abi = self.abi as i32;
+        if self.complete {
+            tracing::info!(target: "hookward", abi, writes = written, "sandbox entered");
+        } else {
+            tracing::warn!(
+                target: "hookward",
+                abi,
+                writes = written,
+                "sandbox entered, with less than asked for: the kernel is older than Linux 6.10"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind::PermissionDenied;
+    use std::io::Write as _;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Runs `work` in a sandbox of its own: it holds for the thread that enters it.
+    fn inside<T: Send>(kept: &Kept, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let sandbox = enter(kept).unwrap();
+                assert!(sandbox.complete, "this kernel is too old for the test: {sandbox:?}");
+                work()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    fn denied<T: std::fmt::Debug>(result: io::Result<T>) {
+        assert_eq!(result.unwrap_err().kind(), PermissionDenied);
+    }
+
+    #[test]
+    fn only_what_is_kept_can_be_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["read", "write", "other"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("file"), name).unwrap();
+        }
+        std::os::unix::fs::symlink(at("other/file"), at("read/link")).unwrap();
+        let kept = Kept { read: vec![at("read"), at("absent")], write: vec![at("write")] };
+        inside(&kept, || {
+            assert_eq!(fs::read(at("read/file")).unwrap(), b"read");
+            assert_eq!(fs::read_dir(at("read")).unwrap().count(), 2);
+            denied(fs::write(at("read/file"), "x"));
+            denied(fs::write(at("read/new"), "x"));
+            denied(fs::remove_file(at("read/file")));
+
+            fs::write(at("write/file"), "x").unwrap();
+            fs::create_dir(at("write/deep")).unwrap();
+            fs::rename(at("write/file"), at("write/deep/file")).unwrap();
+            fs::rename(at("write/deep"), at("write/deeper")).unwrap();
+            let mut file = fs::File::options().append(true).open(at("write/deeper/file")).unwrap();
+            file.write_all(b"y").unwrap();
+            file.set_len(1).unwrap();
+            fs::remove_dir_all(at("write/deeper")).unwrap();
+            denied(std::os::unix::fs::symlink("/", at("write/link")));
+
+            denied(fs::read(at("other/file")));
+            denied(fs::read(at("read/link")));
+            denied(fs::read_dir(at("other")));
+            denied(fs::read_dir(dir.path()));
+            denied(fs::write(at("new"), "x"));
+            denied(fs::read("/etc/passwd"));
+            denied(fs::read_dir("/"));
+            denied(std::process::Command::new("/bin/true").status());
+        });
+        assert_eq!(fs::read(at("other/file")).unwrap(), b"other", "other threads go on");
+    }
+
+    #[test]
+    fn a_file_may_be_replaced_by_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["live", "archive", "store"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("archive/cert1.pem"), "old").unwrap();
+        std::os::unix::fs::symlink("../archive/cert1.pem", at("live/cert.pem")).unwrap();
+        let mut kept = Kept { write: vec![at("store")], ..Kept::default() };
+        kept.files([at("live/cert.pem").as_path()]);
+        let cert = at("live/cert.pem");
+        let (have_read, was_read) = channel();
+        let (have_renewed, was_renewed) = channel();
+        std::thread::scope(|scope| {
+            let kept = &kept;
+            let thread = scope.spawn(move || {
+                inside(kept, move || {
+                    have_read.send(fs::read(&cert).unwrap()).unwrap();
+                    was_renewed.recv().unwrap();
+                    fs::read(&cert)
+                })
+            });
+            assert_eq!(was_read.recv().unwrap(), b"old");
+            // A renewal as ACME clients make it: a new file, a new link in the old one's place.
+            fs::write(at("archive/cert2.pem"), "new").unwrap();
+            std::os::unix::fs::symlink("../archive/cert2.pem", at("live/next")).unwrap();
+            fs::rename(at("live/next"), at("live/cert.pem")).unwrap();
+            have_renewed.send(()).unwrap();
+            assert_eq!(thread.join().unwrap().unwrap(), b"new");
+        });
+    }
+
+    #[test]
+    fn a_directory_to_write_to_is_made_or_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let kept = |name| Kept { read: Vec::new(), write: vec![dir.path().join(name)] };
+        inside(&kept("new"), || fs::write(dir.path().join("new/file"), "x").unwrap());
+        let none = kept("file");
+        let entered = std::thread::scope(|scope| scope.spawn(|| enter(&none)).join().unwrap());
+        assert!(matches!(entered, Err(SandboxError::Create { .. })), "{entered:?}");
+    }
+
+    #[test]
+    fn of_a_file_its_directory_is_kept_but_never_the_root() {
+        for (file, kept) in [
+            ("/etc/hookward/hookward.toml", "/etc/hookward"),
+            ("hookward.toml", "."),
+            ("secrets/key", "secrets"),
+            ("/key", "/key"),
+        ] {
+            assert_eq!(around(Path::new(file)), Path::new(kept), "{file}");
+        }
+    }
+}
