@@ -61,6 +61,12 @@ fn request() {
     run("request", |data| gateway.request(data));
 }
 
+#[test]
+fn http2() {
+    let mut gateway = in_memory();
+    run("http2", |data| gateway.http2(data));
+}
+
 fn in_memory() -> fuzzing::InMemory {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     fuzzing::InMemory::new(runtime.enable_time().start_paused(true).build().unwrap())

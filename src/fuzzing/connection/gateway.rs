@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use http::HeaderMap;
+use parking_lot::Mutex;
+
 use super::disk::MemoryDisk;
+use super::reading::Request;
 use super::senders::{Sender, TOML, senders};
 use crate::audit::Refusals;
 use crate::clock::Clock;
@@ -43,7 +47,16 @@ pub(super) struct Gateway {
     metrics: Arc<Metrics>,
     pub(super) senders: Vec<Sender>,
     pub(super) settings: Settings,
+    heard: Mutex<Vec<Heard>>,
     road: Road,
+}
+
+/// A request as the handler got to see it, without its body.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) request: Request,
+    /// Status and fields; `None`: it was given up before.
+    pub(super) answer: Option<(u16, HeaderMap)>,
 }
 
 /// What an input uses up.
@@ -64,12 +77,25 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let road = Road::new(&config, &metrics);
         let settings = Settings::plain(LIMITS, Arc::clone(road.ingress.refusals()));
-        Self { senders: senders(&config), config, metrics, settings, road }
+        Self { senders: senders(&config), config, metrics, settings, heard: Mutex::default(), road }
     }
 
-    /// Answers a request. When it has to wait, the store has nothing in hand any more: what it
-    /// waits for is then its client, or time.
+    /// Answers a request, and notes both. When it has to wait, the store has nothing in hand any
+    /// more: what it waits for is then its client, or time.
     pub(super) async fn answer(&self, arrival: Arrival) -> Answer {
+        let turn = {
+            let mut heard = self.heard.lock();
+            heard.push(Heard { request: Request::of(&arrival.request), answer: None });
+            heard.len() - 1
+        };
+        let answer = self.in_step(arrival).await;
+        if let Some(heard) = self.heard.lock().get_mut(turn) {
+            heard.answer = Some((answer.status().as_u16(), answer.headers().clone()));
+        }
+        answer
+    }
+
+    async fn in_step(&self, arrival: Arrival) -> Answer {
         let Road { store, ingress, .. } = &self.road;
         let mut answer = pin!(ingress.answer(arrival));
         std::future::poll_fn(|cx| {
@@ -80,6 +106,11 @@ impl Gateway {
             poll
         })
         .await
+    }
+
+    /// The requests that have come since the last were taken.
+    pub(super) fn take_heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard.lock())
     }
 
     /// Every event that was stored since the last one was taken. The store is empty again.

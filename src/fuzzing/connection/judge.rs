@@ -42,10 +42,8 @@ impl Connection<'_> {
         assert!(sent, "nobody has sent {event:?}\n{:?}", self.requests);
     }
 
-    /// Whose source the request is for, if it can be for one.
     fn sender_of(&self, request: &Request) -> Option<&Sender> {
-        let post = request.method == b"POST";
-        self.senders.iter().find(|sender| post && sender.path.as_bytes() == request.path)
+        addressee(self.senders, request)
     }
 
     fn answers_fit(&self, answers: &[Answer]) {
@@ -109,4 +107,10 @@ impl Connection<'_> {
             assert!(told, "stored and not acknowledged: {event:?}\n{answers:?}");
         }
     }
+}
+
+/// Whose source the request is for, if it can be for one.
+pub(super) fn addressee<'s>(senders: &'s [Sender], request: &Request) -> Option<&'s Sender> {
+    let post = request.method == b"POST";
+    senders.iter().find(|sender| post && sender.path.as_bytes() == request.path)
 }

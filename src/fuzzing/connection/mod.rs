@@ -9,11 +9,13 @@
 mod answers;
 mod client;
 mod disk;
+mod frames;
 mod gateway;
 mod judge;
 mod reading;
 mod script;
 mod senders;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +32,8 @@ use tokio::time::timeout;
 use self::gateway::Gateway;
 use self::judge::Connection;
 use self::script::Script;
-use crate::listen::{Origin, in_memory};
+use self::streams::Streams;
+use crate::listen::{Origin, TlsSession, in_memory};
 
 /// Where every connection comes from.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4711);
@@ -61,12 +64,21 @@ impl InMemory {
     pub fn request(&mut self, data: &[u8]) {
         self.runtime.block_on(over_http1(&mut self.gateway, data)).judge();
     }
+
+    /// What a client sends over HTTP/2: there is at most one answer to a header section, what is
+    /// stored is a stream's data, byte for byte, under a head that proves who holds the source's
+    /// key, a 200 has its event, and it ends.
+    pub fn http2(&mut self, data: &[u8]) {
+        self.runtime.block_on(over_http2(&mut self.gateway, data)).judge();
+    }
 }
 
 async fn over_http1<'g>(gateway: &'g mut Gateway, data: &[u8]) -> Connection<'g> {
-    let script = Script::new(data, &gateway.senders);
+    let script = Script::http1(data, &gateway.senders);
     let (requests, end) = reading::read(&script.sent());
-    let bytes = exchange(gateway, Origin::plain(PEER), &script).await;
+    let (bytes, refused) = exchange(gateway, Origin::plain(PEER), &script).await;
+    assert_eq!(refused, None, "hyper has refused what the gatekeeper let pass");
+    drop(gateway.take_heard());
     let stored = gateway.take_events().await;
     let all_taken = !script.reads_late;
     let is_head = |at: usize| requests.get(at).is_some_and(|request| request.method == b"HEAD");
@@ -74,15 +86,35 @@ async fn over_http1<'g>(gateway: &'g mut Gateway, data: &[u8]) -> Connection<'g>
     Connection { senders: &gateway.senders, requests, end, answers, all_taken, stored }
 }
 
-/// The connection from its first byte to its end, and what the client got.
-async fn exchange(gateway: &Gateway, origin: Origin, script: &Script) -> Option<Vec<u8>> {
+async fn over_http2<'g>(gateway: &'g mut Gateway, data: &[u8]) -> Streams<'g> {
+    let script = Script::http2(data, &gateway.senders);
+    let sent = frames::read(&script.sent());
+    let session = TlsSession {
+        version: "TLSv1.3",
+        server_name: None,
+        http2: true,
+        client_certificates: Vec::new(),
+    };
+    let origin = Origin { tls: Some(session), ..Origin::plain(PEER) };
+    // Frames that make no sense end the connection, and are a refusal.
+    let _ = exchange(gateway, origin, &script).await;
+    let (heard, stored) = (gateway.take_heard(), gateway.take_events().await);
+    Streams { senders: &gateway.senders, sent, heard, stored }
+}
+
+/// The connection from its first byte to its end: what the client got, and the status of what was
+/// refused without a handler.
+async fn exchange(
+    gateway: &Gateway,
+    origin: Origin,
+    script: &Script,
+) -> (Option<Vec<u8>>, Option<u16>) {
     let (client, server) = tokio::io::duplex(script.buffer);
     let (drain, drained) = oneshot::channel();
     let both = async {
         let serving = serve(gateway, origin, server, drained);
         let (refused, answers) = tokio::join!(serving, client::talk(client, script, drain));
-        assert_eq!(refused, None, "hyper has refused what the gatekeeper let pass");
-        answers
+        (answers, refused)
     };
     let mut both = pin!(timeout(LONGEST, both));
     let mut polls = 0;
@@ -92,7 +124,7 @@ async fn exchange(gateway: &Gateway, origin: Origin, script: &Script) -> Option<
         both.as_mut().poll(cx)
     });
     match ended.await {
-        Ok(answers) => answers,
+        Ok(over) => over,
         Err(_) => unreachable!("the connection does not end"),
     }
 }

@@ -5,8 +5,10 @@
 //! Takes more than the gateway does: limits and what single bytes may be are not looked at. What
 //! the gateway takes must have been read here as the same request.
 
+use std::fmt;
+
 /// A request as it was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) method: Vec<u8>,
     /// The target without authority and query.
@@ -31,6 +33,19 @@ pub(super) enum End {
 }
 
 impl Request {
+    /// As somebody else has read it, without its body.
+    pub(super) fn of<B>(request: &http::Request<B>) -> Self {
+        let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec())
+        };
+        Self {
+            method: request.method().as_str().into(),
+            path: request.uri().path().into(),
+            fields: request.headers().iter().map(field).collect(),
+            body: None,
+        }
+    }
+
     /// The value of the only field of this name.
     pub(super) fn only<'r>(&'r self, name: &'r str) -> Option<&'r [u8]> {
         let mut values = self.all(name);
@@ -40,6 +55,19 @@ impl Request {
     fn all<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r [u8]> {
         let fields = self.fields.iter().filter(move |(known, _)| known == name.as_bytes());
         fields.map(|(_, value)| &value[..])
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} {}", self.method.escape_ascii(), self.path.escape_ascii())?;
+        for (name, value) in &self.fields {
+            write!(f, " | {}: {}", name.escape_ascii(), value.escape_ascii())?;
+        }
+        match &self.body {
+            Some(body) => write!(f, " | {}]", body.escape_ascii()),
+            None => f.write_str(" | ...]"),
+        }
     }
 }
 

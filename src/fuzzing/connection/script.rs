@@ -13,7 +13,8 @@
 //!
 //! The rest is sent as it stands, but for directives. An input ends or is cut at `%;%` into parts;
 //! each part is thought of as one request, with its body behind the first empty line, and what its
-//! directives stand for is worked out for it alone:
+//! directives stand for is worked out for it alone. For HTTP/2 a part is then made into frames, as
+//! [`frames`] says.
 //!
 //! | directive | stands for |
 //! | --- | --- |
@@ -28,6 +29,7 @@
 
 use std::time::Duration;
 
+use super::frames::{self, Frames};
 use super::reading::{self, Request, split};
 use super::senders::Sender;
 use crate::fuzzing::NOW;
@@ -69,17 +71,32 @@ pub(super) enum Step {
 }
 
 impl Script {
-    pub(super) fn new(input: &[u8], senders: &[Sender]) -> Self {
+    /// An input for HTTP/1: its parts are sent as they are.
+    pub(super) fn http1(input: &[u8], senders: &[Sender]) -> Self {
+        Self::new(input, senders, Vec::new(), |part| part)
+    }
+
+    /// An input for HTTP/2: its parts are made into frames.
+    pub(super) fn http2(input: &[u8], senders: &[Sender]) -> Self {
+        let mut frames = Frames::default();
+        Self::new(input, senders, frames::opening(), |part| frames.of(&part))
+    }
+
+    fn new(
+        input: &[u8],
+        senders: &[Sender],
+        mut bytes: Vec<u8>,
+        mut made: impl FnMut(Vec<u8>) -> Vec<u8>,
+    ) -> Self {
         let input = input.get(..MOST).unwrap_or(input);
         let (how, rest) = split(input, b"\n").unwrap_or((input, b""));
-        let mut bytes = Vec::new();
-        let mut left = Some(rest);
+        let mut left = Some(rest).filter(|rest| !rest.is_empty());
         while let Some(rest) = left {
             let (part, behind) = match split(rest, b"%;%") {
                 Some((part, behind)) => (part, Some(behind)),
                 None => (rest, None),
             };
-            bytes.extend(filled_in(part, senders));
+            bytes.extend(made(filled_in(part, senders)));
             left = behind;
         }
         let has = |letter| how.contains(&letter);
@@ -165,7 +182,8 @@ fn replaced(bytes: &[u8], directive: &[u8], with: &[u8]) -> Vec<u8> {
     made
 }
 
-fn without_flow(bytes: &[u8]) -> Vec<u8> {
+/// The bytes without the directives that are for the flow of them.
+pub(super) fn without_flow(bytes: &[u8]) -> Vec<u8> {
     let mut bare = Vec::with_capacity(bytes.len());
     flow(bytes, |piece, _| bare.extend_from_slice(piece));
     bare

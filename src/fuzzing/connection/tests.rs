@@ -12,24 +12,33 @@ fn in_memory() -> InMemory {
     InMemory::new(runtime.enable_time().start_paused(true).build().unwrap())
 }
 
-fn seed(name: &str) -> Vec<u8> {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/request/").to_owned();
-    std::fs::read(corpus + name).unwrap()
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/");
+
+fn seed(target: &str, name: &str) -> Vec<u8> {
+    std::fs::read(format!("{CORPUS}{target}/{name}")).unwrap()
+}
+
+fn seeds(target: &str) -> Vec<String> {
+    let files = std::fs::read_dir(format!("{CORPUS}{target}")).unwrap();
+    files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// A seed that gets no further than the first check teaches a fuzzer nothing.
 #[test]
 fn exactly_the_seeds_that_are_called_valid_are_accepted() {
-    let mut gateway = in_memory();
-    for file in
-        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/request")).unwrap()
-    {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        let statuses: Vec<u16> = {
-            let InMemory { runtime, gateway } = &mut gateway;
-            let connection = runtime.block_on(over_http1(gateway, &seed(&name)));
-            connection.answers.into_iter().flatten().map(|answer| answer.status).collect()
-        };
+    let InMemory { runtime, mut gateway } = in_memory();
+    for name in seeds("request") {
+        let connection = runtime.block_on(over_http1(&mut gateway, &seed("request", &name)));
+        let statuses = connection.answers.iter().flatten().map(|answer| answer.status);
+        check(&name, statuses.collect());
+    }
+    for name in seeds("http2") {
+        let streams = runtime.block_on(over_http2(&mut gateway, &seed("http2", &name)));
+        let answers = streams.heard.iter().filter_map(|heard| heard.answer.as_ref());
+        check(&name, answers.map(|(status, _)| *status).collect());
+    }
+
+    fn check(name: &str, statuses: Vec<u16>) {
         println!("{name}: {statuses:?}");
         assert_eq!(statuses.contains(&200), name.starts_with("valid-"), "{name}: {statuses:?}");
     }
@@ -37,11 +46,11 @@ fn exactly_the_seeds_that_are_called_valid_are_accepted() {
 
 /// What could go wrong in the gateway, done to what has happened.
 #[test]
-fn whatever_must_not_happen_is_noticed() {
+fn whatever_must_not_happen_over_http1_is_noticed() {
     let mut gateway = in_memory();
     let mut notices = |seed_name: &str, change: &dyn Fn(&mut Connection<'_>)| {
         let InMemory { runtime, gateway } = &mut gateway;
-        let mut connection = runtime.block_on(over_http1(gateway, &seed(seed_name)));
+        let mut connection = runtime.block_on(over_http1(gateway, &seed("request", seed_name)));
         connection.judge();
         change(&mut connection);
         catch_unwind(AssertUnwindSafe(|| connection.judge())).is_err()
@@ -90,6 +99,54 @@ fn whatever_must_not_happen_is_noticed() {
     }
     let allowed = |c: &mut Connection<'_>| c.answers.as_mut().unwrap()[0].status = 401;
     assert!(notices("elsewhere", &allowed), "a stranger learns more than 403");
+}
+
+#[test]
+fn whatever_must_not_happen_over_http2_is_noticed() {
+    let mut gateway = in_memory();
+    let mut notices = |seed_name: &str, change: &dyn Fn(&mut Streams<'_>)| {
+        let InMemory { runtime, gateway } = &mut gateway;
+        let mut streams = runtime.block_on(over_http2(gateway, &seed("http2", seed_name)));
+        streams.judge();
+        change(&mut streams);
+        catch_unwind(AssertUnwindSafe(|| streams.judge())).is_err()
+    };
+    let changed: [(&str, &dyn Fn(&mut Streams<'_>)); 8] = [
+        ("no credential", &|c| c.heard[0].request.fields.clear()),
+        ("another source's event", &|c| c.heard[0].request.path = b"/hooks/key".to_vec()),
+        ("other bytes stored than sent", &|c| c.stored[0].body = "{}".into()),
+        ("a 200 and nothing stored", &|c| c.stored.clear()),
+        ("a body without an end", &|c| c.sent.bodies.clear()),
+        ("a request that was not sent", &|c| c.sent.heads = 0),
+        ("GET", &|c| c.heard[0].request.method = b"GET".to_vec()),
+        ("a status that no one knows", &|c| c.heard[0].answer.as_mut().unwrap().0 = 500),
+    ];
+    assert!(!notices("valid-lab", &|_| {}));
+    for (what, change) in changed {
+        assert!(notices("valid-lab", change), "{what}");
+    }
+    let allowed = |c: &mut Streams<'_>| c.heard[0].answer.as_mut().unwrap().0 = 401;
+    assert!(notices("elsewhere", &allowed), "a stranger learns more than 403");
+}
+
+#[test]
+fn frames_are_made_and_told_apart() {
+    let mut frames = frames::Frames::default();
+    let long = "a".repeat(300);
+    let mut bytes = frames::opening();
+    bytes.extend(frames.of(format!("POST /a HTTP/1.1\r\nHost: b\r\nX: {long}\r\n\r\n").as_bytes()));
+    bytes.extend(frames.of(b"POST /a HTTP/1.1\r\nAs: dpc\r\n\r\none two three"));
+    bytes.extend(frames.of(b"POST /a HTTP/1.1\r\nAs: o\r\n\r\nfour"));
+    bytes.extend(frames.of(b"!6 0 0\n12345678"));
+    bytes.extend(frames.of(b"!0 1 5\n five"));
+    bytes.extend(frames.of(b"POST /a HTTP/1.1\r\nAs: t\r\n\r\nsix"));
+    bytes.extend(frames.of(b"#\0\0\x09\0\x01\0\0\0\x01cut"));
+    let sent = frames::read(&bytes);
+    assert_eq!(sent.heads, 5);
+    assert_eq!(sent.bodies, [&b""[..], b"one two three", b"four five", b"six"]);
+    // A name of one byte without a colon before it, and a value whose length takes two bytes.
+    let block = [b"\0\x01x\x7f\xad\x01", long.as_bytes()].concat();
+    assert!(memchr::memmem::find(&bytes, &block).is_some());
 }
 
 #[test]
