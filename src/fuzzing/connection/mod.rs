@@ -109,6 +109,8 @@ async fn exchange(
     origin: Origin,
     script: &Script,
 ) -> (Option<Vec<u8>>, Option<u16>) {
+    // The same input does the same again.
+    fastrand::seed(0);
     let (client, server) = tokio::io::duplex(script.buffer);
     let (drain, drained) = oneshot::channel();
     let both = async {
