@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::disk::MemoryDisk;
 use super::reading::Request;
@@ -80,7 +81,7 @@ impl Gateway {
         Self { senders: senders(&config), config, metrics, settings, heard: Mutex::default(), road }
     }
 
-    /// Answers a request, and notes both. When it has to wait, the store has nothing in hand any
+    /// Answers a request by the deadline, and notes both. When it has to wait, the store has nothing in hand any
     /// more: what it waits for is then its client, or time.
     pub(super) async fn answer(&self, arrival: Arrival) -> Answer {
         let turn = {
@@ -88,7 +89,11 @@ impl Gateway {
             heard.push(Heard { request: Request::of(&arrival.request), answer: None });
             heard.len() - 1
         };
+        let begun = Instant::now();
         let answer = self.in_step(arrival).await;
+        // Timers go by whole milliseconds.
+        let latest = self.config.server.ack_deadline + Duration::from_millis(1);
+        assert!(begun.elapsed() <= latest, "an answer after {:?}", begun.elapsed());
         if let Some(heard) = self.heard.lock().get_mut(turn) {
             heard.answer = Some((answer.status().as_u16(), answer.headers().clone()));
         }

@@ -44,6 +44,10 @@ fn exactly_the_seeds_that_are_called_valid_are_accepted() {
     }
 }
 
+/// What must not happen, and how it would look.
+type OverHttp1 = (&'static str, fn(&mut Connection<'_>));
+type OverHttp2 = (&'static str, fn(&mut Streams<'_>));
+
 /// What could go wrong in the gateway, done to what has happened.
 #[test]
 fn whatever_must_not_happen_over_http1_is_noticed() {
@@ -55,7 +59,6 @@ fn whatever_must_not_happen_over_http1_is_noticed() {
         change(&mut connection);
         catch_unwind(AssertUnwindSafe(|| connection.judge())).is_err()
     };
-    let answers = |connection: &mut Connection<'_>| connection.answers.take().unwrap();
     for name in ["key", "lab", "long", "stripe", "webhooks", "github", "slack"] {
         let name = format!("valid-{name}");
         assert!(!notices(&name, &|_| {}));
@@ -76,26 +79,24 @@ fn whatever_must_not_happen_over_http1_is_noticed() {
         };
         assert!(notices(&name, &repeated), "{name}: accepted with two credentials");
     }
-    let changed: [(&str, &dyn Fn(&mut Connection<'_>)); 9] = [
-        ("another source's event", &|c| c.requests[0].path = b"/hooks/key".to_vec()),
-        ("other bytes stored than sent", &|c| c.stored[0].body = "{}".into()),
-        ("a 200 and nothing stored", &|c| c.stored.clear()),
-        ("stored and no 200", &|c| c.answers = Some(Vec::new())),
-        ("stored and nothing sent", &|c| c.requests.clear()),
-        ("half a body", &|c| c.requests[0].body = None),
-        ("GET", &|c| c.requests[0].method = b"GET".to_vec()),
-        ("100 Continue that nobody waits for", &|c| {
-            let mut all = answers(c);
-            all[0].continued = true;
-            c.answers = Some(all);
+    let changed: [OverHttp1; 9] = [
+        ("another source's event", |c| c.requests[0].path = b"/hooks/key".to_vec()),
+        ("other bytes stored than sent", |c| c.stored[0].body = "{}".into()),
+        ("a 200 and nothing stored", |c| c.stored.clear()),
+        ("stored and no 200", |c| c.answers = Some(Vec::new())),
+        ("stored and nothing sent", |c| c.requests.clear()),
+        ("half a body", |c| c.requests[0].body = None),
+        ("GET", |c| c.requests[0].method = b"GET".to_vec()),
+        ("100 Continue that nobody waits for", |c| {
+            c.answers.as_mut().unwrap()[0].continued = true;
         }),
-        ("more answers than requests", &|c| {
+        ("more answers than requests", |c| {
             let again = Answer { continued: false, status: 404, fields: vec![], body: vec![] };
             c.answers.as_mut().unwrap().push(again);
         }),
     ];
     for (what, change) in changed {
-        assert!(notices("valid-lab", change), "{what}");
+        assert!(notices("valid-lab", &change), "{what}");
     }
     let allowed = |c: &mut Connection<'_>| c.answers.as_mut().unwrap()[0].status = 401;
     assert!(notices("elsewhere", &allowed), "a stranger learns more than 403");
@@ -111,19 +112,19 @@ fn whatever_must_not_happen_over_http2_is_noticed() {
         change(&mut streams);
         catch_unwind(AssertUnwindSafe(|| streams.judge())).is_err()
     };
-    let changed: [(&str, &dyn Fn(&mut Streams<'_>)); 8] = [
-        ("no credential", &|c| c.heard[0].request.fields.clear()),
-        ("another source's event", &|c| c.heard[0].request.path = b"/hooks/key".to_vec()),
-        ("other bytes stored than sent", &|c| c.stored[0].body = "{}".into()),
-        ("a 200 and nothing stored", &|c| c.stored.clear()),
-        ("a body without an end", &|c| c.sent.bodies.clear()),
-        ("a request that was not sent", &|c| c.sent.heads = 0),
-        ("GET", &|c| c.heard[0].request.method = b"GET".to_vec()),
-        ("a status that no one knows", &|c| c.heard[0].answer.as_mut().unwrap().0 = 500),
+    let changed: [OverHttp2; 8] = [
+        ("no credential", |c| c.heard[0].request.fields.clear()),
+        ("another source's event", |c| c.heard[0].request.path = b"/hooks/key".to_vec()),
+        ("other bytes stored than sent", |c| c.stored[0].body = "{}".into()),
+        ("a 200 and nothing stored", |c| c.stored.clear()),
+        ("a body without an end", |c| c.sent.bodies.clear()),
+        ("a request that was not sent", |c| c.sent.heads = 0),
+        ("GET", |c| c.heard[0].request.method = b"GET".to_vec()),
+        ("a status that no one knows", |c| c.heard[0].answer.as_mut().unwrap().0 = 500),
     ];
     assert!(!notices("valid-lab", &|_| {}));
     for (what, change) in changed {
-        assert!(notices("valid-lab", change), "{what}");
+        assert!(notices("valid-lab", &change), "{what}");
     }
     let allowed = |c: &mut Streams<'_>| c.heard[0].answer.as_mut().unwrap().0 = 401;
     assert!(notices("elsewhere", &allowed), "a stranger learns more than 403");
