@@ -244,18 +244,31 @@ impl Writer {
         };
         let path = segment::path(self.core.files.dir(), header.number);
         match self.core.files.disk().create(&path) {
-            Ok(file) => {
-                (self.head, self.next) = begin_segment(&self.core, file, header, &mut self.batch)?;
-                Ok(())
-            }
-            // Nothing is uncertain yet, and the head will do for a while: descriptors may be short.
-            Err(error) if self.head.offset < HARD_LIMIT => {
-                tracing::warn!(target: "hookward::store", %error, "no new segment can be begun; trying again");
-                self.rotate_at = Instant::now() + ROTATE_AGAIN;
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Ok(file) => match begin_segment(&self.core, file, header, &mut self.batch) {
+                Ok(begun) => {
+                    (self.head, self.next) = begun;
+                    Ok(())
+                }
+                // The new segment took the last descriptor, and there was none for its directory.
+                // Nothing in it was promised to anybody.
+                Err(error) if is_shortage(&error) => {
+                    self.core.files.disk().remove(&path)?;
+                    self.rotate_later(error)
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => self.rotate_later(error),
         }
+    }
+
+    /// Nothing is uncertain yet, and the head will do for a while: descriptors may be short.
+    fn rotate_later(&mut self, error: io::Error) -> io::Result<()> {
+        if self.head.offset >= HARD_LIMIT {
+            return Err(error);
+        }
+        tracing::warn!(target: "hookward::store", %error, "no new segment can be begun; trying again");
+        self.rotate_at = Instant::now() + ROTATE_AGAIN;
+        Ok(())
     }
 
     fn look_at_space(&mut self) {
@@ -288,6 +301,13 @@ impl Writer {
         let clean = self.core.state() != State::Failed;
         self.index.close(clean.then_some((place, Sequence(self.next.0 - 1))));
     }
+}
+
+/// Whether the system only had no descriptor to give.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
 }
 
 fn refuse(work: &mut Work, error: AcceptError) {
