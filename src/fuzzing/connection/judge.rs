@@ -22,6 +22,8 @@ pub(super) struct Connection<'c> {
 
 impl Connection<'_> {
     pub(super) fn judge(&self) {
+        let whole = self.requests.iter().filter(|request| request.body.is_some()).count();
+        assert!(self.stored.len() <= whole, "{} events of {whole} requests", self.stored.len());
         for event in &self.stored {
             self.was_sent(event);
         }

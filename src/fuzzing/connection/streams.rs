@@ -22,6 +22,8 @@ impl Streams<'_> {
     pub(super) fn judge(&self) {
         let Self { heard, sent, .. } = self;
         assert!(heard.len() <= sent.heads, "{} requests of {} heads", heard.len(), sent.heads);
+        let whole = sent.bodies.len();
+        assert!(self.stored.len() <= whole, "{} events of {whole} streams", self.stored.len());
         for event in &self.stored {
             self.was_sent(event);
         }

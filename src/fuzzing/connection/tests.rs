@@ -79,7 +79,8 @@ fn whatever_must_not_happen_over_http1_is_noticed() {
         };
         assert!(notices(&name, &repeated), "{name}: accepted with two credentials");
     }
-    let changed: [OverHttp1; 9] = [
+    let changed: [OverHttp1; 10] = [
+        ("one request stored twice", |c| c.stored.push(c.stored[0].clone())),
         ("another source's event", |c| c.requests[0].path = b"/hooks/key".to_vec()),
         ("other bytes stored than sent", |c| c.stored[0].body = "{}".into()),
         ("a 200 and nothing stored", |c| c.stored.clear()),
@@ -112,7 +113,8 @@ fn whatever_must_not_happen_over_http2_is_noticed() {
         change(&mut streams);
         catch_unwind(AssertUnwindSafe(|| streams.judge())).is_err()
     };
-    let changed: [OverHttp2; 8] = [
+    let changed: [OverHttp2; 9] = [
+        ("one request stored twice", |c| c.stored.push(c.stored[0].clone())),
         ("no credential", |c| c.heard[0].request.fields.clear()),
         ("another source's event", |c| c.heard[0].request.path = b"/hooks/key".to_vec()),
         ("other bytes stored than sent", |c| c.stored[0].body = "{}".into()),
