@@ -10,6 +10,7 @@ mod crowd;
 pub(crate) mod framing;
 mod guard;
 mod h2;
+pub(crate) mod in_memory;
 mod open;
 mod progress;
 pub mod proxy_protocol;
