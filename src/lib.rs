@@ -4,6 +4,7 @@
 //! event before it says 200, drops repeats, and hands one normalized stream to the app for as
 //! long as it takes. ARCHITECTURE.md has the picture.
 
+pub mod acme;
 pub mod admin;
 pub mod admit;
 pub mod audit;

@@ -8,7 +8,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tracing::level_filters::LevelFilter;
@@ -31,6 +31,9 @@ const FULL_ENOUGH: usize = 64 << 10;
 /// How long the writer lets lines gather after the first, so that a busy gateway pays one wake-up
 /// and one write for many lines.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the end of the process waits for its last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Sends every log line of the process to standard error from here on. What is logged before the
 /// returned handle is dropped is written; hold it to the end of `main`.
@@ -86,8 +89,15 @@ impl Drop for Flush {
     fn drop(&mut self) {
         self.queue.waiting.lock().closed = true;
         self.queue.wake.notify_one();
+        // Whoever should read the log may have stopped: then the rest of it is lost.
+        let patience = Instant::now() + LAST_LINES;
         if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+            while !writer.is_finished() && Instant::now() < patience {
+                thread::park_timeout(GATHER);
+            }
+            if writer.is_finished() {
+                let _ = writer.join();
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hookward::fuzzing;
 
-fn run(target: &str, entry: fn(&[u8])) {
+fn run(target: &str, mut entry: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut inputs = 0;
     for file in fs::read_dir(&corpus).unwrap() {
@@ -53,4 +53,21 @@ fn proxy_header() {
 #[test]
 fn forwarded() {
     run("forwarded", fuzzing::forwarded);
+}
+
+#[test]
+fn request() {
+    let mut gateway = in_memory();
+    run("request", |data| gateway.request(data));
+}
+
+#[test]
+fn http2() {
+    let mut gateway = in_memory();
+    run("http2", |data| gateway.http2(data));
+}
+
+fn in_memory() -> fuzzing::InMemory {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    fuzzing::InMemory::new(runtime.enable_time().start_paused(true).build().unwrap())
 }

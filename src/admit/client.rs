@@ -23,11 +23,18 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// way is no address. Empty ones, `unknown`, `_hidden`, names, zones (`fe80::1%eth0`) and anything
 /// in quotes are none: what a trusted proxy would not have written was not written by one.
 ///
+/// A PROXY header counts for as long as the peer that sent it is one of `trusted`; after that nobody
+/// can tell who is calling.
+///
 /// A connection whose PROXY header names nobody is the proxy's own: nobody is forwarded on it.
 ///
 /// Allocates nothing. Only as many elements are looked at as are trusted, and one more.
 pub fn client_address(origin: &Origin, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
+    // It was trusted when the connection began; since then it may have been struck off the list.
+    if origin.proxied.is_some() && !is_trusted(origin.peer.ip().to_canonical()) {
+        return None;
+    }
     let mut client = origin.address();
     if !is_trusted(client) || (origin.proxy_header && origin.proxied.is_none()) {
         return Some(client);

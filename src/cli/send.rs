@@ -9,15 +9,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use http::{StatusCode, Uri};
+use rustls_pki_types::ServerName;
 
 use super::seam;
 use crate::clock::{Clock, UnixMillis};
-use crate::config::{Config, Source};
+use crate::config::{Config, Server, Source, Tls};
 use crate::event::normalize_type;
 use crate::provider::caller::{Answer, CallError, Caller};
 use crate::provider::generic;
 use crate::provider::sample::{self, Outgoing, Sample};
 use crate::provider::sign::{self, SignError};
+use crate::provider::trust::Trust;
 use crate::secret::Secret;
 
 /// Exit code of a wrong command line.
@@ -109,8 +111,8 @@ async fn send_all(
     out: &mut impl Write,
 ) -> Result<bool, SendError> {
     let source = find_source(config, &args.source)?;
-    let url = target(config.server.listen, &source.path, args.url.as_ref())?;
-    let caller = Caller::new(None, url.scheme_str() == Some("https"))?;
+    let url = target(&config.server, &source.path, args.url.as_ref())?;
+    let caller = Caller::new(None, trust(&config.server, args.url.as_ref()))?;
     let key = source.keys.first().cloned().unwrap_or_else(|| Secret::new(Vec::new()));
     let mut maker = Maker::new(source, args);
     let mut all_taken = true;
@@ -138,9 +140,12 @@ fn find_source<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Source>, Se
 
 /// Where to post: `url`, with the source's path if it has none itself; without it, the listener,
 /// by loopback where it listens on every address.
-fn target(listen: SocketAddr, path: &str, url: Option<&Uri>) -> Result<Uri, SendError> {
+fn target(server: &Server, path: &str, url: Option<&Uri>) -> Result<Uri, SendError> {
     let (scheme, authority) = match url {
-        None => ("http", reachable(listen).to_string()),
+        None => {
+            let scheme = if server.tls.is_some() { "https" } else { "http" };
+            (scheme, reachable(server.listen).to_string())
+        }
         Some(url) => {
             let scheme = url.scheme_str().filter(|s| matches!(*s, "http" | "https"));
             match (scheme, url.authority()) {
@@ -156,6 +161,30 @@ fn target(listen: SocketAddr, path: &str, url: Option<&Uri>) -> Result<Uri, Send
         .path_and_query(path)
         .build()
         .map_err(|error| SendError::Call(error.into()))
+}
+
+/// Who is believed to be the gateway over TLS: who has the configured certificate, and on a `url`
+/// also whom the platform believes. With ACME it is whom the platform believes, or the authority
+/// itself where that has roots of its own, and then by the certificate's name: the listener's
+/// address is none.
+fn trust(server: &Server, url: Option<&Uri>) -> Trust {
+    let plain = url.is_some_and(|url| url.scheme_str() != Some("https"));
+    match (&server.tls, url) {
+        _ if plain => Trust::nobody(),
+        (None, None) => Trust::nobody(),
+        (None, Some(_)) => Trust::platform(),
+        (Some(Tls::Files { identity, .. }), url) => {
+            let trust = if url.is_some() { Trust::platform() } else { Trust::nobody() };
+            identity.pair.cert.first().cloned().into_iter().fold(trust, Trust::and_certificate)
+        }
+        (Some(Tls::Acme(acme)), url) => {
+            let roots = acme.ca.iter().map(|ca| &*ca.roots);
+            let trust = roots.fold(Trust::platform(), Trust::and_roots);
+            let name = acme.domains.first().filter(|_| url.is_none());
+            let name = name.and_then(|name| ServerName::try_from(name.clone()).ok());
+            name.into_iter().fold(trust, Trust::named)
+        }
+    }
 }
 
 fn reachable(listen: SocketAddr) -> SocketAddr {

@@ -2,6 +2,7 @@
 //! it would change, and what cannot change while the gateway runs. Values are never told: any of
 //! them could be a secret, or say something about one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{
@@ -31,9 +32,14 @@ macro_rules! differing {
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
     let (before, after) = (admin(old), admin(new));
+    let kept = (acme_cache(&old.server), acme_cache(&new.server));
     [
         ("server.listen", old.server.listen != new.server.listen),
         ("server.tls", tls_kind(&old.server) != tls_kind(&new.server)),
+        (
+            "server.tls.acme.cache",
+            kept.0.zip(kept.1).is_some_and(|(before, after)| before != after),
+        ),
         ("server.sandbox", old.server.sandbox != new.server.sandbox),
         ("admin", before.is_some() != after.is_some()),
         ("admin.listen", before.zip(after).is_some_and(|(before, after)| before != after)),
@@ -58,6 +64,13 @@ fn tls_kind(server: &Server) -> TlsKind {
         None => TlsKind::Plain,
         Some(Tls::Files { .. }) => TlsKind::Files,
         Some(Tls::Acme(_)) => TlsKind::Acme,
+    }
+}
+
+fn acme_cache(server: &Server) -> Option<&Path> {
+    match &server.tls {
+        Some(Tls::Acme(acme)) => Some(&acme.cache),
+        Some(Tls::Files { .. }) | None => None,
     }
 }
 

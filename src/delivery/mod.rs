@@ -28,6 +28,7 @@ pub use self::client::TlsError;
 pub use self::forward::{Forwarder, attempt};
 pub use self::normalize::cloudevent;
 pub use self::plan::Plan;
+pub(crate) use self::retry::retry_after;
 use crate::event::UpstreamName;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::store::{Attempt, LaneSlot, Roster, Store, Verdict};

@@ -42,7 +42,7 @@ pub(super) fn judge(ended: Ended, retry: &Retry, rng: &mut fastrand::Rng) -> Ver
 
 /// How long `value` of a Retry-After header (RFC 9110, 10.2.3) asks to wait: seconds or an HTTP
 /// date; a past date is no wait at all. `None` for anything else.
-pub(super) fn retry_after(value: &HeaderValue, now: UnixMillis) -> Option<Duration> {
+pub(crate) fn retry_after(value: &HeaderValue, now: UnixMillis) -> Option<Duration> {
     let value = value.to_str().ok()?;
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         // All digits and yet no u64: longer than any bound that it will meet.

@@ -3,10 +3,12 @@
 //! library's interface.
 
 mod address;
+mod connection;
 mod journal;
 mod request;
 
 pub use address::{forwarded, proxy_header};
+pub use connection::InMemory;
 pub use journal::journal;
 pub use request::*;
 

@@ -199,8 +199,18 @@ pub(super) fn public_settings(
     tls: Option<Arc<Acceptor>>,
     ingress: &Ingress,
 ) -> Settings {
+    let limits = limits(server);
+    let max_connections = limits.max_connections.min(listen::affordable_connections());
+    if max_connections < limits.max_connections {
+        let wanted = limits.max_connections;
+        tracing::warn!(
+            target: "hookward",
+            wanted, max_connections,
+            "the limit of open files (RLIMIT_NOFILE) allows fewer connections than server.max_connections"
+        );
+    }
     Settings {
-        limits: limits(server),
+        limits: Limits { max_connections, ..limits },
         tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
@@ -211,7 +221,16 @@ pub(super) fn public_settings(
 pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
     let max_connections = admin::MAX_CONNECTIONS;
     let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
-    let limits = Limits { max_connections, drain_timeout, ..limits(server) };
+    // Probes and scrapers ask and go. None may take the place of the others.
+    let limits = limits(server);
+    let timeouts = Timeouts { idle: limits.timeouts.header, ..limits.timeouts };
+    let limits = Limits {
+        max_connections,
+        max_connections_per_client: max_connections / 4,
+        drain_timeout,
+        timeouts,
+        ..limits
+    };
     Settings::plain(limits, Arc::clone(refusals))
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use self::listeners::{AdminDesk, Listening};
+use crate::acme::Keeper;
 use crate::admit::VerifierError;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering};
@@ -78,6 +79,7 @@ pub struct Gateway {
     ingress: Arc<Ingress>,
     desk: Arc<AdminDesk>,
     tls: Option<Arc<Acceptor>>,
+    acme: Option<Keeper>,
     public: Listening,
     admin: Option<Listening>,
     /// Tasks that only watch and tell. They end with the gateway, and it does without them.

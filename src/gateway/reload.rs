@@ -115,6 +115,9 @@ impl Gateway {
             tls::put(acceptor, certificate);
             self.metrics.set_certificate_expiry(acceptor.expires_at());
         }
+        if let (Some(keeper), Some(acme)) = (&self.acme, tls::acme(&config)) {
+            keeper.reload(acme);
+        }
         let settings = public_settings(&config.server, self.tls.clone(), &self.ingress);
         self.public.reload(settings);
         self.desk.reload(config.admin.as_ref());

@@ -66,6 +66,8 @@ impl Gateway {
             metrics.set_certificate_expiry(tls.expires_at());
             watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
         }
+        let (acme, renewal) = tls::keeper(&config, tls.as_ref(), &clock, &metrics).unzip();
+        renewal.map(|renewal| watches.spawn(renewal));
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
         desk.open(Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics)));
         Ok(Self {
@@ -77,6 +79,7 @@ impl Gateway {
             ingress,
             desk,
             tls,
+            acme,
             public,
             admin,
             _watches: watches,

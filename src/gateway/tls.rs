@@ -1,18 +1,20 @@
 //! The public listener's certificate, out of the configuration: at the start, and again whenever
-//! a configuration takes over.
+//! a configuration takes over. What ACME has issued meanwhile is not lost by that.
 
 use std::sync::Arc;
 
-use crate::config::{Config, Source, Tls};
+use crate::acme::{self, CacheError, Keeper};
+use crate::clock::Clock;
+use crate::config::{Acme, Config, Source, Tls};
 use crate::listen::tls::{Acceptor, ClientCertificates, Replacement};
-use crate::pem::Identity;
+use crate::metrics::Metrics;
 
 /// Why the public listener cannot speak TLS. All of it but the last is the operator's to mend.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// Certificates by ACME.
-    #[error("server.tls.acme is not available in this version; name a certificate and its key")]
-    Acme,
+    /// Certificates by ACME cannot be kept.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// It has spoken TLS so far, and is to no more: that is decided at the start.
     #[error("server.tls: a change needs a restart")]
     Off,
@@ -26,7 +28,11 @@ pub(super) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsErro
     let Some(tls) = &config.server.tls else {
         return Ok(None);
     };
-    let acceptor = Acceptor::new(identity(tls)?, client_certificates(&config.sources))?;
+    let identity = match tls {
+        Tls::Files { identity, .. } => Some(identity.clone()),
+        Tls::Acme(acme) => acme::kept(acme)?,
+    };
+    let acceptor = Acceptor::new(identity, client_certificates(&config.sources))?;
     acceptor.announce("certificate loaded");
     Ok(Some(Arc::new(acceptor)))
 }
@@ -34,7 +40,11 @@ pub(super) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsErro
 /// Makes ready what the configuration says now.
 pub(super) fn prepare(acceptor: &Acceptor, config: &Config) -> Result<Replacement, TlsError> {
     let tls = config.server.tls.as_ref().ok_or(TlsError::Off)?;
-    Ok(acceptor.prepare(identity(tls)?, client_certificates(&config.sources))?)
+    let clients = client_certificates(&config.sources);
+    Ok(match tls {
+        Tls::Files { identity, .. } => acceptor.prepare(identity.clone(), clients)?,
+        Tls::Acme(_) => acceptor.prepare_clients(clients)?,
+    })
 }
 
 /// Puts it in place.
@@ -44,10 +54,22 @@ pub(super) fn put(acceptor: &Acceptor, replacement: Replacement) {
     acceptor.announce(message);
 }
 
-fn identity(tls: &Tls) -> Result<Identity, TlsError> {
-    match tls {
-        Tls::Files { identity, .. } => Ok(identity.clone()),
-        Tls::Acme(_) => Err(TlsError::Acme),
+/// Who looks after the certificate, if the configuration has it by ACME, and the work to be run.
+pub(super) fn keeper(
+    config: &Config,
+    acceptor: Option<&Arc<Acceptor>>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> Option<(Keeper, impl Future<Output = ()> + Send + use<>)> {
+    let (acme, acceptor) = acme(config).zip(acceptor)?;
+    Some(Keeper::new(acme, Arc::clone(acceptor), clock.clone(), Arc::clone(metrics)))
+}
+
+/// What `config` says about ACME.
+pub(super) fn acme(config: &Config) -> Option<&Acme> {
+    match &config.server.tls {
+        Some(Tls::Acme(acme)) => Some(acme),
+        Some(Tls::Files { .. }) | None => None,
     }
 }
 

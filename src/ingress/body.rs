@@ -25,29 +25,22 @@ const SLOW: Refusal =
 /// How fast a body must arrive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// When the request's headers were complete.
-    pub(super) begun: Instant,
     /// When all of it must be there.
     pub(super) deadline: Instant,
-    /// Bytes a second, on average, once a second has passed; 0: any.
+    /// Bytes a second, on average, once a second has passed since the first of them; 0: any.
     pub(super) least: u64,
 }
 
 impl Pace {
-    /// When more than `read` bytes must be there.
-    fn due(&self, read: u64) -> Instant {
+    /// When more than `read` bytes must be there, of which the first came at `since`.
+    fn due(&self, read: u64, since: Instant) -> Instant {
         match read.saturating_mul(1000).checked_div(self.least) {
             None => self.deadline,
             Some(millis) => {
-                let due = self.begun + GRACE.max(Duration::from_millis(millis));
+                let due = since + GRACE.max(Duration::from_millis(millis));
                 due.min(self.deadline)
             }
         }
-    }
-
-    /// When anything must be there: what the timer of [`read`] is to be set to.
-    pub(super) fn first_due(&self) -> Instant {
-        self.due(0)
     }
 }
 
@@ -66,7 +59,7 @@ pub(super) fn check_declared(body: &impl Body, max: u64) -> Result<(), Refusal> 
 
 /// Reads the body to its end: at most `max` bytes, at this pace, as far as `account` has room. A
 /// body that arrives in one piece is not copied. Trailers are read and left out. `timer` is set
-/// to [`Pace::first_due`], and afterwards to anything.
+/// to [`Pace::deadline`], and afterwards to anything.
 ///
 /// # Errors
 /// [`Reason::BodyTooLarge`], [`Reason::BodyTimeout`], [`Reason::Overloaded`], and
@@ -83,7 +76,7 @@ where
 {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let expected = usize::try_from(declared(&body)).unwrap_or(usize::MAX).min(max);
-    let mut reading = Reading { body, pace, account, timer, read: 0, expected, max };
+    let mut reading = Reading { body, pace, account, timer, read: 0, since: None, expected, max };
     let whole = reading.all().await?;
     reading.account.arrived();
     Ok(whole)
@@ -95,6 +88,8 @@ struct Reading<'r, 'm, B> {
     account: &'r mut Account<'m>,
     timer: Pin<&'r mut Sleep>,
     read: u64,
+    /// When the first of them were there and the rest was not.
+    since: Option<Instant>,
     expected: usize,
     max: usize,
 }
@@ -162,9 +157,20 @@ where
                 }
                 Poll::Pending => {
                     self.account.wait()?;
+                    self.start_pace();
                     return self.poll_too_slow(cx).map(Err);
                 }
             }
+        }
+    }
+
+    /// From the first bytes on there is a rate to keep up; until then, only the deadline: some
+    /// clients wait a while for `100 Continue`.
+    fn start_pace(&mut self) {
+        if self.read > 0 && self.since.is_none() {
+            let now = Instant::now();
+            self.since = Some(now);
+            self.timer.as_mut().reset(self.pace.due(self.read, now));
         }
     }
 
@@ -176,7 +182,8 @@ where
             if self.pace.deadline <= now {
                 return Poll::Ready(LATE);
             }
-            let due = self.pace.due(self.read);
+            let since = self.since.unwrap_or(now);
+            let due = self.pace.due(self.read, since);
             if due <= now {
                 return Poll::Ready(SLOW);
             }
@@ -204,7 +211,7 @@ mod tests {
     use hyper::body::Frame;
     use tokio::time::{sleep, sleep_until};
 
-    use super::super::memory::{Bounds, Memory};
+    use super::super::memory::{Bounds, Memory, surplus};
     use super::*;
     use crate::config::Server;
     use crate::network::Network;
@@ -228,8 +235,8 @@ mod tests {
         account: &mut Account<'_>,
     ) -> Result<Bytes, Refusal> {
         let begun = Instant::now();
-        let pace = Pace { begun, deadline: begun + DEADLINE, least };
-        let timer = pin!(sleep_until(pace.first_due()));
+        let pace = Pace { deadline: begun + DEADLINE, least };
+        let timer = pin!(sleep_until(pace.deadline));
         read(body, max, pace, account, timer).await
     }
 
@@ -237,8 +244,9 @@ mod tests {
         body: B,
         max: u64,
     ) -> Result<Bytes, Reason> {
-        let memory = Memory::default();
-        let mut account = memory.account(Network::Unknown, Bounds::new(&Server::defaults()));
+        let (memory, connection) = (Memory::default(), surplus());
+        let mut account =
+            memory.account(&connection, Network::Unknown, Bounds::new(&Server::defaults()));
         read_into(body, max, 0, &mut account).await.map_err(|refusal| refusal.reason)
     }
 
@@ -278,8 +286,9 @@ mod tests {
     /// Sends a piece of this length each quarter of a second. What reading it comes to at 1000
     /// bytes a second at least, and when.
     async fn drip(pieces: &[usize]) -> (Result<usize, &'static str>, Duration) {
-        let memory = Memory::default();
-        let mut account = memory.account(Network::Unknown, Bounds::new(&Server::defaults()));
+        let (memory, connection) = (Memory::default(), surplus());
+        let mut account =
+            memory.account(&connection, Network::Unknown, Bounds::new(&Server::defaults()));
         let (mut send, body) = Channel::<Bytes, io::Error>::new(1);
         let begun = Instant::now();
         let drip = async {
@@ -313,12 +322,21 @@ mod tests {
         assert_eq!(drip(&[300; 40]).await, (Err(LATE.detail), DEADLINE));
     }
 
+    /// Clients that wait for `100 Continue` in vain, or lost a packet, were cut off a second after
+    /// their headers.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_begin_late() {
+        let ms = Duration::from_millis;
+        assert_eq!(drip(&[0, 0, 0, 0, 0, 0, 0, 0, 9, 9]).await, (Ok(18), ms(2500)));
+        assert_eq!(drip(&[0, 0, 0, 0, 9, 0, 0, 0, 0]).await, (Err(SLOW.detail), ms(2000)));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_without_a_place_or_beyond_the_budget_is_refused_at_once() {
         let mut server = Server::defaults();
         (server.max_connections, server.body_memory, server.max_body) = (2, 64 << 10, 1 << 10);
-        let memory = Memory::default();
-        let account = |n| memory.account(Network::V6(n), Bounds::new(&server));
+        let (memory, connection) = (Memory::default(), surplus());
+        let account = |n| memory.account(&connection, Network::V6(n), Bounds::new(&server));
         let begun = Instant::now();
         let (_send, body) = Channel::<Bytes, io::Error>::new(1);
         let (_send, other) = Channel::<Bytes, io::Error>::new(1);

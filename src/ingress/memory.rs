@@ -1,19 +1,26 @@
 //! What bodies take of the memory: places for requests that wait for the rest of their body, each
-//! of which may hold a little, and a common budget for what goes beyond. Of both, one client gets
-//! no more than his share. What is full is full: nobody waits for room.
+//! of which may hold a little, and a common budget for what goes beyond. A connection has a place
+//! of its own for one request; on HTTP/2 others wait on common places. Of these and of the budget
+//! one client gets no more than his share. What is full is full: nobody waits for room.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
 use crate::admit::Refusal;
 use crate::audit::Reason;
 use crate::config::Server;
+use crate::listen::Origin;
 use crate::network::Network;
 
 /// What a body may hold without a part of the budget: more than nearly all events have.
 pub(super) const FREE: usize = 16 << 10;
+
+/// Common places of one client. Providers that send many events at once on one connection send each
+/// with its body; who holds back that many bodies is up to something.
+const PLACES_OF_CLIENT: usize = 64;
 
 const NO_PLACE: Refusal =
     Refusal::new(Reason::Overloaded, "too many requests wait for their bodies");
@@ -34,13 +41,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// As many places as there may be connections, of all and of one client: on HTTP/2 and behind
-    /// proxies a connection brings more than one request. Of the budget a quarter for one client,
-    /// or what one body needs.
+    /// As many common places as there may be connections. Of the budget a quarter for one client, or
+    /// what one body needs.
     pub(super) fn new(server: &Server) -> Self {
         Self {
             places: server.max_connections,
-            places_of_client: server.max_connections_per_client,
+            places_of_client: PLACES_OF_CLIENT,
             bytes: server.body_memory,
             bytes_of_client: (server.body_memory / 4).max(server.max_body),
         }
@@ -66,8 +72,14 @@ struct Sum {
 
 impl Memory {
     /// A body's account, with nothing on it.
-    pub(super) fn account(&self, client: Network, bounds: Bounds) -> Account<'_> {
-        Account { memory: self, client, bounds, held: Sum::default() }
+    pub(super) fn account<'a>(
+        &'a self,
+        connection: &'a Origin,
+        client: Network,
+        bounds: Bounds,
+    ) -> Account<'a> {
+        let held = Sum::default();
+        Account { memory: self, connection, client, bounds, held, own_place: false }
     }
 
     /// Places and bytes that are held, and by how many clients.
@@ -82,9 +94,12 @@ impl Memory {
 #[derive(Debug)]
 pub(super) struct Account<'a> {
     memory: &'a Memory,
+    connection: &'a Origin,
     client: Network,
     bounds: Bounds,
     held: Sum,
+    /// Whether it has the connection's own place.
+    own_place: bool,
 }
 
 impl Account<'_> {
@@ -93,11 +108,16 @@ impl Account<'_> {
     /// # Errors
     /// `overloaded`.
     pub(super) fn wait(&mut self) -> Result<(), Refusal> {
-        if self.held.places > 0 { Ok(()) } else { self.take(Sum { places: 1, bytes: 0 }) }
+        if self.own_place || self.held.places > 0 {
+            return Ok(());
+        }
+        self.own_place = !self.connection.body_awaited.swap(true, Ordering::AcqRel);
+        if self.own_place { Ok(()) } else { self.take(Sum { places: 1, bytes: 0 }) }
     }
 
     /// Gives the place back: the body is all there.
     pub(super) fn arrived(&mut self) {
+        self.leave_own_place();
         let places = self.held.places;
         self.give_back(Sum { places, bytes: 0 });
     }
@@ -111,6 +131,12 @@ impl Account<'_> {
         match beyond.saturating_sub(self.held.bytes) {
             0 => Ok(()),
             bytes => self.take(Sum { places: 0, bytes }),
+        }
+    }
+
+    fn leave_own_place(&mut self) {
+        if std::mem::take(&mut self.own_place) {
+            self.connection.body_awaited.store(false, Ordering::Release);
         }
     }
 
@@ -156,6 +182,7 @@ impl Account<'_> {
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
+        self.leave_own_place();
         self.give_back(self.held);
     }
 }
@@ -176,6 +203,14 @@ impl Sum {
     }
 }
 
+/// A connection one of whose requests waits for its body already.
+#[cfg(test)]
+pub(super) fn surplus() -> Origin {
+    let connection = Origin::plain(([192, 0, 2, 1], 1).into());
+    connection.body_awaited.store(true, Ordering::Release);
+    connection
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,10 +223,28 @@ mod tests {
     }
 
     #[test]
+    fn one_request_of_a_connection_needs_no_common_place() {
+        let (memory, connection) = (Memory::default(), Origin::plain(([192, 0, 2, 1], 1).into()));
+        let account = || memory.account(&connection, ONE, bounds());
+        let (mut first, mut second) = (account(), account());
+        first.wait().unwrap();
+        first.wait().unwrap();
+        assert_eq!(memory.held(), (0, 0, 0));
+        second.wait().unwrap();
+        assert_eq!(memory.held(), (1, 0, 1));
+        first.arrived();
+        let mut third = account();
+        third.wait().unwrap();
+        drop((second, third));
+        assert_eq!(memory.held(), (0, 0, 0));
+        assert!(!connection.body_awaited.load(Ordering::Acquire));
+    }
+
+    #[test]
     fn places_are_bounded_in_all_and_for_one_client() {
-        let memory = Memory::default();
+        let (memory, connection) = (Memory::default(), surplus());
         let waiting = |client| {
-            let mut account = memory.account(client, bounds());
+            let mut account = memory.account(&connection, client, bounds());
             account.wait().map(|()| account)
         };
         let mut of_one: Vec<_> = (0..3).map(|_| waiting(ONE).unwrap()).collect();
@@ -208,8 +261,11 @@ mod tests {
 
     #[test]
     fn what_a_body_has_beyond_the_free_part_is_bounded_in_all_and_for_one_client() {
-        let memory = Memory::default();
-        let (mut one, mut two) = (memory.account(ONE, bounds()), memory.account(TWO, bounds()));
+        let (memory, connection) = (Memory::default(), surplus());
+        let (mut one, mut two) = (
+            memory.account(&connection, ONE, bounds()),
+            memory.account(&connection, TWO, bounds()),
+        );
         one.hold(FREE).unwrap();
         assert_eq!(memory.held(), (0, 0, 0));
         one.hold(FREE + 200).unwrap();
@@ -217,7 +273,10 @@ mod tests {
         one.hold(FREE + 250).unwrap();
         assert_eq!(memory.held(), (0, 300, 1));
         assert_eq!(one.hold(FREE + 301), Err(NO_MEMORY_OF_CLIENT));
-        assert_eq!(memory.account(ONE, bounds()).hold(FREE + 1), Err(NO_MEMORY_OF_CLIENT));
+        assert_eq!(
+            memory.account(&connection, ONE, bounds()).hold(FREE + 1),
+            Err(NO_MEMORY_OF_CLIENT)
+        );
         two.hold(FREE + 100).unwrap();
         assert_eq!(two.hold(FREE + 101), Err(NO_MEMORY));
         drop(one);
@@ -231,7 +290,7 @@ mod tests {
         let mut server = Server::defaults();
         server.body_memory = 2 << 20;
         server.max_body = 1 << 20;
-        let memory = Memory::default();
-        memory.account(ONE, Bounds::new(&server)).hold(1 << 20).unwrap();
+        let (memory, connection) = (Memory::default(), surplus());
+        memory.account(&connection, ONE, Bounds::new(&server)).hold(1 << 20).unwrap();
     }
 }

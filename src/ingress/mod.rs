@@ -80,8 +80,7 @@ impl Rules {
 
     /// The pace of a request whose headers are complete now.
     fn pace(&self) -> Pace {
-        let begun = Instant::now();
-        Pace { begun, deadline: begun + self.ack_deadline, least: self.min_body_rate }
+        Pace { deadline: Instant::now() + self.ack_deadline, least: self.min_body_rate }
     }
 }
 
@@ -194,8 +193,10 @@ impl Ingress {
             .map_err(|refusal| self.rates.failed(source, client, refusal))?;
 
         // Held to the end: the body is in memory for as long as the request is.
-        let mut account = self.memory.account(Network::of(client), rules.bodies);
-        let mut timer = pin!(sleep_until(pace.first_due()));
+        let connection = Arc::clone(&origin);
+        let network = Network::of(client);
+        let mut account = self.memory.account(&connection, network, rules.bodies);
+        let mut timer = pin!(sleep_until(pace.deadline));
         let body = body::read(body, rules.max_body, pace, &mut account, timer.as_mut()).await?;
         report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let source = Arc::clone(source);

@@ -10,6 +10,7 @@ mod crowd;
 pub(crate) mod framing;
 mod guard;
 mod h2;
+pub(crate) mod in_memory;
 mod open;
 mod progress;
 pub mod proxy_protocol;
@@ -20,6 +21,7 @@ mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,7 +36,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) use self::accept::Occasionally;
-pub use self::accept::{begin, reserve};
+pub use self::accept::{affordable_connections, begin, reserve};
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
 pub use self::progress::Timeouts;
@@ -71,12 +73,20 @@ pub struct Origin {
     pub proxied: Option<SocketAddr>,
     /// What was agreed on in the TLS handshake; `None` on a plain listener.
     pub tls: Option<TlsSession>,
+    /// Whether one of its requests waits for the rest of its body. Others that do are its surplus.
+    pub body_awaited: AtomicBool,
 }
 
 impl Origin {
     /// A plain connection from this peer.
     pub fn plain(peer: SocketAddr) -> Self {
-        Self { peer, proxy_header: false, proxied: None, tls: None }
+        Self {
+            peer,
+            proxy_header: false,
+            proxied: None,
+            tls: None,
+            body_awaited: AtomicBool::new(false),
+        }
     }
 
     /// From nowhere in particular: for requests that are verified without a connection.

@@ -21,6 +21,8 @@ use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, pro
 enum Opened {
     Plain(TcpStream),
     Tls(Box<tls::Stream>),
+    /// It never was to come to HTTP: an authority's, which has its answer.
+    Over,
 }
 
 /// Why a connection never came to HTTP.
@@ -104,6 +106,7 @@ where
     let http2 = origin.tls.as_ref().is_some_and(|session| session.http2);
     let (origin, settings) = (Arc::new(origin), door.settings);
     match opened {
+        Opened::Over => Ended::Quietly,
         Opened::Plain(stream) => connection::serve(stream, origin, settings, stage, handler).await,
         Opened::Tls(stream) if http2 => h2::serve(stream, origin, settings, stage, handler).await,
         Opened::Tls(stream) => connection::serve(stream, origin, settings, stage, handler).await,
@@ -131,7 +134,9 @@ async fn open(
     // Boxed: plain connections need not carry room for a handshake.
     let handshake = Box::pin(acceptor.accept(stream));
     let handshake = timeout_at(deadline, handshake).await.map_err(|_| Failure::TooSlow)?;
-    let (stream, session) = handshake.map_err(Failure::Tls)?;
+    let Some((stream, session)) = handshake.map_err(Failure::Tls)? else {
+        return Ok((Opened::Over, place));
+    };
     origin.tls = Some(session);
     Ok((Opened::Tls(Box::new(stream)), place))
 }

@@ -2,17 +2,17 @@
 //! and never tries again: what the gateway answered is what is being looked at.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
+
+use super::trust::Trust;
 
 /// How long a request may take from connecting to the end of its answer. The gateway answers
 /// within 4.5 seconds.
@@ -59,22 +59,33 @@ pub enum CallError {
 }
 
 impl Caller {
-    /// A caller whose connections start at `from`, or wherever the system likes. With `https`
-    /// it trusts the platform's roots.
+    /// A caller whose connections start at `from`, or wherever the system likes, and who believes
+    /// whom it is told to, if the URL says `https`.
     ///
     /// # Errors
     /// [`CallError::Tls`] when TLS cannot be set up.
-    pub fn new(from: Option<IpAddr>, https: bool) -> Result<Self, CallError> {
+    pub fn new(from: Option<IpAddr>, trust: Trust) -> Result<Self, CallError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_local_address(from);
         http.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(https)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
+        let name = trust.name();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(trust.into_config()?).https_or_http();
+        let connector = match name {
+            Some(name) => connector.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => connector,
+        };
+        let connector = connector.enable_http1().wrap_connector(http);
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// A caller over plain HTTP.
+    ///
+    /// # Errors
+    /// As [`Caller::new`].
+    pub fn plain(from: Option<IpAddr>) -> Result<Self, CallError> {
+        Self::new(from, Trust::nobody())
     }
 
     /// Posts `body` as JSON with these headers.
@@ -109,18 +120,6 @@ impl Caller {
             body: body.to_bytes(),
         })
     }
-}
-
-fn tls_config(https: bool) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    if https {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 /// The error with its innermost cause, which is the part that helps.

@@ -5,5 +5,6 @@ pub mod generic;
 mod preset;
 pub mod sample;
 pub mod sign;
+pub mod trust;
 
 pub use preset::Preset;

@@ -265,6 +265,12 @@ impl Store {
         self.core.backlog.reconfigure(&options.upstreams)
     }
 
+    /// Returns once everything that was handed over before is on stable storage, and who waited for
+    /// that has been told. Blocks. Whether it is: not when the store has failed or is closing.
+    pub fn sync(&self) -> bool {
+        self.core.queue.sync()
+    }
+
     /// Writes out what is queued, syncs, and lets go of the files. Later accepts are refused.
     /// Whether everything is on stable storage.
     pub async fn close(&self) -> bool {

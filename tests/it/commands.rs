@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::app::App;
+use crate::pebble::free_port;
+use crate::pki::Authority;
 use crate::process::{Process, hookward, run};
 
 fn mode(path: &Path) -> u32 {
@@ -120,6 +122,32 @@ async fn what_init_writes_runs_and_send_sends_to_it() {
     assert_eq!(process.end().await, Some(0));
     let nobody = send(&["novamed"]).await;
     assert_eq!(nobody.code, Some(1), "nobody is there: {nobody:?}");
+}
+
+/// Only the file knows that the certificate is good: its authority is nobody's, and the address is
+/// not among its names.
+#[tokio::test]
+async fn send_finds_and_trusts_a_gateway_with_tls_by_its_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = Authority::new("nobody knows").server(1);
+    own.write_to(dir.path());
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(dir.path().join("key.pem"), private).unwrap();
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:{}\"\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n\
+         [store]\nmin_free = \"0B\"\n[source.novamed]\npreset = \"novamed\"\n\
+         keys = [{{ env = \"NOVAMED\" }}]\n[upstream.app]\nurl = \"http://127.0.0.1:1/\"\n",
+        free_port()
+    );
+    std::fs::write(dir.path().join("hookward.toml"), text).unwrap();
+    let (mut process, public, _) = Process::serve(dir.path()).await;
+    let said = run(hookward(dir.path(), &["send", "novamed"])).await;
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    assert!(said.out.starts_with("200  "), "{said:?}");
+    let url = format!("https://{public}");
+    assert_eq!(run(hookward(dir.path(), &["send", "novamed", "--url", &url])).await.code, Some(0));
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
 }
 
 #[tokio::test]

@@ -94,6 +94,11 @@ pub async fn said(needle: &str, message: &str) -> Value {
     wait(needle, |line| line["message"] == message).await
 }
 
+/// All lines so far that hold `needle`: for a test that has failed.
+pub fn about(needle: &str) -> Vec<String> {
+    LOG.borrow().iter().filter(|line| line.contains(needle)).cloned().collect()
+}
+
 /// How many lines with this message hold `needle` so far.
 pub fn count(needle: &str, message: &str) -> usize {
     let lines = LOG.borrow();

@@ -17,9 +17,11 @@ mod app;
 mod client;
 mod gateway;
 mod lines;
+mod pebble;
 mod pki;
 mod process;
 
+mod acme;
 mod addresses;
 mod bodies;
 mod canaries;

@@ -9,9 +9,13 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -103,15 +107,30 @@ pub struct Caller {
     pub protocols: Vec<&'static str>,
     /// What it shows, and whose key it signs with.
     pub shows: Option<(Issued, Issued)>,
+    /// Empty: every server is believed, whatever it shows.
     roots: Arc<RootCertStore>,
 }
 
 impl Caller {
     pub fn trusting(authority: &Authority) -> Self {
+        Self::trusting_root(authority.der.clone())
+    }
+
+    pub fn trusting_root(root: CertificateDer<'static>) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(authority.der.clone()).unwrap();
+        roots.add(root).unwrap();
         let versions = rustls::ALL_VERSIONS.to_vec();
         Self { versions, protocols: Vec::new(), shows: None, roots: Arc::new(roots) }
+    }
+
+    pub fn believing_all() -> Self {
+        let versions = rustls::ALL_VERSIONS.to_vec();
+        Self {
+            versions,
+            protocols: Vec::new(),
+            shows: None,
+            roots: Arc::new(RootCertStore::empty()),
+        }
     }
 
     pub fn version(mut self, version: &'static SupportedProtocolVersion) -> Self {
@@ -138,16 +157,62 @@ impl Caller {
     /// With sessions of its own, that its next connections may resume.
     pub fn ready(&self) -> Client {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&self.versions)
-            .unwrap()
-            .with_root_certificates(Arc::clone(&self.roots));
+            .unwrap();
+        let config = if self.roots.is_empty() {
+            let verifier = Arc::new(Believer(provider));
+            config.dangerous().with_custom_certificate_verifier(verifier)
+        } else {
+            config.with_root_certificates(Arc::clone(&self.roots))
+        };
         let mut config = match &self.shows {
             Some((shown, own)) => config.with_client_cert_resolver(shown.with_key_of(own)),
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = self.protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
         Client(Arc::new(config))
+    }
+}
+
+/// Takes whatever certificate a server shows, if it holds the key.
+#[derive(Debug)]
+struct Believer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Believer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

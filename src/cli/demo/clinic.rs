@@ -200,7 +200,7 @@ mod tests {
         headers.insert("webhook-timestamp", "17".parse().unwrap());
         headers.insert("webhook-signature", signature.parse().unwrap());
         let url = format!("http://{}/webhooks", clinic.addr()).parse().unwrap();
-        let caller = Caller::new(None, false).unwrap();
+        let caller = Caller::plain(None).unwrap();
         caller.post(&url, headers, body.into()).await.unwrap().status
     }
 

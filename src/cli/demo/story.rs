@@ -110,10 +110,8 @@ impl Story {
         patience: Duration,
     ) -> Result<Self, DemoError> {
         let mut rows = Vec::new();
-        let callers = Callers {
-            provider: Caller::new(None, false)?,
-            elsewhere: Caller::new(Some(ELSEWHERE), false)?,
-        };
+        let callers =
+            Callers { provider: Caller::plain(None)?, elsewhere: Caller::plain(Some(ELSEWHERE))? };
         for (provider, preset) in PROVIDERS {
             let named = |source: &&Arc<Source>| source.name.as_str() == provider;
             let source = sources.iter().find(named).ok_or(DemoError::Incomplete(provider))?;

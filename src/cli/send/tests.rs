@@ -8,11 +8,18 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::sign::SingleCertAndKey;
+use rustls_pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::{Auth, Log, LogFormat, Pattern, Place, Selector, Server, Store};
+use crate::config::{
+    Acme, Auth, Authorities, Log, LogFormat, Pattern, Place, Selector, Server, Store,
+};
+use crate::pem::Identity;
 use crate::provider::Preset;
 use crate::provider::sign::tests::{plain_hmac, source};
 
@@ -23,6 +30,20 @@ type Calls = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 
 /// A listener that keeps what it is sent and answers `status`.
 async fn listener(status: StatusCode) -> (SocketAddr, Calls) {
+    secured(status, None).await
+}
+
+/// The same, with this certificate.
+async fn secured(status: StatusCode, own: Option<&Identity>) -> (SocketAddr, Calls) {
+    let tls = own.map(|own| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&own.pair))));
+        TlsAcceptor::from(Arc::new(config))
+    });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let calls = Calls::default();
@@ -43,8 +64,14 @@ async fn listener(status: StatusCode) -> (SocketAddr, Calls) {
                     Ok::<_, hyper::Error>(answer.body(Full::new(Bytes::from("why\n"))).unwrap())
                 }
             });
-            let io = TokioIo::new(stream);
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+            let http = hyper::server::conn::http1::Builder::new();
+            match &tls {
+                None => drop(tokio::spawn(http.serve_connection(TokioIo::new(stream), service))),
+                Some(tls) => {
+                    let Ok(stream) = tls.accept(stream).await else { continue };
+                    tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+                }
+            }
         }
     });
     (addr, calls)
@@ -204,7 +231,8 @@ async fn a_gateway_that_is_not_there_is_an_error() {
 fn the_target_is_the_listener_or_what_the_user_says() {
     let url = |listen: &str, url: Option<&str>| {
         let url = url.map(|u| u.parse().unwrap());
-        let target = target(listen.parse().unwrap(), "/hooks/lab", url.as_ref());
+        let server = Server { listen: listen.parse().unwrap(), ..Server::defaults() };
+        let target = target(&server, "/hooks/lab", url.as_ref());
         target.map_or_else(|e| e.to_string(), |u| u.to_string())
     };
     assert_eq!(url("10.1.2.3:8443", None), "http://10.1.2.3:8443/hooks/lab");
@@ -215,5 +243,71 @@ fn the_target_is_the_listener_or_what_the_user_says() {
     assert_eq!(url("0.0.0.0:80", Some("http://h/other?x=1")), "http://h/other?x=1");
     for bad in ["ftp://h/", "h:80", "/hooks/lab"] {
         assert!(url("0.0.0.0:80", Some(bad)).starts_with("--url takes"), "{bad}");
+    }
+}
+
+/// A self-signed certificate for this name, as PEM too.
+fn certificate(name: &str) -> (Identity, String) {
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let der = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    (Identity::new(vec![own.der().clone()], &der).unwrap(), own.pem())
+}
+
+/// Sends to a listener with the certificate `shown`, with this configuration of TLS.
+async fn send_over(tls: Tls, shown: &Identity, url: Option<&str>) -> Result<bool, String> {
+    let (addr, calls) = secured(StatusCode::OK, Some(shown)).await;
+    let mut config = config(addr, novamed());
+    config.server.tls = Some(tls);
+    let url = url.map(|scheme| format!("{scheme}://{addr}").parse().unwrap());
+    let one = Args { url, ..args() };
+    let taken = send_all(&config, &one, &Clock::manual(NOW), &mut Vec::new()).await;
+    let taken = taken.map_err(|error| error.to_string())?;
+    assert_eq!(calls.lock().unwrap().len(), 1);
+    Ok(taken)
+}
+
+#[tokio::test]
+async fn with_tls_the_configured_certificate_is_the_one_that_is_trusted() {
+    let (own, _) = certificate("hooks.clinic.example");
+    let (other, _) = certificate("hooks.clinic.example");
+    let files = |identity: &Identity| Tls::Files {
+        cert: "cert.pem".into(),
+        key: "key.pem".into(),
+        identity: identity.clone(),
+    };
+    // Whatever its names are: the address is not among them.
+    assert_eq!(send_over(files(&own), &own, None).await, Ok(true));
+    assert_eq!(send_over(files(&own), &own, Some("https")).await, Ok(true));
+    for url in [None, Some("https")] {
+        let error = send_over(files(&own), &other, url).await.unwrap_err();
+        assert!(error.starts_with("cannot connect: invalid peer certificate: "), "{error}");
+    }
+    let error = send_over(files(&own), &own, Some("http")).await.unwrap_err();
+    assert!(error.starts_with("no answer: "), "{error}");
+}
+
+#[tokio::test]
+async fn with_acme_the_gateway_is_believed_by_its_name_and_its_authority() {
+    let acme = |ca: Option<&str>, domain: &str| {
+        Tls::Acme(Acme {
+            domains: vec![domain.to_owned()],
+            contact: Vec::new(),
+            directory: "https://acme.example/".into(),
+            cache: "acme".into(),
+            ca: ca.map(|pem| Authorities::new("ca.pem".into(), pem.as_bytes()).unwrap()),
+        })
+    };
+    let (own, pem) = certificate("hooks.clinic.example");
+    let known = acme(Some(&pem), "hooks.clinic.example");
+    assert_eq!(send_over(known.clone(), &own, None).await, Ok(true));
+    for (tls, url) in [
+        (acme(None, "hooks.clinic.example"), None),
+        (acme(Some(&pem), "other.clinic.example"), None),
+        // A URL is taken at its word: the address is not among the names.
+        (known, Some("https")),
+    ] {
+        let error = send_over(tls, &own, url).await.unwrap_err();
+        assert!(error.starts_with("cannot connect: invalid peer certificate: "), "{error}");
     }
 }

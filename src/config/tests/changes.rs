@@ -142,6 +142,9 @@ fn renewed_certificates_are_told_by_their_keys() {
     assert_eq!(changes(&acme("a.b"), &acme("c.d")), ["server.tls.acme.domains"]);
     assert_eq!(fixed(&acme("a.b"), &acme("c.d")), [""; 0]);
     assert_eq!(fixed(&old, &acme("a.b")), ["server.tls"]);
+    // Where keys are kept may be out of reach by then.
+    let elsewhere = acme("a.b\"], cache = \"elsewhere\", contact = [\"it@a.b");
+    assert_eq!(fixed(&acme("a.b"), &elsewhere), ["server.tls.acme.cache"]);
 }
 
 #[test]

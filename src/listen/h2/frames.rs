@@ -47,7 +47,6 @@ const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 
-const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
 /// Follows the frames of one client.
@@ -154,7 +153,7 @@ impl Frames {
     fn begin(&mut self, head: [u8; HEAD], now: Instant) {
         let [a, b, c, kind, flags, ..] = head;
         let left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        let (cost, name) = cost(kind, flags, left);
+        let (cost, name) = cost(kind, left);
         self.pay(cost, name);
         let is_section = matches!(kind, HEADERS | CONTINUATION);
         let ends_section = is_section && flags & END_HEADERS != 0;
@@ -194,11 +193,9 @@ impl Frames {
 }
 
 /// What a frame costs, and how the log calls too many of its kind.
-fn cost(kind: u8, flags: u8, length: usize) -> (u64, &'static str) {
+fn cost(kind: u8, length: usize) -> (u64, &'static str) {
     let lacks = FRAME.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
     match kind {
-        // The last of a stream is paid with its request.
-        DATA if flags & END_STREAM != 0 => (0, "DATA"),
         DATA => (lacks, "small DATA"),
         HEADERS => (FRAME, "HEADERS"),
         PRIORITY => (FRAME, "PRIORITY"),
@@ -214,6 +211,8 @@ fn cost(kind: u8, flags: u8, length: usize) -> (u64, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const END_STREAM: u8 = 0x1;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -249,7 +248,14 @@ mod tests {
     #[test]
     fn payload_is_free() {
         assert_eq!(taken(&frame(DATA, 0, &[0; 256])), 100_000);
-        assert_eq!(taken(&frame(DATA, END_STREAM, &[0])), 100_000);
+    }
+
+    /// The last DATA of a stream was free, so that a client could send them for ever to streams
+    /// that had been refused.
+    #[test]
+    fn the_end_of_a_stream_is_paid_like_any_other_frame() {
+        let burst = usize::try_from(BURST).unwrap();
+        assert_eq!(taken(&frame(DATA, END_STREAM, &[])), burst);
     }
 
     #[test]

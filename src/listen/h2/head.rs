@@ -6,7 +6,7 @@
 //! not the length of the DATA, and extended CONNECT. That Host agrees with `:authority` is checked
 //! where HTTP/1's is, in `ingress::head`.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue};
 use http::{Method, Uri, request};
 
 use super::super::{Defect, Limits};
@@ -60,6 +60,13 @@ fn check_fields(headers: &HeaderMap) -> Option<Defect> {
         (Some(length), None) if length.is_empty() => return Some(Defect::BadLength),
         (Some(_) | None, None) | (None, Some(_)) => {}
     }
+    let expected = headers
+        .get_all(EXPECT)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if !expected {
+        return Some(Defect::Expectation);
+    }
     headers.values().any(is_padded).then_some(Defect::PaddedValue)
 }
 
@@ -97,6 +104,8 @@ mod tests {
                 post().header("content-length", "2").header("content-length", "2"),
                 Some(Defect::RepeatedLength),
             ),
+            (post().header("expect", "100-Continue"), None),
+            (post().header("expect", "200-ok"), Some(Defect::Expectation)),
             (post().header("x", " a"), Some(Defect::PaddedValue)),
             (post().header("x", "a\t"), Some(Defect::PaddedValue)),
         ] {

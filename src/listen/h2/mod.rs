@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
-use http::{HeaderValue, Request, Response, StatusCode, header, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -172,12 +172,16 @@ where
     } else {
         let defect = head::check(&head, &settings.limits, origin.tls.is_some());
         let defect = defect.map(|defect| Box::new(Defective::of(defect, &head)));
+        let is_head = head.method == Method::HEAD;
         let (request, sound) = (Request::from_parts(head, body), defect.is_none());
         let answer = handler(Arrival { request, origin: Arc::clone(origin), defect }).await;
-        if sound {
+        // Who makes us wait for a body, or comes when we have too much in hand, earns nothing.
+        let waited = [StatusCode::REQUEST_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
+        if sound && !waited.contains(&answer.status()) {
             turn.earn();
         }
-        answer
+        // Of an answer to HEAD only the head is sent (RFC 9110, section 9.3.2).
+        if is_head { answer.map(|_| Full::default()) } else { answer }
     };
     // A stream ends with its answer anyway (RFC 9113, section 8.2.2).
     answer.headers_mut().remove(header::CONNECTION);

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
@@ -13,6 +17,9 @@ use super::sessions::Sessions;
 /// ALPN names (RFC 9113, section 3.2, and RFC 7301, section 6).
 pub(super) const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// By which an authority asks for its challenge (RFC 8737, section 4).
+pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// The configuration for one certificate source.
 ///
@@ -34,25 +41,58 @@ pub(super) fn server(
 ) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = clients.verifier(&provider);
+    let mut config = base(provider, verifier, resolver)?;
+    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+    config.session_storage = Arc::new(Sessions::new());
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+/// The same with another certificate source, and without the sessions of this one.
+pub(super) fn showing(
+    config: &ServerConfig,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> ServerConfig {
+    let mut config = config.clone();
+    config.cert_resolver = resolver;
+    config.session_storage = Arc::new(Sessions::new());
+    config
+}
+
+/// The configuration for an authority that looks for its challenge: one protocol, which is never
+/// spoken, and nothing to resume.
+pub(super) fn challenge(answer: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let resolver = Arc::new(Always(Some(answer)));
+    let mut config = base(provider, WebPkiClientVerifier::no_client_auth(), resolver)?;
+    config.alpn_protocols = vec![ACME_TLS.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn base(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
-    config.session_storage = Arc::new(Sessions::new());
-    config.send_tls13_tickets = 1;
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
     Ok(config)
 }
 
 /// One certificate for every name, and for none: a provider that calls by address, or by a name
-/// that the certificate does not have, decides by itself whether it goes on.
+/// that the certificate does not have, decides by itself whether it goes on. As long as there is no
+/// certificate the handshake fails.
 #[derive(Debug)]
-pub(super) struct Always(pub(super) Arc<CertifiedKey>);
+pub(super) struct Always(pub(super) Option<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Always {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+        self.0.clone()
     }
 }

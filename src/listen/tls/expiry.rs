@@ -48,9 +48,9 @@ impl Expiry {
 
 impl Acceptor {
     /// Looks at the end of the certificate in place, and warns when it is near, over, or the
-    /// certificate does not hold yet.
-    pub fn check_expiry(&self, now: UnixMillis) -> Expiry {
-        let facts = self.facts();
+    /// certificate does not hold yet. `None`: there is no certificate.
+    pub fn check_expiry(&self, now: UnixMillis) -> Option<Expiry> {
+        let facts = self.facts()?;
         let expiry = Expiry::of(&facts, now);
         let (serial, until) = (facts.serial.as_str(), facts.not_after);
         let names = shown(&facts.names);
@@ -69,12 +69,12 @@ impl Acceptor {
                 names, serial, not_before = %facts.not_before, "the certificate does not hold yet"
             ),
         }
-        expiry
+        Some(expiry)
     }
 
-    /// Tells which certificate is in place.
+    /// Tells which certificate is in place, if there is one.
     pub fn announce(&self, message: &'static str) {
-        let facts = self.facts();
+        let Some(facts) = self.facts() else { return };
         tracing::info!(
             target: "hookward::tls",
             names = shown(&facts.names),
@@ -96,7 +96,7 @@ pub async fn watch_expiry(acceptor: Arc<Acceptor>, clock: Clock) {
 }
 
 /// The first few names, for a log line.
-fn shown(names: &[String]) -> String {
+pub(crate) fn shown(names: &[String]) -> String {
     const MOST: usize = 8;
     let first = names.get(..MOST).unwrap_or(names).join(" ");
     if names.len() > MOST { format!("{first} ...") } else { first }

@@ -24,6 +24,8 @@ pub(in crate::listen) enum Failure {
     Alert,
     /// It broke the protocol.
     Protocol,
+    /// There is no certificate yet.
+    NoCertificate,
     /// We could not go on.
     Internal,
 }
@@ -40,6 +42,7 @@ impl Failure {
             Self::ClientCertificate => "unacceptable client certificate",
             Self::Alert => "the client sent an alert",
             Self::Protocol => "TLS protocol error",
+            Self::NoCertificate => "no certificate yet",
             Self::Internal => "internal TLS error",
         }
     }

@@ -2,6 +2,7 @@
 //! certificates where somebody will judge them. Never says whom to trust: what a client shows is
 //! handed on with the connection.
 
+mod challenge;
 mod clients;
 mod config;
 mod expiry;
@@ -14,6 +15,7 @@ mod tests;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -23,7 +25,9 @@ use super::TlsSession;
 use crate::clock::UnixMillis;
 use crate::pem::{Facts, Identity};
 
+pub use self::challenge::Challenges;
 pub use self::clients::ClientCertificates;
+pub(crate) use self::expiry::shown;
 pub use self::expiry::{Expiry, WARN_BEFORE, watch_expiry};
 
 pub(super) use self::failure::Failure;
@@ -36,41 +40,65 @@ pub(super) use self::stream::Stream;
 #[derive(Debug)]
 pub struct Acceptor {
     serving: ArcSwap<Serving>,
+    /// Held while what is served is replaced: certificates and those that clients are asked for
+    /// come from different sides.
+    replacing: Mutex<()>,
     replaced: Notify,
+    challenges: Challenges,
 }
 
-/// A certificate that is ready to be put in place; `None`: it is in place.
+/// Something that is ready to be put in place; `None`: it is in place.
 #[derive(Debug)]
-pub struct Replacement(Option<Arc<Serving>>);
+pub struct Replacement(Option<Prepared>);
+
+#[derive(Debug)]
+struct Prepared {
+    serving: Arc<Serving>,
+    /// Whether the certificate is to stay, whichever it is by then.
+    stays: bool,
+}
 
 /// What new connections get.
 #[derive(Debug)]
 struct Serving {
     config: Arc<ServerConfig>,
-    identity: Identity,
+    /// `None` until an authority has issued the first one: then there are no connections.
+    identity: Option<Identity>,
     clients: ClientCertificates,
 }
 
 impl Serving {
-    fn new(identity: Identity, clients: ClientCertificates) -> Result<Self, rustls::Error> {
-        let resolver = Arc::new(config::Always(Arc::clone(&identity.pair)));
-        let config = Arc::new(config::server(resolver, &clients)?);
+    fn new(identity: Option<Identity>, clients: ClientCertificates) -> Result<Self, rustls::Error> {
+        let pair = identity.as_ref().map(|identity| Arc::clone(&identity.pair));
+        let config = Arc::new(config::server(Arc::new(config::Always(pair)), &clients)?);
         Ok(Self { config, identity, clients })
     }
 
-    fn is(&self, identity: &Identity, clients: &ClientCertificates) -> bool {
-        self.identity == *identity && self.clients == *clients
+    /// The same with another certificate, and without the sessions of this one.
+    fn showing(&self, identity: Option<Identity>) -> Self {
+        let pair = identity.as_ref().map(|identity| Arc::clone(&identity.pair));
+        let config = Arc::new(config::showing(&self.config, Arc::new(config::Always(pair))));
+        Self { config, identity, clients: self.clients.clone() }
+    }
+
+    fn is(&self, identity: Option<&Identity>, clients: &ClientCertificates) -> bool {
+        self.identity.as_ref() == identity && self.clients == *clients
     }
 }
 
 impl Acceptor {
-    /// Answers every client with this certificate, whatever name it asks for.
+    /// Answers every client with this certificate, whatever name it asks for. Without one it turns
+    /// all away until there is one, but for an authority that looks for its challenge.
     ///
     /// # Errors
     /// When the TLS library does not accept its own defaults.
-    pub fn new(identity: Identity, clients: ClientCertificates) -> Result<Self, rustls::Error> {
-        let serving = ArcSwap::from_pointee(Serving::new(identity, clients)?);
-        Ok(Self { serving, replaced: Notify::new() })
+    pub fn new(
+        identity: impl Into<Option<Identity>>,
+        clients: ClientCertificates,
+    ) -> Result<Self, rustls::Error> {
+        let serving = ArcSwap::from_pointee(Serving::new(identity.into(), clients)?);
+        let (replacing, replaced) = (Mutex::default(), Notify::new());
+        Ok(Self { serving, replacing, replaced, challenges: Challenges::default() })
     }
 
     /// Makes another certificate ready to be put in place. The same one again will change nothing:
@@ -83,41 +111,95 @@ impl Acceptor {
         identity: Identity,
         clients: ClientCertificates,
     ) -> Result<Replacement, rustls::Error> {
-        if self.serving.load().is(&identity, &clients) {
-            return Ok(Replacement(None));
-        }
-        Ok(Replacement(Some(Arc::new(Serving::new(identity, clients)?))))
+        self.ready(Some(identity), clients, false)
     }
 
-    /// Puts a certificate in place, and says whether it is another one.
+    /// [`Acceptor::prepare`], but the certificate is somebody else's to replace: the one that will
+    /// be in place then stays.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn prepare_clients(
+        &self,
+        clients: ClientCertificates,
+    ) -> Result<Replacement, rustls::Error> {
+        self.ready(self.serving.load().identity.clone(), clients, true)
+    }
+
+    fn ready(
+        &self,
+        identity: Option<Identity>,
+        clients: ClientCertificates,
+        stays: bool,
+    ) -> Result<Replacement, rustls::Error> {
+        if self.serving.load().is(identity.as_ref(), &clients) {
+            return Ok(Replacement(None));
+        }
+        let serving = Arc::new(Serving::new(identity, clients)?);
+        Ok(Replacement(Some(Prepared { serving, stays })))
+    }
+
+    /// Puts in place what was made ready, and says whether that is another.
     pub fn put(&self, replacement: Replacement) -> bool {
-        let Replacement(Some(serving)) = replacement else { return false };
+        let Replacement(Some(Prepared { serving, stays })) = replacement else { return false };
+        let _replacing = self.replacing.lock();
+        let held = self.serving.load_full();
+        let serving = if stays && serving.identity != held.identity {
+            Arc::new(serving.showing(held.identity.clone()))
+        } else {
+            serving
+        };
         self.serving.store(serving);
         self.replaced.notify_one();
         true
     }
 
-    /// What the certificate in place says about itself.
-    pub fn facts(&self) -> Facts {
-        self.serving.load().identity.facts.clone()
+    /// Puts another certificate in place. What clients are asked for stays.
+    pub fn put_certificate(&self, identity: Identity) {
+        let _replacing = self.replacing.lock();
+        let held = self.serving.load_full();
+        if held.identity.as_ref() != Some(&identity) {
+            self.serving.store(Arc::new(held.showing(Some(identity))));
+            self.replaced.notify_one();
+        }
+    }
+
+    /// What the certificate in place says about itself; `None`: there is none yet.
+    pub fn facts(&self) -> Option<Facts> {
+        self.serving.load().identity.as_ref().map(|identity| identity.facts.clone())
     }
 
     /// When the certificate in place ends.
     pub fn expires_at(&self) -> Option<UnixMillis> {
-        Some(self.serving.load().identity.facts.not_after)
+        self.serving.load().identity.as_ref().map(|identity| identity.facts.not_after)
     }
 
-    /// The handshake. Whoever waits for it bounds its time.
+    /// What an authority that looks for a challenge is answered.
+    pub fn challenges(&self) -> &Challenges {
+        &self.challenges
+    }
+
+    /// The handshake. Whoever waits for it bounds its time. `None`: it was an authority's, which
+    /// has its answer, and the connection is closed.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) async fn accept(&self, stream: TcpStream) -> Result<(Stream, TlsSession), Failure> {
-        // With the client's first message at hand another configuration could be chosen for it.
+    pub(super) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> Result<Option<(Stream, TlsSession)>, Failure> {
         let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let config = Arc::clone(&self.serving.load().config);
-        let stream = begun.into_stream(config).await?;
+        if let Some(config) = self.challenges.asked_for(&begun.client_hello()) {
+            return challenge::answer(begun, config).await.map(|()| None);
+        }
+        let serving = self.serving.load_full();
+        let opened = begun.into_stream(Arc::clone(&serving.config)).await;
+        if serving.identity.is_none() {
+            return Err(Failure::NoCertificate);
+        }
+        let stream = opened?;
         let session = session(stream.get_ref().1)?;
-        Ok((Stream::new(stream), session))
+        Ok(Some((Stream::new(stream), session)))
     }
 }
 

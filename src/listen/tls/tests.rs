@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_millis(100);
 const NEVER: Duration = Duration::from_secs(3600);
 const BOUND: Duration = Duration::from_secs(20);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         max_connections: 8,
         max_connections_per_client: 8,

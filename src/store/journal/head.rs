@@ -4,6 +4,8 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::frame::Batch;
 use super::segment::{self, SegmentHeader};
 use crate::event::Sequence;
@@ -49,8 +51,9 @@ impl Head {
         let file = core.files.disk().create(&path).map_err(BeginError::NotCreated)?;
         Self::write(core, file, header, batch).map_err(|error| {
             // Nothing was acknowledged from it, and no other segment was touched.
-            if is_full(&error) && core.files.remove(header.number).is_ok() {
-                BeginError::NoRoom(error)
+            let passes = is_full(&error) || is_shortage(&error);
+            if passes && core.files.remove(header.number).is_ok() {
+                BeginError::TakenBack(error)
             } else {
                 BeginError::Failed(error)
             }
@@ -134,8 +137,9 @@ impl Head {
 pub enum BeginError {
     /// There is no file of it; nothing has changed.
     NotCreated(io::Error),
-    /// There was no room for it, and its file has been taken away again.
-    NoRoom(io::Error),
+    /// There was no room for it, or no descriptor for its directory, and its file has been taken
+    /// away again.
+    TakenBack(io::Error),
     /// It is unknown what stands in its file.
     Failed(io::Error),
 }
@@ -144,8 +148,9 @@ impl BeginError {
     /// The file system's error, if more room would help.
     pub fn wants_room(&self) -> Option<&io::Error> {
         match self {
-            Self::NoRoom(error) => Some(error),
-            Self::NotCreated(error) => Some(error).filter(|error| is_full(error)),
+            Self::TakenBack(error) | Self::NotCreated(error) => {
+                Some(error).filter(|error| is_full(error))
+            }
             Self::Failed(_) => None,
         }
     }
@@ -155,7 +160,7 @@ impl From<BeginError> for io::Error {
     fn from(error: BeginError) -> Self {
         match error {
             BeginError::NotCreated(error)
-            | BeginError::NoRoom(error)
+            | BeginError::TakenBack(error)
             | BeginError::Failed(error) => error,
         }
     }
@@ -164,4 +169,10 @@ impl From<BeginError> for io::Error {
 /// Whether the error says that there is no room, for this user or for anyone.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Whether the system only had no descriptor to give.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
 }

@@ -285,7 +285,7 @@ impl Writer {
             }
             // Nothing is uncertain, and the head will do for a while: descriptors may be short, or
             // room.
-            Err(BeginError::NotCreated(error) | BeginError::NoRoom(error))
+            Err(BeginError::NotCreated(error) | BeginError::TakenBack(error))
                 if self.head.offset < HARD_LIMIT =>
             {
                 tracing::warn!(target: "hookward::store", %error, "no new segment can be begun; trying again");

@@ -138,7 +138,7 @@ impl Gateway {
             headers.insert(name, value.parse().unwrap());
         }
         let url: Uri = format!("http://{}/", self.app).parse().unwrap();
-        let caller = Caller::new(None, false).unwrap();
+        let caller = Caller::plain(None).unwrap();
         let mut wanted = if self.fault == Fault::DeliversTwice { 2 } else { 1 };
         while wanted > 0 {
             let answer = caller.post(&url, headers.clone(), body.clone().into()).await.unwrap();
