@@ -113,10 +113,7 @@ impl Store {
             let found = places.iter().find_map(|place| read(&core, &key, *place).transpose());
             found.transpose().map(|found| (found, share))
         };
-        match tokio::task::spawn_blocking(look).await {
-            Ok(found) => found,
-            Err(_) => Err(AcceptError::Unreadable),
-        }
+        self.core.tuning.blocking.begin(look).done().await.unwrap_or(Err(AcceptError::Unreadable))
     }
 }
 

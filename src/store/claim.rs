@@ -111,7 +111,8 @@ impl Store {
             };
             if let Some((cursor, room)) = refill {
                 let (core, slot) = (Arc::clone(&self.core), Arc::clone(slot));
-                tokio::task::spawn_blocking(move || refill_lane(&core, slot, cursor, room));
+                let refill = move || refill_lane(&core, slot, cursor, room);
+                drop(self.core.tuning.blocking.begin(refill));
             }
             match take {
                 Take::Ready(entry) => {
@@ -140,24 +141,24 @@ impl Store {
         let core = Arc::clone(&self.core);
         let guard = Unread { core, lane: Arc::clone(lane), sequence, armed: true };
         let core = Arc::clone(&self.core);
-        let read = tokio::task::spawn_blocking(move || {
+        let read = self.core.tuning.blocking.begin(move || {
             let (header, payload) = core.files.frame(place)?;
             decode_event(header.sequence, &payload).ok_or(ReadError::Damaged(place))
         });
-        let read = read.await;
+        let read = read.done().await;
         guard.disarm();
         let Place { segment, offset } = place;
         let settled = match read {
-            Ok(Ok(record)) => return Some(Arc::new(record.event)),
-            Ok(Err(error)) if error.is_final() => {
+            Some(Ok(record)) => return Some(Arc::new(record.event)),
+            Some(Err(error)) if error.is_final() => {
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery is lost and given up");
                 Settled::Done
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery cannot be read now");
                 Settled::RestUntil(self.rest())
             }
-            Err(_) => Settled::RestUntil(self.rest()),
+            None => Settled::RestUntil(self.rest()),
         };
         release(&self.core, lane, sequence, settled, None);
         None

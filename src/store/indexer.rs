@@ -2,9 +2,9 @@
 //! lets go of segments that retention no longer covers. Never on an ack's road: when it cannot keep
 //! up, or sled fails, the index is given up until the next start reads the journal again.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::core::Core;
@@ -28,24 +28,18 @@ enum Message {
 #[derive(Debug)]
 pub struct IndexFeed {
     sender: SyncSender<Message>,
-    thread: Option<JoinHandle<()>>,
     given_up: bool,
 }
 
-impl IndexFeed {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// When the system has no thread to give.
-    pub fn start(core: Arc<Core>, index: Option<Index>) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE);
-        let given_up = index.is_none();
-        let thread = std::thread::Builder::new()
-            .name("indexer".to_owned())
-            .spawn(move || Indexer { core, index }.run(&receiver))?;
-        Ok(Self { sender, thread: Some(thread), given_up })
-    }
+/// An indexer, and the writer's end of it.
+pub fn pair(core: Arc<Core>, index: Option<Index>) -> (IndexFeed, Indexer) {
+    let (sender, receiver) = sync_channel(QUEUE);
+    let feed = IndexFeed { sender, given_up: index.is_none() };
+    let purged = core.backlog.timeline.passed();
+    (feed, Indexer { core, index, receiver, purged })
+}
 
+impl IndexFeed {
     /// Hands over events that are durable.
     pub fn add(&mut self, entries: Vec<IndexEntry>) {
         if self.given_up {
@@ -63,37 +57,51 @@ impl IndexFeed {
         }
     }
 
-    /// Ends the thread. `upto`: where the journal ends, if all of it is known to be good.
+    /// Tells the indexer to finish. `upto`: where the journal ends, if all of it is known to be good.
     pub fn close(&mut self, upto: Option<(Place, Sequence)>) {
         let upto = upto.filter(|_| !self.given_up);
         drop(self.sender.send(Message::Close(upto)));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
     }
 }
 
-struct Indexer {
+/// The indexer's own state.
+#[derive(Debug)]
+pub struct Indexer {
     core: Arc<Core>,
     index: Option<Index>,
+    receiver: Receiver<Message>,
+    /// When retention was last looked at, on the store's clock that never steps.
+    purged: Duration,
 }
 
 impl Indexer {
-    fn run(mut self, receiver: &Receiver<Message>) {
-        let mut purged = std::time::Instant::now();
-        loop {
-            let every = self.core.segment_age().min(PURGE_EVERY);
-            match receiver.recv_timeout(every) {
-                Ok(Message::Add(entries)) => self.add(entries),
-                Ok(Message::Close(upto)) => return self.close(upto),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+    /// Works until the writer is done.
+    pub fn run(mut self) {
+        while self.turn(self.purges_every()).is_continue() {}
+    }
+
+    /// Takes what the writer hands over, waiting at most for `patience`, and looks at retention when it
+    /// is time to. Over when the writer is done.
+    pub fn turn(&mut self, patience: Duration) -> ControlFlow<()> {
+        match self.receiver.recv_timeout(patience) {
+            Ok(Message::Add(entries)) => self.add(entries),
+            Ok(Message::Close(upto)) => {
+                self.close(upto);
+                return ControlFlow::Break(());
             }
-            if purged.elapsed() >= every {
-                purged = std::time::Instant::now();
-                self.purge();
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
         }
+        let now = self.core.backlog.timeline.passed();
+        if now.saturating_sub(self.purged) >= self.purges_every() {
+            self.purged = now;
+            self.purge();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn purges_every(&self) -> Duration {
+        self.core.segment_age().min(PURGE_EVERY)
     }
 
     fn add(&mut self, entries: Vec<IndexEntry>) {
@@ -113,8 +121,8 @@ impl Indexer {
         self.check(result);
     }
 
-    fn close(self, upto: Option<(Place, Sequence)>) {
-        let (Some(index), Some((upto, last))) = (self.index, upto) else { return };
+    fn close(&mut self, upto: Option<(Place, Sequence)>) {
+        let (Some(index), Some((upto, last))) = (self.index.take(), upto) else { return };
         let journal = self.core.journal;
         if let Err(error) = index.close(Progress { journal, upto, last }) {
             tracing::warn!(target: "hookward::store", %error, "closing the index failed");

@@ -144,6 +144,12 @@ impl Queue {
         self.bell.notify_one();
     }
 
+    /// Whether someone waits for a sync.
+    #[cfg(test)]
+    pub fn is_awaited(&self) -> bool {
+        !self.inner.lock().work.syncs.is_empty()
+    }
+
     /// Takes all that is queued, or waits for something, at most for `timeout`.
     pub fn wait(&self, timeout: Duration) -> Work {
         let mut queued = self.inner.lock();
