@@ -130,7 +130,11 @@ impl Writer {
 
     /// Does all that has queued up, and tells those who waited for it. Over when that was to close.
     pub fn turn(&mut self, mut work: Work) -> ControlFlow<()> {
-        if self.now().saturating_sub(self.looked_at_space) >= TICK / 2 {
+        if work.close {
+            // The last chance for what there was no room for so far.
+            self.reopen_at = self.now();
+        }
+        if work.close || self.now().saturating_sub(self.looked_at_space) >= TICK / 2 {
             self.look_at_space();
         }
         match self.step(&mut work) {
