@@ -47,16 +47,20 @@ impl Head {
         header: SegmentHeader,
         batch: &mut Batch,
     ) -> Result<(Self, Sequence), BeginError> {
-        let path = segment::path(core.files.dir(), header.number);
-        let file = core.files.disk().create(&path).map_err(BeginError::NotCreated)?;
-        Self::write(core, file, header, batch).map_err(|error| {
-            // Nothing was acknowledged from it, and no other segment was touched.
+        let (disk, dir) = (core.files.disk(), core.files.dir());
+        let path = segment::path(dir, header.number);
+        let file = disk.create(&path).map_err(BeginError::NotCreated)?;
+        // Its name is made durable while it is empty. What is taken away without a sync may be back
+        // after a power cut, and a whole checkpoint would then hide what was added meanwhile to the
+        // segment before it.
+        disk.sync_dir(dir).map_err(|error| {
             let passes = is_full(&error) || is_shortage(&error);
-            if passes && core.files.remove(header.number).is_ok() {
-                BeginError::TakenBack(error)
-            } else {
-                BeginError::Failed(error)
-            }
+            BeginError::after(error, passes && core.files.remove(header.number).is_ok())
+        })?;
+        Self::write(core, file, header, batch).map_err(|error| {
+            let removed = || core.files.remove(header.number).and_then(|()| disk.sync_dir(dir));
+            let passes = is_full(&error);
+            BeginError::after(error, passes && removed().is_ok())
         })
     }
 
@@ -73,7 +77,6 @@ impl Head {
         batch.clear();
         file.append(&bytes)?;
         file.sync()?;
-        core.files.disk().sync_dir(core.files.dir())?;
         let begun = core.backlog.timeline.passed();
         core.segments.lock().push(Segment { header, begun: Some(begun) });
         let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -145,6 +148,12 @@ pub enum BeginError {
 }
 
 impl BeginError {
+    /// Nothing was acknowledged from it, and no other segment was touched: it is all well if its
+    /// file is gone.
+    fn after(error: io::Error, taken_back: bool) -> Self {
+        if taken_back { Self::TakenBack(error) } else { Self::Failed(error) }
+    }
+
     /// The file system's error, if more room would help.
     pub fn wants_room(&self) -> Option<&io::Error> {
         match self {
