@@ -19,6 +19,8 @@ mod recover;
 mod retention;
 mod roster;
 mod shares;
+#[cfg(test)]
+mod simulation;
 mod state;
 #[cfg(test)]
 mod tests;
