@@ -4,6 +4,7 @@ mod behaviour;
 mod clocks;
 mod damage;
 mod faults;
+mod shortage;
 mod sim_disk;
 mod space;
 mod upstreams;
