@@ -1,6 +1,7 @@
 //! The store as its callers see it, on a disk that can fail.
 
 mod behaviour;
+mod carried;
 mod clocks;
 mod damage;
 mod faults;
