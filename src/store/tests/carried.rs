@@ -73,7 +73,7 @@ impl Aged {
         }
         for claimed in all {
             let n = number(&claimed.event);
-            let done = n % 3 == 0;
+            let done = n.is_multiple_of(3);
             let verdict = if done { Verdict::Delivered } else { Verdict::RetryAt(START) };
             store.settle(claimed, attempt(verdict));
             if done {
