@@ -170,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn a_running_clock_goes_by_itself_and_can_be_set() {
+        let clock = Clock::running(UnixMillis(5));
+        let (since, stopwatch) = (Instant::now(), clock.stopwatch());
+        while clock.now() == UnixMillis(5) {
+            assert!(since.elapsed() < Duration::from_secs(20), "it stands");
+        }
+        clock.step_to(UnixMillis(0));
+        assert!(clock.now() < UnixMillis(20_000) && stopwatch.elapsed() > Duration::ZERO);
+    }
+
+    #[test]
     fn a_step_is_no_time_that_passes() {
         let clock = Clock::manual(UnixMillis(5000));
         let stopwatch = clock.stopwatch();

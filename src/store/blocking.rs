@@ -74,7 +74,7 @@ mod held {
         }
 
         /// How much waits.
-        pub fn len(&self) -> usize {
+        pub fn waiting(&self) -> usize {
             self.0.lock().len()
         }
 
@@ -92,7 +92,7 @@ mod held {
 
     impl fmt::Debug for Held {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{} jobs", self.len())
+            write!(f, "{} jobs", self.waiting())
         }
     }
 }

@@ -1,26 +1,24 @@
 //! The indexer: a thread of its own that writes to the index what the writer has made durable, and
-//! lets go of segments that retention no longer covers. Never on an ack's road: when it cannot keep
-//! up, or sled fails, the index is given up until the next start reads the journal again.
+//! takes out what retention has let go. Never on an ack's road: when it cannot keep up, or sled fails,
+//! the index is given up until the next start reads the journal again.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 
 use super::core::Core;
 use super::index::{self, Index, IndexEntry, IndexError, Progress};
 use super::journal::segment::Place;
-use super::retention;
+use super::retention::Keeper;
 use crate::event::Sequence;
 
 /// Batches that may wait for the indexer: what is durable but not indexed is bounded by it.
 const QUEUE: usize = 1024;
-/// How often retention is looked at; more often if segments end more often.
-const PURGE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum Message {
     Add(Vec<IndexEntry>),
+    ForgetBefore(Sequence),
     Close(Option<(Place, Sequence)>),
 }
 
@@ -28,18 +26,46 @@ enum Message {
 #[derive(Debug)]
 pub struct IndexFeed {
     sender: SyncSender<Message>,
+    thread: Option<JoinHandle<()>>,
     given_up: bool,
+    keeper: Option<Keeper>,
 }
 
-/// An indexer, and the writer's end of it.
-pub fn pair(core: Arc<Core>, index: Option<Index>) -> (IndexFeed, Indexer) {
-    let (sender, receiver) = sync_channel(QUEUE);
-    let feed = IndexFeed { sender, given_up: index.is_none() };
-    let purged = core.backlog.timeline.passed();
-    (feed, Indexer { core, index, receiver, purged })
+/// Retention's end.
+#[derive(Debug)]
+pub struct Forgetting(SyncSender<Message>);
+
+impl Forgetting {
+    /// The frames before `first` are gone.
+    pub fn forget_before(&self, first: Sequence) {
+        // What the index does not forget now it does not take over at the next start.
+        drop(self.0.send(Message::ForgetBefore(first)));
+    }
 }
 
 impl IndexFeed {
+    /// Starts the thread, and the one that looks at retention.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(core: Arc<Core>, index: Option<Index>) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let given_up = index.is_none();
+        let thread = std::thread::Builder::new().name("indexer".to_owned()).spawn({
+            let journal = core.journal;
+            move || Indexer { journal, index }.run(&receiver)
+        })?;
+        let keeper = Some(Keeper::start(core, Forgetting(sender.clone()))?);
+        Ok(Self { sender, thread: Some(thread), given_up, keeper })
+    }
+
+    /// Without an index, and nobody who looks at retention.
+    #[cfg(test)]
+    pub fn idle() -> Self {
+        let (sender, _) = sync_channel(QUEUE);
+        Self { sender, thread: None, given_up: true, keeper: None }
+    }
+
     /// Hands over events that are durable.
     pub fn add(&mut self, entries: Vec<IndexEntry>) {
         if self.given_up {
@@ -57,51 +83,33 @@ impl IndexFeed {
         }
     }
 
-    /// Tells the indexer to finish. `upto`: where the journal ends, if all of it is known to be good.
+    /// Ends both threads. `upto`: where the journal ends, if all of it is known to be good.
     pub fn close(&mut self, upto: Option<(Place, Sequence)>) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.stop();
+        }
         let upto = upto.filter(|_| !self.given_up);
         drop(self.sender.send(Message::Close(upto)));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
     }
 }
 
-/// The indexer's own state.
-#[derive(Debug)]
-pub struct Indexer {
-    core: Arc<Core>,
+struct Indexer {
+    journal: u64,
     index: Option<Index>,
-    receiver: Receiver<Message>,
-    /// When retention was last looked at, on the store's clock that never steps.
-    purged: Duration,
 }
 
 impl Indexer {
-    /// Works until the writer is done.
-    pub fn run(mut self) {
-        while self.turn(self.purges_every()).is_continue() {}
-    }
-
-    /// Takes what the writer hands over, waiting at most for `patience`, and looks at retention when it
-    /// is time to. Over when the writer is done.
-    pub fn turn(&mut self, patience: Duration) -> ControlFlow<()> {
-        match self.receiver.recv_timeout(patience) {
-            Ok(Message::Add(entries)) => self.add(entries),
-            Ok(Message::Close(upto)) => {
-                self.close(upto);
-                return ControlFlow::Break(());
+    fn run(mut self, receiver: &Receiver<Message>) {
+        while let Ok(message) = receiver.recv() {
+            match message {
+                Message::Add(entries) => self.add(entries),
+                Message::ForgetBefore(first) => self.forget_before(first),
+                Message::Close(upto) => return self.close(upto),
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
         }
-        let now = self.core.backlog.timeline.passed();
-        if now.saturating_sub(self.purged) >= self.purges_every() {
-            self.purged = now;
-            self.purge();
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn purges_every(&self) -> Duration {
-        self.core.segment_age().min(PURGE_EVERY)
     }
 
     fn add(&mut self, entries: Vec<IndexEntry>) {
@@ -112,8 +120,7 @@ impl Indexer {
         self.check(result);
     }
 
-    fn purge(&mut self) {
-        let Some(first) = retention::purge(&self.core) else { return };
+    fn forget_before(&mut self, first: Sequence) {
         let result = match &mut self.index {
             Some(index) => index.forget_before(first),
             None => Ok(()),
@@ -121,9 +128,9 @@ impl Indexer {
         self.check(result);
     }
 
-    fn close(&mut self, upto: Option<(Place, Sequence)>) {
-        let (Some(index), Some((upto, last))) = (self.index.take(), upto) else { return };
-        let journal = self.core.journal;
+    fn close(self, upto: Option<(Place, Sequence)>) {
+        let (Some(index), Some((upto, last))) = (self.index, upto) else { return };
+        let journal = self.journal;
         if let Err(error) = index.close(Progress { journal, upto, last }) {
             tracing::warn!(target: "hookward::store", %error, "closing the index failed");
         }

@@ -228,8 +228,7 @@ pub struct UpstreamOptions {
 #[derive(Debug)]
 pub struct Store {
     core: Arc<core::Core>,
-    /// The writer's and the indexer's, in the order in which they end.
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     report: Report,
     /// Held for as long as the store is open: no second process may have it.
     lock: Option<std::fs::File>,
@@ -280,10 +279,11 @@ impl Store {
     pub async fn close(&self) -> bool {
         self.core.begin_close();
         self.core.queue.close();
-        let threads = std::mem::take(&mut *self.threads.lock());
-        // The writer's own failures are in the state; a panic is one too.
-        let join = || threads.into_iter().for_each(|thread| drop(thread.join()));
-        drop(tokio::task::spawn_blocking(join).await);
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer {
+            // The writer's own failures are in the state; a panic is one too.
+            drop(tokio::task::spawn_blocking(move || writer.join()).await);
+        }
         // In words, for dropping the file is not enough: a child process that is just being started
         // holds a copy of the descriptor until it has become another program.
         if let Some(Err(error)) = self.lock.as_ref().map(std::fs::File::unlock) {

@@ -6,7 +6,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 
@@ -14,7 +13,8 @@ use super::backlog::Backlog;
 use super::backlog::replay::Replay;
 use super::core::{Core, Parts, Tuning};
 use super::disk::{Disk as _, OsDisk};
-use super::indexer::{self, Indexer};
+use super::index::Index;
+use super::indexer::IndexFeed;
 use super::journal::files::SegmentFiles;
 use super::journal::segment::SegmentHeader;
 use super::journal::writer::Writer;
@@ -98,29 +98,32 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_with(options: Options, tuning: Tuning) -> Result<Self, OpenError> {
         let lock = lock(&options.path)?;
-        let Opened { core, writer, indexer, report } = Opened::recover(options, tuning)?;
-        let failed = |what| io_error(what, core.files.dir());
-        let indexer =
-            spawn("indexer", move || indexer.run()).map_err(failed("starting the indexer of"))?;
-        let writer = write(Arc::clone(&core), writer).map_err(failed("starting the writer of"))?;
+        let Opened { core, writer, report } = Opened::recover(options, tuning, IndexFeed::start)?;
+        let writer = spawn(Arc::clone(&core), writer);
+        let writer = writer.map_err(|source| {
+            let (what, path) = ("starting the writer of", core.files.dir().to_owned());
+            OpenError::Io { what, path, source }
+        })?;
         tell(&report);
-        let threads = Mutex::new(vec![writer, indexer]);
-        Ok(Self { core, threads, report, lock: Some(lock) })
+        Ok(Self { core, writer: Mutex::new(Some(writer)), report, lock: Some(lock) })
     }
 }
 
-/// A store whose threads have not been started.
+/// A store whose writer has not been started.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) core: Arc<Core>,
     pub(super) writer: Writer,
-    pub(super) indexer: Indexer,
     pub(super) report: Report,
 }
 
 impl Opened {
     /// Reads what is there, and begins a segment to go on with. The caller has the lock.
-    pub(super) fn recover(options: Options, tuning: Tuning) -> Result<Self, OpenError> {
+    pub(super) fn recover(
+        options: Options,
+        tuning: Tuning,
+        feed: impl FnOnce(Arc<Core>, Option<Index>) -> io::Result<IndexFeed>,
+    ) -> Result<Self, OpenError> {
         let dir = options.path.join("journal");
         let failed = |what| io_error(what, &dir);
         tuning.disk.create_dir(&dir).map_err(failed("creating"))?;
@@ -148,14 +151,15 @@ impl Opened {
             backlog,
         }));
         core.look_at_space();
-        let (feed, indexer) = indexer::pair(Arc::clone(&core), found.index);
+        let feed = feed(Arc::clone(&core), found.index);
+        let feed = feed.map_err(failed("starting the indexer of"))?;
         let writer = Writer::start(Arc::clone(&core), next, feed);
         let writer = writer.map_err(failed("beginning a segment in"))?;
         if let Some(number) = found.superseded.filter(|_| writer.has_begun()) {
             core.files.remove(number).map_err(failed("removing an empty segment in"))?;
             core.segments.lock().retain(|s| s.header.number != number);
         }
-        Ok(Self { core, writer, indexer, report })
+        Ok(Self { core, writer, report })
     }
 }
 
@@ -209,13 +213,9 @@ fn backlog(options: &Options, tuning: &Tuning, replay: &Replay) -> Backlog {
     Backlog::new(&options.upstreams, &others, tuning.window, tuning.hot_bytes, clock)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(work)
-}
-
 /// The writer's thread. If it panics nothing is accepted any more, and who waits is told so.
-fn write(core: Arc<Core>, writer: Writer) -> io::Result<JoinHandle<()>> {
-    spawn("journal", move || {
+fn spawn(core: Arc<Core>, writer: Writer) -> io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
         if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
             core.fail();
             core.queue.close();

@@ -47,29 +47,43 @@ impl Head {
         header: SegmentHeader,
         batch: &mut Batch,
     ) -> Result<(Self, Sequence), BeginError> {
-        let (disk, dir) = (core.files.disk(), core.files.dir());
-        let path = segment::path(dir, header.number);
-        let file = disk.create(&path).map_err(BeginError::NotCreated)?;
-        // Its name is made durable while it is empty. What is taken away without a sync may be back
-        // after a power cut, and a whole checkpoint would then hide what was added meanwhile to the
-        // segment before it.
-        disk.sync_dir(dir).map_err(|error| {
-            let passes = is_full(&error) || is_shortage(&error);
-            BeginError::after(error, passes && core.files.remove(header.number).is_ok())
-        })?;
-        Self::write(core, file, header, batch).map_err(|error| {
-            let removed = || core.files.remove(header.number).and_then(|()| disk.sync_dir(dir));
-            let passes = is_full(&error);
-            BeginError::after(error, passes && removed().is_ok())
-        })
+        let path = segment::path(core.files.dir(), header.number);
+        let mut file = core.files.disk().create(&path).map_err(BeginError::NotCreated)?;
+        let (offset, next) = match Self::write(core, &mut *file, header, batch) {
+            Ok(written) => written,
+            Err(error) if is_full(&error) || is_shortage(&error) => {
+                return Err(Self::take_away(core, &mut *file, header.number, error));
+            }
+            Err(error) => return Err(BeginError::Failed(error)),
+        };
+        let begun = core.backlog.timeline.passed();
+        core.segments.lock().push(Segment { header, begun: Some(begun) });
+        let head = Self { header, file: Some(file), begun, begun_at: offset, offset, dirty: false };
+        Ok((head, next))
     }
 
+    /// Nothing was acknowledged from it, and no other segment was touched. It is emptied first: a
+    /// power cut may bring its name back, and what its checkpoint says is not the last word any more
+    /// once the segment before it goes on.
+    fn take_away(
+        core: &Core,
+        file: &mut dyn AppendFile,
+        number: u32,
+        error: io::Error,
+    ) -> BeginError {
+        match file.discard().and_then(|()| core.files.remove(number)) {
+            Ok(()) => BeginError::TakenBack(error),
+            Err(worse) => BeginError::Failed(worse),
+        }
+    }
+
+    /// Where its first batch is to start, and the number of the frame that comes next.
     fn write(
         core: &Core,
-        mut file: Box<dyn AppendFile>,
+        file: &mut dyn AppendFile,
         header: SegmentHeader,
         batch: &mut Batch,
-    ) -> io::Result<(Self, Sequence)> {
+    ) -> io::Result<(u32, Sequence)> {
         batch.clear();
         let next = checkpoint::write(&core.backlog, header.first, batch);
         let mut bytes = header.encode().to_vec();
@@ -77,11 +91,8 @@ impl Head {
         batch.clear();
         file.append(&bytes)?;
         file.sync()?;
-        let begun = core.backlog.timeline.passed();
-        core.segments.lock().push(Segment { header, begun: Some(begun) });
-        let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let head = Self { header, file: Some(file), begun, begun_at: offset, offset, dirty: false };
-        Ok((head, next))
+        core.files.disk().sync_dir(core.files.dir())?;
+        Ok((u32::try_from(bytes.len()).unwrap_or(u32::MAX), next))
     }
 
     /// Whether it can be written to.
@@ -148,12 +159,6 @@ pub enum BeginError {
 }
 
 impl BeginError {
-    /// Nothing was acknowledged from it, and no other segment was touched: it is all well if its
-    /// file is gone.
-    fn after(error: io::Error, taken_back: bool) -> Self {
-        if taken_back { Self::TakenBack(error) } else { Self::Failed(error) }
-    }
-
     /// The file system's error, if more room would help.
     pub fn wants_room(&self) -> Option<&io::Error> {
         match self {

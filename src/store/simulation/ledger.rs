@@ -10,8 +10,7 @@ use bytes::Bytes;
 
 use crate::event::{BodyHash, DedupeKey, EventId, Sequence};
 use crate::store::disk::ReadFile;
-use crate::store::journal::frame::Kind;
-use crate::store::journal::record::decode_event;
+use crate::store::journal::record::{decode_event, event_in};
 use crate::store::journal::segment::{SEGMENT_HEADER_LEN, Scanned, Scanner, number_of};
 use crate::store::tests::sim_disk::SimDisk;
 
@@ -76,10 +75,10 @@ impl Ledger {
         let mut scanner = Scanner::new(file, offset, last).map_err(|error| error.to_string())?;
         while let Some(scanned) = scanner.step().map_err(|error| error.to_string())? {
             let Scanned::Frame(frame) = scanned else { continue };
-            let (sequence, kind) = (frame.header.sequence, frame.header.kind);
+            let (sequence, header) = (frame.header.sequence, frame.header);
             let payload = Bytes::copy_from_slice(frame.payload);
             self.read.insert(number, (scanner.offset(), sequence));
-            if kind == Kind::Event {
+            if let Some((sequence, payload)) = event_in(&header, &payload) {
                 self.add(number, sequence, &payload, now)?;
             }
         }

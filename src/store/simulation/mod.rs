@@ -14,6 +14,8 @@ mod ledger;
 mod node;
 mod oracle;
 mod plan;
+mod rest;
+mod steps;
 mod tasks;
 mod watched;
 mod world;

@@ -1,8 +1,7 @@
-//! One life of the process: the store with its writer and its indexer, which are stepped here
+//! One life of the process: the store with its writer and retention, which are stepped here
 //! instead of having threads, and the workers.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,10 +16,10 @@ use super::watched::interleaved;
 use super::world::World;
 use crate::delivery::{self, Forwarder};
 use crate::store::core::State;
-use crate::store::indexer::Indexer;
+use crate::store::indexer::IndexFeed;
 use crate::store::journal::writer::Writer;
 use crate::store::open::Opened;
-use crate::store::{Options, Roster, Store};
+use crate::store::{Options, Roster, Store, retention};
 
 /// A process with the store open.
 pub(super) struct Node {
@@ -28,7 +27,9 @@ pub(super) struct Node {
     pub(super) roster: Roster,
     /// `None`: it is at work, or done.
     writer: Option<Writer>,
-    indexing: Indexing,
+    /// Retention, while it waits for the writer: that it has to do on a thread of its own. It and the
+    /// rest never run at the same time.
+    keeper: Option<JoinHandle<bool>>,
     /// Each upstream's workers; who lets go of one's end stops it.
     crews: BTreeMap<usize, Vec<oneshot::Sender<()>>>,
     pub(super) closing: bool,
@@ -36,26 +37,19 @@ pub(super) struct Node {
     pub(super) faulty: bool,
 }
 
-/// Where the indexer is. What waits for the writer in it has to wait on a thread of its own; it
-/// and the rest never run at the same time.
-enum Indexing {
-    Idle(Indexer),
-    Waits(JoinHandle<(Indexer, ControlFlow<()>)>),
-    Done,
-}
-
 impl World {
     /// Starts a process. Whether it has the store open.
     pub(super) fn open(self: &Rc<Self>) -> bool {
-        let opened = match Opened::recover(self.options(), self.tuning()) {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.note(|| format!("opening failed: {error}"));
-                self.oracle.borrow_mut().counts.failed_opens += 1;
-                return false;
-            }
-        };
-        let Opened { core, writer, indexer, report } = opened;
+        let opened =
+            match Opened::recover(self.options(), self.tuning(), |_, _| Ok(IndexFeed::idle())) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.note(|| format!("opening failed: {error}"));
+                    self.oracle.borrow_mut().counts.failed_opens += 1;
+                    return false;
+                }
+            };
+        let Opened { core, writer, report } = opened;
         self.note(|| {
             let (state, waits) = (core.state(), core.backlog.roster());
             let waits: Vec<_> = waits.lanes().iter().map(|lane| lane.backlog()).collect();
@@ -63,12 +57,12 @@ impl World {
         });
         self.check_report(&report);
         let roster = core.backlog.roster();
-        let store = Arc::new(Store { core, threads: Default::default(), report, lock: None });
+        let store = Arc::new(Store { core, writer: Default::default(), report, lock: None });
         *self.node.borrow_mut() = Some(Node {
             store,
             roster,
             writer: Some(writer),
-            indexing: Indexing::Idle(indexer),
+            keeper: None,
             crews: BTreeMap::new(),
             closing: false,
             faulty: self.disk.is_full() || self.fault_pending(),
@@ -156,43 +150,42 @@ impl World {
             node.writer = Some(writer).filter(|_| flow.is_continue());
             Some(())
         });
-        self.follow_indexer();
+        self.follow_keeper();
     }
 
-    /// The indexer looks whether there is something to do.
-    pub(super) fn indexer_turn(&self) {
+    /// Retention is looked at.
+    pub(super) fn keeper_turn(&self) {
         self.with_node(|node| {
-            match std::mem::replace(&mut node.indexing, Indexing::Done) {
-                Indexing::Idle(mut indexer) => {
-                    node.indexing = Indexing::Waits(std::thread::spawn(move || {
-                        let flow = indexer.turn(Duration::ZERO);
-                        (indexer, flow)
-                    }));
-                }
-                other => node.indexing = other,
-            }
+            let core = Arc::clone(&node.store.core);
+            let keep = || std::thread::spawn(move || retention::purge(&core).is_some());
+            node.keeper.get_or_insert_with(keep);
             Some(())
         });
-        self.follow_indexer();
+        self.follow_keeper();
     }
 
-    /// Returns when the indexer has ended its turn, or waits for the writer.
-    fn follow_indexer(&self) {
+    /// Returns when retention has been looked at, or waits for the writer.
+    fn follow_keeper(&self) {
         let begun = Instant::now();
         self.with_node(|node| {
-            match std::mem::replace(&mut node.indexing, Indexing::Done) {
-                Indexing::Waits(thread) => {
-                    while !thread.is_finished() && !node.store.core.queue.is_awaited() {
-                        assert!(begun.elapsed() < Duration::from_secs(60), "the indexer hangs");
-                        std::thread::yield_now();
-                    }
-                    node.indexing =
-                        if thread.is_finished() { joined(thread) } else { Indexing::Waits(thread) };
-                }
-                other => node.indexing = other,
+            let keeper = node.keeper.take()?;
+            while !keeper.is_finished() && !node.store.core.queue.is_awaited() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "retention hangs");
+                std::thread::yield_now();
+            }
+            if keeper.is_finished() {
+                keeper.join().expect("retention panicked");
+            } else {
+                node.keeper = Some(keeper);
             }
             Some(())
         });
+        self.look();
+        self.plants_defects();
+    }
+
+    /// What is wrong on purpose with retention.
+    fn plants_defects(&self) {
         if self.plan.defect == Some(Defect::ForgetsKeys) {
             let first = self.with_node(|node| {
                 let segments = node.store.core.segments.lock();
@@ -224,11 +217,11 @@ impl World {
         self.tasks.clear();
         self.held.clear();
         let node = self.node.borrow_mut().take();
-        if let Some(Node { store, writer, indexing, .. }) = node {
+        if let Some(Node { store, writer, keeper, .. }) = node {
             // Whoever waits for the writer is told that it is gone.
             drop((store.core.queue.wait(Duration::ZERO), writer));
-            if let Indexing::Waits(thread) = indexing {
-                drop(thread.join());
+            if let Some(keeper) = keeper {
+                drop(keeper.join());
             }
         }
         self.held.clear();
@@ -249,20 +242,10 @@ impl World {
         while self.with_node(|node| node.writer.as_ref().map(drop)).is_some() {
             self.writer_turn();
         }
-        while self.with_node(|node| Some(!matches!(node.indexing, Indexing::Done))) == Some(true) {
-            self.indexer_turn();
-        }
         core.state() != State::Failed
     }
 
     pub(super) fn with_node<T>(&self, f: impl FnOnce(&mut Node) -> Option<T>) -> Option<T> {
         self.node.borrow_mut().as_mut().and_then(f)
-    }
-}
-
-fn joined(thread: JoinHandle<(Indexer, ControlFlow<()>)>) -> Indexing {
-    match thread.join().expect("the indexer panicked") {
-        (indexer, ControlFlow::Continue(())) => Indexing::Idle(indexer),
-        (_, ControlFlow::Break(())) => Indexing::Done,
     }
 }

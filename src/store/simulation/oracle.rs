@@ -398,6 +398,11 @@ impl Oracle {
         }
     }
 
+    /// Whether the event stands in the journal.
+    pub(super) fn stands(&self, id: EventId) -> bool {
+        self.ledger.get(id).is_some()
+    }
+
     /// Everything that was acknowledged and stands in the journal.
     pub(super) fn known(&self) -> Vec<(EventId, Stored)> {
         let known = self.acked.iter().filter_map(|id| Some((*id, self.ledger.get(*id)?.clone())));

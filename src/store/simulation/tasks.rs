@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
 /// Tasks that have not ended.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Tasks {
         let Some(mut task) = self.take(n, Task::is_ready) else { return };
         task.woken.0.store(false, Ordering::SeqCst);
         let waker = Waker::from(Arc::clone(&task.woken));
-        if let Poll::Pending = task.work.as_mut().poll(&mut Context::from_waker(&waker)) {
+        if task.work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
             self.0.borrow_mut().push(task);
         }
     }

@@ -106,6 +106,11 @@ impl AppendFile for Appended {
         self.file.append(bytes)
     }
 
+    fn discard(&mut self) -> io::Result<()> {
+        meanwhile();
+        self.file.discard()
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         meanwhile();
         match self.defect {
