@@ -247,7 +247,10 @@ impl Writer {
         let mut in_batch = hashbrown::HashSet::with_capacity(submissions.len());
         for mut submission in submissions {
             let stored = self.core.dedupe.candidates(&submission.key);
-            let may_repeat = stored.iter().any(|place| !submission.checked.contains(place));
+            let others = self.core.dedupe.candidates(&submission.other_key);
+            let mut stored = stored.iter().chain(&others);
+            let may_repeat = stored.any(|place| !submission.checked.contains(place))
+                || in_batch.contains(&submission.other_key.fingerprint());
             if may_repeat || !in_batch.insert(submission.key.fingerprint()) {
                 raced.push(submission);
                 continue;
