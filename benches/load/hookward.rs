@@ -24,9 +24,17 @@ pub(crate) struct Hookward {
     directory: PathBuf,
     public: SocketAddr,
     admin: SocketAddr,
+    log: String,
     process: Option<Process>,
     /// Bound and never listening: connections to it are refused, and nobody else gets it.
-    _refusing: TcpSocket,
+    refusing: TcpSocket,
+}
+
+/// Where events go.
+#[derive(Clone, Copy)]
+pub(crate) struct Upstream {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
 }
 
 impl Hookward {
@@ -41,10 +49,29 @@ impl Hookward {
         write_secret(&directory.join("secrets/admin"), event::KEY)?;
         let refusing = TcpSocket::new_v4()?;
         refusing.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let upstream = upstream.map_or_else(|| refusing.local_addr(), Ok)?;
         let [public, admin] = free_addresses()?;
-        fs::write(directory.join("hookward.toml"), config(public, admin, log, upstream))?;
-        Ok(Self { directory, public, admin, process: None, _refusing: refusing })
+        let log = log.to_owned();
+        let hookward = Self { directory, public, admin, log, process: None, refusing };
+        let address = upstream.map_or_else(|| hookward.refusing(), Ok)?;
+        hookward.configure(None, &[Upstream { name: "app", address }])?;
+        Ok(hookward)
+    }
+
+    /// An address that refuses connections.
+    pub(crate) fn refusing(&self) -> Result<SocketAddr> {
+        Ok(self.refusing.local_addr()?)
+    }
+
+    /// Writes the configuration, with another retention than the default if there is one (seconds).
+    /// It holds from the next start on.
+    pub(crate) fn configure(&self, retention: Option<u64>, upstreams: &[Upstream]) -> Result<()> {
+        let text = config(self, retention, upstreams);
+        Ok(fs::write(self.directory.join("hookward.toml"), text)?)
+    }
+
+    /// The store's directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.join("data")
     }
 
     /// Starts it and waits until it is ready. Returns how long that took.
@@ -109,8 +136,18 @@ impl Hookward {
     }
 }
 
-fn config(public: SocketAddr, admin: SocketAddr, log: &str, upstream: SocketAddr) -> String {
+fn config(hookward: &Hookward, retention: Option<u64>, upstreams: &[Upstream]) -> String {
+    let Hookward { public, admin, log, .. } = hookward;
     let (path, header) = (event::PATH, event::SIGNATURE_HEADER);
+    let kept = retention.map_or_else(String::new, |s| format!("retention = \"{s}s\"\n"));
+    let retry =
+        retention.map_or_else(String::new, |s| format!("retry = {{ give_up = \"{s}s\" }}\n"));
+    let upstreams: String = upstreams
+        .iter()
+        .map(|Upstream { name, address }| {
+            format!("\n[upstream.{name}]\nurl = \"http://{address}/webhooks\"\n{retry}")
+        })
+        .collect();
     format!(
         r#"[server]
 listen = "{public}"
@@ -121,7 +158,7 @@ token = {{ file = "secrets/admin" }}
 
 [store]
 path = "data"
-
+{kept}
 [log]
 level = "{log}"
 
@@ -134,10 +171,7 @@ event.id = "/id"
 event.time = "/created"
 event.subject = "/data/order_id"
 event.data = "/data"
-
-[upstream.app]
-url = "http://{upstream}/webhooks"
-"#
+{upstreams}"#
     )
 }
 

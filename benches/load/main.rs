@@ -14,11 +14,13 @@ mod event;
 mod generator;
 mod hookward;
 mod hostile;
+mod plot;
 mod process;
 mod recovery;
 mod report;
 mod servers;
 mod soak;
+mod space;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +42,11 @@ struct Cli {
     /// Ten minutes are as good as the first: one line a minute for Hookward alone.
     #[arg(long, value_name = "N")]
     minutes: Option<u64>,
+    /// Space stays bounded: N events through a store with a short retention, as a table and a plot.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10000000")]
+    soak: Option<u64>,
+    #[command(flatten)]
+    soaked: Soak,
     /// Accepted and delivered to a fast sink: the rate at which the backlog stays flat.
     #[arg(long)]
     end_to_end: bool,
@@ -88,6 +95,20 @@ pub(crate) struct Options {
     threads: usize,
 }
 
+/// What the soak has besides.
+#[derive(Args)]
+pub(crate) struct Soak {
+    /// The soak's retention, in seconds.
+    #[arg(long, default_value_t = 60)]
+    retention: u64,
+    /// Events that wait for an upstream that is configured no more, and are carried all the time.
+    #[arg(long, default_value_t = 2_000)]
+    kept: u64,
+    /// Where the soak's table and plot go.
+    #[arg(long, value_name = "DIR", default_value_os_t = default_out())]
+    out: PathBuf,
+}
+
 impl Options {
     fn measured(&self) -> Duration {
         Duration::from_secs(self.seconds)
@@ -126,6 +147,10 @@ fn default_store() -> PathBuf {
     scratch.parent().unwrap_or(&scratch).join("bench-store")
 }
 
+fn default_out() -> PathBuf {
+    default_store().with_file_name("soak")
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
@@ -149,6 +174,8 @@ fn run(cli: Cli) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         if let Some(minutes) = cli.minutes {
             soak::run(&options, minutes).await
+        } else if let Some(events) = cli.soak {
+            space::run(&options, &cli.soaked, events).await
         } else if cli.end_to_end {
             end_to_end::run(&options).await
         } else if let Some(events) = cli.recovery {

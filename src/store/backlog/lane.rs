@@ -9,6 +9,7 @@
 
 mod ages;
 mod entry;
+mod moving;
 mod rearrange;
 
 use std::cmp::Reverse;
@@ -20,6 +21,7 @@ use hashbrown::HashMap;
 use self::ages::Ages;
 use self::entry::At;
 pub use self::entry::{Cursor, Entry, Ticks};
+use self::moving::Standing;
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::UpstreamOptions;
@@ -146,6 +148,8 @@ pub struct Lane {
     parked_count: usize,
     /// When those that are held were received.
     ages: Ages,
+    /// In which segments their events stand.
+    standing: Standing,
     dead: DeadLetters,
     cursor: Option<Cursor>,
     refilling: bool,
@@ -169,6 +173,7 @@ impl Lane {
             parked: HashMap::new(),
             parked_count: 0,
             ages: Ages::default(),
+            standing: Standing::default(),
             dead: DeadLetters::default(),
             cursor: None,
             refilling: false,
@@ -215,7 +220,7 @@ impl Lane {
             self.cursor = Some(Cursor { sequence, place, last: sequence, count: 1 });
             return false;
         }
-        self.ages.add(entry.sequence, entry.received_at);
+        self.hold(&entry);
         self.fresh.push_back(entry);
         true
     }
@@ -253,6 +258,7 @@ impl Lane {
         match settled {
             Settled::Done | Settled::Dead => {
                 self.ages.remove(sequence);
+                self.standing.remove(entry.place.segment);
                 if settled == Settled::Dead {
                     self.dead.add(entry.place.segment);
                 }
@@ -298,7 +304,7 @@ impl Lane {
         let Some(cursor) = self.cursor else { return };
         let count = cursor.count.saturating_sub(entries.len() as u64);
         for entry in &entries {
-            self.ages.add(entry.sequence, entry.received_at);
+            self.hold(entry);
         }
         self.fresh.extend(entries.into_iter().map(|entry| Entry { due: now, ..entry }));
         self.cursor =
@@ -327,10 +333,21 @@ impl Lane {
             .chain(self.parked.values().flat_map(|busy| &busy.waiting))
     }
 
-    /// The earliest place in the journal that a waiting delivery needs.
-    pub fn oldest_place(&self) -> Option<Place> {
-        let held = self.entries().map(|e| e.place).min();
-        held.into_iter().chain(self.cursor.map(|c| c.place)).min()
+    /// The earliest segment that a waiting delivery needs.
+    pub fn oldest_segment(&self) -> Option<u32> {
+        let beyond = self.cursor.map(|cursor| cursor.place.segment);
+        self.standing.oldest().into_iter().chain(beyond).min()
+    }
+
+    /// How many of the deliveries that are held have their events in this segment.
+    pub fn held_in(&self, segment: u32) -> usize {
+        self.standing.count(segment)
+    }
+
+    /// A delivery is held from now on, until it is settled.
+    fn hold(&mut self, entry: &Entry) {
+        self.ages.add(entry.sequence, entry.received_at);
+        self.standing.add(entry.place.segment);
     }
 
     /// When the oldest waiting delivery was received; those that are not held are younger.
@@ -343,9 +360,11 @@ impl Lane {
         &self.dead
     }
 
-    /// The segments before this one are gone, and their dead letters with them.
-    pub fn forget_before(&mut self, segment: u32) {
+    /// The segments before this one are gone, and their dead letters with them: how many.
+    pub fn forget_before(&mut self, segment: u32) -> u64 {
+        let before = self.dead.count();
         self.dead.forget_before(segment);
+        before - self.dead.count()
     }
 
     /// The upstream is back, and what it kept waiting was due long ago.

@@ -69,6 +69,7 @@ struct Sim {
     free: Option<u64>,
     /// What there is no descriptor for.
     short: Option<Short>,
+    longest_append: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -104,6 +105,16 @@ impl SimDisk {
     /// From here on there is no descriptor for this, until it is `None`.
     pub(super) fn set_short(&self, of: Option<Short>) {
         self.0.lock().short = of;
+    }
+
+    /// The most that was appended at once since it was asked to forget.
+    pub(super) fn longest_append(&self) -> usize {
+        self.0.lock().longest_append
+    }
+
+    /// What was appended before does not count.
+    pub(super) fn forget_longest_append(&self) {
+        self.0.lock().longest_append = 0;
     }
 
     /// The disk is not full any more.
@@ -300,6 +311,7 @@ impl AppendFile for Handle {
         let torn = self.disk.step()?;
         let mut sim = self.disk.0.lock();
         let torn = torn || sim.full;
+        sim.longest_append = sim.longest_append.max(bytes.len());
         let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let len = if torn { bytes.len() * 2 / 3 } else { bytes.len() };
         file.bytes.extend_from_slice(&bytes[..len]);

@@ -16,7 +16,7 @@ impl Lane {
     /// that it did not read, and what is dead.
     pub fn restore(&mut self, entries: Vec<Entry>, cursor: Option<Cursor>, dead: DeadLetters) {
         for entry in &entries {
-            self.ages.add(entry.sequence, entry.received_at);
+            self.hold(entry);
         }
         self.arrange(entries);
         self.cursor = cursor;
