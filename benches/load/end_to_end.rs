@@ -118,7 +118,8 @@ impl Sample {
     }
 }
 
-async fn delivered(sink: SocketAddr) -> Result<u64> {
+/// What has arrived at the sink.
+pub(crate) async fn delivered(sink: SocketAddr) -> Result<u64> {
     let answer = get(sink, "/").await?;
     let (_, count) = answer.rsplit_once("\r\n\r\n").ok_or("an answer without a body")?;
     Ok(count.parse()?)

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::Result;
-use crate::event;
-use crate::process::Process;
+use crate::process::{Ended, Process};
+use crate::{Result, compare, event};
 
 /// How long a start may take, a full rebuild of a large store included.
 const LONGEST_START: Duration = Duration::from_secs(600);
@@ -24,6 +23,7 @@ pub(crate) struct Hookward {
     directory: PathBuf,
     public: SocketAddr,
     admin: SocketAddr,
+    level: String,
     process: Option<Process>,
     /// Bound and never listening: connections to it are refused, and nobody else gets it.
     _refusing: TcpSocket,
@@ -44,7 +44,8 @@ impl Hookward {
         let upstream = upstream.map_or_else(|| refusing.local_addr(), Ok)?;
         let [public, admin] = free_addresses()?;
         fs::write(directory.join("hookward.toml"), config(public, admin, log, upstream))?;
-        Ok(Self { directory, public, admin, process: None, _refusing: refusing })
+        let level = log.to_owned();
+        Ok(Self { directory, public, admin, level, process: None, _refusing: refusing })
     }
 
     /// Starts it and waits until it is ready. Returns how long that took.
@@ -86,10 +87,38 @@ impl Hookward {
         Ok(fs::remove_dir_all(self.directory.join("data/index"))?)
     }
 
-    /// How many events the store has, as told by something else than the process that acked
-    /// them. `None` until a command reads a store offline.
-    pub(crate) fn stored(&self) -> Option<u64> {
-        None
+    /// Where its store is.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Every ack must have an event behind it, and every event here was acked: as told by something
+    /// else than the process that acked them.
+    pub(crate) fn check_stored(&self, acked: u64) -> Result<()> {
+        let said = self.command(&["store", "stat", "--json"])?.said;
+        let stat: serde_json::Value = serde_json::from_str(&said)?;
+        let stored = stat["events"]["count"].as_u64().ok_or("a stat without a count")?;
+        compare::check_stored(acked, stored)
+    }
+
+    /// Runs another command of the binary with this configuration to its end.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Ended> {
+        let output = self.directory.join("command.out");
+        let child = Command::new(env!("CARGO_BIN_EXE_hookward"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.directory.join("hookward.toml"))
+            .stdin(Stdio::null())
+            .stdout(File::create(&output)?)
+            .spawn()?;
+        Process::new(child).end(&output)
+    }
+
+    /// From the next start on this is its upstream.
+    pub(crate) fn set_upstream(&self, upstream: SocketAddr) -> Result<()> {
+        let (public, admin) = (self.public, self.admin);
+        let text = config(public, admin, &self.level, upstream);
+        Ok(fs::write(self.directory.join("hookward.toml"), text)?)
     }
 
     /// Ends it, if it runs, and removes everything it has written.

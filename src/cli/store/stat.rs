@@ -39,8 +39,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
 fn object(path: &Path, retention: Option<Duration>, stat: &Stat) -> Value {
     let states: BTreeMap<_, _> =
         EventState::ALL.map(|s| (s.as_str(), stat.states.get(&s).unwrap_or(&0))).into();
-    let upstreams: BTreeMap<_, _> =
-        stat.upstreams.iter().map(|(name, counts)| (name.as_str(), counts_object(counts))).collect();
+    let upstreams: BTreeMap<_, _> = stat
+        .upstreams
+        .iter()
+        .map(|(name, counts)| (name.as_str(), counts_object(counts)))
+        .collect();
     let (oldest, newest) = stat.received.unzip();
     let (first, last) = stat.sequences.unzip();
     json!({
@@ -117,9 +120,8 @@ fn words(path: &Path, retention: Option<Duration>, stat: &Stat) -> String {
     let used = if stat.in_use { "a process has it" } else { "not in use" };
     line("store", &format!("{}, {used}", path.display()));
     line("journal", &journal_words(stat));
-    let received = stat
-        .received
-        .map_or_else(String::new, |(old, new)| format!(", received {old} to {new}"));
+    let received =
+        stat.received.map_or_else(String::new, |(old, new)| format!(", received {old} to {new}"));
     line("events", &format!("{}{received}", stat.events));
     for (source, events) in &stat.sources {
         line("", &format!("{events} from {source}"));
@@ -194,10 +196,8 @@ fn index_words(index: &IndexState) -> String {
 
 fn expiry_words(retention: Option<Duration>, expiry: &Expiry) -> String {
     let segment = expiry.segment;
-    let mut text = retention.map_or_else(
-        || "not known without a configuration".to_owned(),
-        |retention| show_duration(retention),
-    );
+    let mut text =
+        retention.map_or_else(|| "not known without a configuration".to_owned(), show_duration);
     match (expiry.ended_at, retention.and_then(|retention| expiry.due(retention))) {
         (None, _) => {
             let _ = write!(text, "; segment {segment} is the only one, and stays");

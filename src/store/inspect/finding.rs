@@ -94,7 +94,9 @@ impl fmt::Display for What {
             Self::Header(error) => return write!(f, "{error}; frames are read all the same"),
             Self::Foreign => "the segment belongs to another journal than the one before it",
             Self::Damaged => "damaged",
-            Self::TornBatch => "part of a write is missing: torn and never acknowledged, or damaged",
+            Self::TornBatch => {
+                "part of a write is missing: torn and never acknowledged, or damaged"
+            }
             Self::Unreadable => "the disk does not give these bytes",
             Self::TornTail => {
                 "torn tail: a write that never ended and was not acknowledged, or a damaged end; \

@@ -185,10 +185,7 @@ impl History {
     ///
     /// # Errors
     /// As the file system says; damage is told.
-    pub fn read(
-        journal: &Journal,
-        tell: &mut dyn FnMut(&Finding),
-    ) -> Result<Self, InspectError> {
+    pub fn read(journal: &Journal, tell: &mut dyn FnMut(&Finding)) -> Result<Self, InspectError> {
         let mut history = Self::default();
         let mut failure = None;
         let mut lanes = Vec::new();
@@ -316,12 +313,7 @@ impl History {
         failure.map_or(Ok(()), Err)
     }
 
-    fn recorded<'f>(
-        &self,
-        segment: u32,
-        frame: &Frame<'f>,
-        lasts: &Lasts,
-    ) -> Option<Recorded<'f>> {
+    fn recorded<'f>(&self, segment: u32, frame: &Frame<'f>, lasts: &Lasts) -> Option<Recorded<'f>> {
         let sequence = frame.header.sequence;
         let head = decode_event_head(frame.payload)?;
         let deliveries: Vec<Delivery<'f>> = head
@@ -337,12 +329,7 @@ impl History {
         Some(Recorded { sequence, place, head, state, deliveries, payload: frame.payload })
     }
 
-    fn delivery<'f>(
-        &self,
-        event: Sequence,
-        upstream: &'f str,
-        last: Option<Last>,
-    ) -> Delivery<'f> {
+    fn delivery<'f>(&self, event: Sequence, upstream: &'f str, last: Option<Last>) -> Delivery<'f> {
         let waits = || {
             let lane = self.lanes.get(upstream);
             event > self.checkpoint || lane.is_some_and(|lane| lane.holds(event))

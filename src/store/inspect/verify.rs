@@ -164,7 +164,8 @@ impl Verify<'_> {
             };
             let is_there = read.is_ok_and(|(header, _)| is_it(&header));
             // A running gateway may have settled it since, and let its segment go.
-            let is_gone = || journal.numbers().map(|n| n.first().is_none_or(|f| *f > place.segment));
+            let is_gone =
+                || journal.numbers().map(|n| n.first().is_none_or(|f| *f > place.segment));
             if is_there || (journal.in_use() && is_gone()?) {
                 continue;
             }

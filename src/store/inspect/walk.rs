@@ -75,7 +75,7 @@ impl Walk<'_> {
         let file = match files.file(number) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(self.gone(number, visit)?);
+                return self.gone(number, visit);
             }
             Err(error) => return Err(failed("opening a segment in", files.dir())(error)),
         };
@@ -215,12 +215,7 @@ impl Walk<'_> {
 }
 
 /// What there is to say between the last good frame and this one.
-fn between(
-    gap: Option<Finding>,
-    last: Sequence,
-    next: Sequence,
-    place: Place,
-) -> Option<Finding> {
+fn between(gap: Option<Finding>, last: Sequence, next: Sequence, place: Place) -> Option<Finding> {
     match gap {
         Some(gap) => Some(gap.between(last, next)),
         None if last != Sequence(0) && next.0 > last.0 + 1 => {
