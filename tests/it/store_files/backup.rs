@@ -15,8 +15,7 @@ use crate::client::Connection;
 use crate::process::Process;
 
 /// As it stands in the documentation.
-const COPY: &str =
-    "install -d -m 700 backup/data/journal && cp -p data/journal/*.journal backup/data/journal/";
+const COPY: &str = "(umask 077 && mkdir -p backup/data/journal && cp -p data/journal/*.journal backup/data/journal/)";
 const SENDERS: usize = 4;
 /// Events before the copy begins, and while it is made.
 const BEFORE: usize = 400;
@@ -92,6 +91,9 @@ impl Load {
 }
 
 async fn copy(dir: &Path) {
+    let documented =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/backup.md"));
+    assert!(documented.unwrap().lines().any(|line| line == COPY));
     let mut command = Command::new("sh");
     command.args(["-c", COPY]).current_dir(dir);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
