@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 use crate::end_to_end::delivered;
-use crate::hookward::Hookward;
+use crate::hookward::{Hookward, Upstream};
 use crate::process::start_role;
 use crate::recovery::fill;
 use crate::servers::Role;
@@ -35,7 +35,7 @@ pub(crate) async fn run(options: &Options, events: u64) -> Result<()> {
     process.kill()?;
 
     let (_sink, sink) = start_role(Role::Sink, None)?;
-    hookward.set_upstream(sink)?;
+    hookward.configure(None, &[Upstream { name: "app", address: sink }])?;
     let ready = hookward.start().await?;
     println!("restart after kill -9: ready after {ready:.2?}");
     drain(&mut hookward, sink, events).await?;

@@ -17,7 +17,7 @@ use crate::{Options, Result};
 
 /// Accepted events that may wait for delivery. Several times what is under way at once, and a
 /// fraction of a second's worth: enough that neither road waits for the other.
-const BACKLOG: u64 = 5_000;
+pub(crate) const BACKLOG: u64 = 5_000;
 /// How often the sink is asked what it has.
 const POLL: Duration = Duration::from_millis(10);
 /// How long the sink may take to get the rest when nothing more is sent.
@@ -118,7 +118,7 @@ impl Sample {
     }
 }
 
-/// What has arrived at the sink.
+/// How many events have arrived at the sink.
 pub(crate) async fn delivered(sink: SocketAddr) -> Result<u64> {
     let answer = get(sink, "/").await?;
     let (_, count) = answer.rsplit_once("\r\n\r\n").ok_or("an answer without a body")?;
@@ -137,7 +137,7 @@ fn print_sustained(alone: &Outcome, outcome: &Outcome, delivered: f64) {
 }
 
 /// Everything that was acked must arrive.
-async fn drain(sink: SocketAddr, acked: u64) -> Result<()> {
+pub(crate) async fn drain(sink: SocketAddr, acked: u64) -> Result<()> {
     let begun = Instant::now();
     loop {
         let arrived = delivered(sink).await?;

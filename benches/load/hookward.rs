@@ -23,10 +23,17 @@ pub(crate) struct Hookward {
     directory: PathBuf,
     public: SocketAddr,
     admin: SocketAddr,
-    level: String,
+    log: String,
     process: Option<Process>,
     /// Bound and never listening: connections to it are refused, and nobody else gets it.
-    _refusing: TcpSocket,
+    refusing: TcpSocket,
+}
+
+/// Where events go.
+#[derive(Clone, Copy)]
+pub(crate) struct Upstream {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
 }
 
 impl Hookward {
@@ -41,11 +48,29 @@ impl Hookward {
         write_secret(&directory.join("secrets/admin"), event::KEY)?;
         let refusing = TcpSocket::new_v4()?;
         refusing.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let upstream = upstream.map_or_else(|| refusing.local_addr(), Ok)?;
         let [public, admin] = free_addresses()?;
-        fs::write(directory.join("hookward.toml"), config(public, admin, log, upstream))?;
-        let level = log.to_owned();
-        Ok(Self { directory, public, admin, level, process: None, _refusing: refusing })
+        let log = log.to_owned();
+        let hookward = Self { directory, public, admin, log, process: None, refusing };
+        let address = upstream.map_or_else(|| hookward.refusing(), Ok)?;
+        hookward.configure(None, &[Upstream { name: "app", address }])?;
+        Ok(hookward)
+    }
+
+    /// An address that refuses connections.
+    pub(crate) fn refusing(&self) -> Result<SocketAddr> {
+        Ok(self.refusing.local_addr()?)
+    }
+
+    /// Writes the configuration, with another retention than the default if there is one (seconds).
+    /// It holds from the next start on.
+    pub(crate) fn configure(&self, retention: Option<u64>, upstreams: &[Upstream]) -> Result<()> {
+        let text = config(self, retention, upstreams);
+        Ok(fs::write(self.directory.join("hookward.toml"), text)?)
+    }
+
+    /// The store's directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.join("data")
     }
 
     /// Starts it and waits until it is ready. Returns how long that took.
@@ -87,11 +112,6 @@ impl Hookward {
         Ok(fs::remove_dir_all(self.directory.join("data/index"))?)
     }
 
-    /// Where its store is.
-    pub(crate) fn store(&self) -> PathBuf {
-        self.directory.join("data")
-    }
-
     /// Every ack must have an event behind it, and every event here was acked: as told by something
     /// else than the process that acked them.
     pub(crate) fn check_stored(&self, acked: u64) -> Result<()> {
@@ -114,13 +134,6 @@ impl Hookward {
         Process::new(child).end(&output)
     }
 
-    /// From the next start on this is its upstream.
-    pub(crate) fn set_upstream(&self, upstream: SocketAddr) -> Result<()> {
-        let (public, admin) = (self.public, self.admin);
-        let text = config(public, admin, &self.level, upstream);
-        Ok(fs::write(self.directory.join("hookward.toml"), text)?)
-    }
-
     /// Ends it, if it runs, and removes everything it has written.
     pub(crate) fn remove(mut self) -> Result<()> {
         self.process = None;
@@ -138,8 +151,18 @@ impl Hookward {
     }
 }
 
-fn config(public: SocketAddr, admin: SocketAddr, log: &str, upstream: SocketAddr) -> String {
+fn config(hookward: &Hookward, retention: Option<u64>, upstreams: &[Upstream]) -> String {
+    let Hookward { public, admin, log, .. } = hookward;
     let (path, header) = (event::PATH, event::SIGNATURE_HEADER);
+    let kept = retention.map_or_else(String::new, |s| format!("retention = \"{s}s\"\n"));
+    let retry =
+        retention.map_or_else(String::new, |s| format!("retry = {{ give_up = \"{s}s\" }}\n"));
+    let upstreams: String = upstreams
+        .iter()
+        .map(|Upstream { name, address }| {
+            format!("\n[upstream.{name}]\nurl = \"http://{address}/webhooks\"\n{retry}")
+        })
+        .collect();
     format!(
         r#"[server]
 listen = "{public}"
@@ -150,7 +173,7 @@ token = {{ file = "secrets/admin" }}
 
 [store]
 path = "data"
-
+{kept}
 [log]
 level = "{log}"
 
@@ -163,10 +186,7 @@ event.id = "/id"
 event.time = "/created"
 event.subject = "/data/order_id"
 event.data = "/data"
-
-[upstream.app]
-url = "http://{upstream}/webhooks"
-"#
+{upstreams}"#
     )
 }
 

@@ -13,7 +13,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// Writes a journal of so many settled events, and looks at who has its index in memory.
 pub(crate) async fn run(options: &Options, events: u64) -> Result<()> {
     let mut hookward = Hookward::new(&options.store, &options.log, None)?;
-    journal::write(&hookward.store(), events)?;
+    journal::write(&hookward.data(), events)?;
     // It has only the index in memory, and no dedupe table: an upper bound for sled.
     let rebuilt = hookward.command(&["store", "rebuild-index"])?;
     println!("\n{}", rebuilt.said.trim_end());

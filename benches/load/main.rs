@@ -17,11 +17,13 @@ mod hookward;
 mod hostile;
 mod index;
 mod journal;
+mod plot;
 mod process;
 mod recovery;
 mod report;
 mod servers;
 mod soak;
+mod space;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +45,15 @@ struct Cli {
     /// Ten minutes are as good as the first: one line a minute for Hookward alone.
     #[arg(long, value_name = "N")]
     minutes: Option<u64>,
+    /// Space stays bounded: N events through a store with a short retention, as a table and a plot.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10000000")]
+    soak: Option<u64>,
+    /// The soak's retention, in seconds.
+    #[arg(long, default_value_t = 60)]
+    retention: u64,
+    /// Where the soak's table and plot go.
+    #[arg(long, value_name = "DIR", default_value_os_t = default_out())]
+    out: PathBuf,
     /// Accepted and delivered to a fast sink: the rate at which the backlog stays flat.
     #[arg(long)]
     end_to_end: bool,
@@ -135,6 +146,10 @@ fn default_store() -> PathBuf {
     scratch.parent().unwrap_or(&scratch).join("bench-store")
 }
 
+fn default_out() -> PathBuf {
+    default_store().with_file_name("soak")
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
@@ -158,6 +173,8 @@ fn run(cli: Cli) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         if let Some(minutes) = cli.minutes {
             soak::run(&options, minutes).await
+        } else if let Some(events) = cli.soak {
+            space::run(&options, events, cli.retention, &cli.out).await
         } else if cli.end_to_end {
             end_to_end::run(&options).await
         } else if let Some(events) = cli.recovery {

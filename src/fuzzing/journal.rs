@@ -10,7 +10,7 @@ use crate::store::backlog::checkpoint::{decode_end, decode_lane};
 use crate::store::disk::ReadFile;
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{
-    decode_attempt, decode_event, decode_event_head, encode_attempt,
+    decode_attempt, decode_event, decode_event_head, encode_attempt, event_in,
 };
 use crate::store::journal::segment::{Frame, SEGMENT_HEADER_LEN, Scanned, Scanner, SegmentHeader};
 
@@ -56,6 +56,11 @@ fn payload(frame: &Frame<'_>) {
                 let mut again = Vec::new();
                 encode_attempt(&record, &mut again);
                 assert!(bytes.starts_with(&again) || again.len() == bytes.len());
+            }
+        }
+        Kind::Carried => {
+            if let Some((sequence, event)) = event_in(&frame.header, &bytes) {
+                let _ = decode_event(sequence, &event);
             }
         }
         Kind::Lane => drop(decode_lane(&bytes)),

@@ -18,7 +18,7 @@ use crate::identify::Identified;
 
 /// A stored event that a key was found to belong to.
 #[derive(Clone, Copy, Debug)]
-struct Stored {
+pub(super) struct Stored {
     id: EventId,
     body_hash: BodyHash,
 }
@@ -109,14 +109,30 @@ impl Store {
             return Ok((None, share));
         }
         let (core, key, places) = (Arc::clone(&self.core), *key, places.to_vec());
-        let look = move || {
-            let found = places.iter().find_map(|place| read(&core, &key, *place).transpose());
-            found.transpose().map(|found| (found, share))
-        };
+        let look = move || look_up(&core, &key, places).map(|found| (found, share));
         match tokio::task::spawn_blocking(look).await {
             Ok(found) => found,
             Err(_) => Err(AcceptError::Unreadable),
         }
+    }
+}
+
+/// The stored event with this key. What is found nowhere may have been carried elsewhere meanwhile.
+pub(super) fn look_up(
+    core: &Core,
+    key: &DedupeKey,
+    mut places: Vec<Place>,
+) -> Result<Option<Stored>, AcceptError> {
+    loop {
+        let found = places.iter().find_map(|place| read(core, key, *place).transpose());
+        if let Some(found) = found {
+            return found.map(Some);
+        }
+        let now = core.dedupe.candidates(key);
+        if now.iter().all(|place| places.contains(place)) {
+            return Ok(None);
+        }
+        places = now;
     }
 }
 
@@ -127,8 +143,8 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
         let Place { segment, offset } = place;
         tracing::error!(target: "hookward::store", segment, offset, "a stored event cannot be read");
     };
-    match core.files.frame(place) {
-        Ok((header, payload)) => match decode_event(header.sequence, &payload) {
+    match core.files.event(place) {
+        Ok((sequence, payload)) => match decode_event(sequence, &payload) {
             Some(record) if record.key == *key => {
                 Ok(Some(Stored { id: record.event.id, body_hash: record.event.body_hash }))
             }
@@ -142,7 +158,8 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
             damaged();
             Ok(None)
         }
-        // Retention has let its segment go between the look-up and the read.
+        // Retention has let its segment go between the look-up and the read; if it has carried the
+        // event elsewhere, the table knows by now.
         Err(error @ ReadError::Io(_)) if error.is_final() => Ok(None),
         Err(ReadError::Io(error)) => {
             tracing::error!(target: "hookward::store", %error, "the journal cannot be read");

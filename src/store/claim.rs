@@ -8,7 +8,7 @@ use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks};
 use super::backlog::replay::{make_entry, walk};
 use super::core::Core;
 use super::journal::files::ReadError;
-use super::journal::record::decode_event;
+use super::journal::record::{EventRecord, decode_event};
 use super::journal::segment::Place;
 use super::queue::Note;
 use super::{Attempt, AttemptResult, Store, StoredEvent, Verdict};
@@ -85,9 +85,14 @@ impl Store {
             AttemptResult::Panicked => None,
         };
         let (number, note_lane) = (claimed.attempt, Arc::clone(&lane));
-        // Before the lane knows: what is settled there must be durable behind the next sync.
+        let now = self.core.backlog.timeline.now();
+        let mut inside = lane.lane.lock();
+        // Before the lane knows: what is settled there must be durable behind the next sync. And at
+        // once for whoever looks into the lane: a checkpoint behind the note must not still name it.
         self.core.queue.note(Note { event: sequence, lane: note_lane, number, attempt });
-        release(&self.core, &lane, sequence, settled, sign);
+        inside.settle(sequence, settled, sign, now);
+        drop(inside);
+        lane.bell.notify_one();
     }
 
     /// The upstream's configuration has changed: that it did not answer before says nothing of it.
@@ -131,7 +136,7 @@ impl Store {
 
     /// The event of a delivery that has been taken. One that is damaged is given up, loudly: no
     /// attempt at it can ever succeed. One that cannot be read now is put back to rest.
-    async fn read_event(
+    pub(super) async fn read_event(
         &self,
         lane: &Arc<LaneSlot>,
         sequence: Sequence,
@@ -139,11 +144,8 @@ impl Store {
     ) -> Option<Arc<StoredEvent>> {
         let core = Arc::clone(&self.core);
         let guard = Unread { core, lane: Arc::clone(lane), sequence, armed: true };
-        let core = Arc::clone(&self.core);
-        let read = tokio::task::spawn_blocking(move || {
-            let (header, payload) = core.files.frame(place)?;
-            decode_event(header.sequence, &payload).ok_or(ReadError::Damaged(place))
-        });
+        let (core, slot) = (Arc::clone(&self.core), Arc::clone(lane));
+        let read = tokio::task::spawn_blocking(move || read_taken(&core, &slot, sequence, place));
         let read = read.await;
         guard.disarm();
         let Place { segment, offset } = place;
@@ -166,6 +168,27 @@ impl Store {
     fn rest(&self) -> Ticks {
         let rest = u64::try_from(self.core.tuning.unreadable_rest.as_millis()).unwrap_or(u64::MAX);
         Ticks(self.core.backlog.timeline.now().0.saturating_add(rest))
+    }
+}
+
+/// The event of a delivery that has been taken, from where it was or from where it has been carried
+/// since.
+fn read_taken(
+    core: &Core,
+    slot: &LaneSlot,
+    sequence: Sequence,
+    mut place: Place,
+) -> Result<EventRecord, ReadError> {
+    loop {
+        let read = core.files.event(place);
+        if matches!(&read, Err(error) if error.is_final())
+            && let Some(carried) = slot.lane.lock().taken_place(sequence).filter(|p| *p != place)
+        {
+            place = carried;
+            continue;
+        }
+        let (sequence, payload) = read?;
+        return decode_event(sequence, &payload).ok_or(ReadError::Damaged(place));
     }
 }
 
@@ -198,11 +221,27 @@ fn release(core: &Core, slot: &LaneSlot, sequence: Sequence, settled: Settled, s
 
 /// Reads the next events of a lane that had no room for them.
 fn refill_lane(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize) {
+    read_on(core, slot, cursor, room, u32::MAX);
+}
+
+/// The same for those that stand in a segment that is to go.
+pub(super) fn pull_lane(
+    core: &Arc<Core>,
+    slot: Arc<LaneSlot>,
+    cursor: Cursor,
+    room: usize,
+    segment: u32,
+) {
+    read_on(core, slot, cursor, room, segment);
+}
+
+/// Reads on from the cursor to the end of the segment `upto`, as far as there is room.
+fn read_on(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize, upto: u32) {
     let mut refill = Refill { core: Arc::clone(core), lane: Arc::clone(&slot), done: false };
     let rules = slot.lane.lock().rules();
     let mut entries = Vec::new();
     let walked = walk(&core.files, cursor, |sequence, place, head| {
-        if entries.len() >= room {
+        if entries.len() >= room || place.segment > upto {
             return false;
         }
         if !head.quarantined && head.targets().any(|name| name == slot.name) {

@@ -1,26 +1,24 @@
 //! The indexer: a thread of its own that writes to the index what the writer has made durable, and
-//! lets go of segments that retention no longer covers. Never on an ack's road: when it cannot keep
-//! up, or sled fails, the index is given up until the next start reads the journal again.
+//! takes out what retention has let go. Never on an ack's road: when it cannot keep up, or sled fails,
+//! the index is given up until the next start reads the journal again.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::core::Core;
 use super::index::{self, Index, IndexEntry, IndexError, Progress};
 use super::journal::segment::Place;
-use super::retention;
+use super::retention::Keeper;
 use crate::event::Sequence;
 
 /// Batches that may wait for the indexer: what is durable but not indexed is bounded by it.
 const QUEUE: usize = 1024;
-/// How often retention is looked at; more often if segments end more often.
-const PURGE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum Message {
     Add(Vec<IndexEntry>),
+    ForgetBefore(Sequence),
     Close(Option<(Place, Sequence)>),
 }
 
@@ -30,20 +28,35 @@ pub struct IndexFeed {
     sender: SyncSender<Message>,
     thread: Option<JoinHandle<()>>,
     given_up: bool,
+    keeper: Keeper,
+}
+
+/// Retention's end.
+#[derive(Debug)]
+pub struct Forgetting(SyncSender<Message>);
+
+impl Forgetting {
+    /// The frames before `first` are gone.
+    pub fn forget_before(&self, first: Sequence) {
+        // What the index does not forget now it does not take over at the next start.
+        drop(self.0.send(Message::ForgetBefore(first)));
+    }
 }
 
 impl IndexFeed {
-    /// Starts the thread.
+    /// Starts the thread, and the one that looks at retention.
     ///
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(core: Arc<Core>, index: Option<Index>) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
         let given_up = index.is_none();
-        let thread = std::thread::Builder::new()
-            .name("indexer".to_owned())
-            .spawn(move || Indexer { core, index }.run(&receiver))?;
-        Ok(Self { sender, thread: Some(thread), given_up })
+        let thread = std::thread::Builder::new().name("indexer".to_owned()).spawn({
+            let journal = core.journal;
+            move || Indexer { journal, index }.run(&receiver)
+        })?;
+        let keeper = Keeper::start(core, Forgetting(sender.clone()))?;
+        Ok(Self { sender, thread: Some(thread), given_up, keeper })
     }
 
     /// Hands over events that are durable.
@@ -63,8 +76,9 @@ impl IndexFeed {
         }
     }
 
-    /// Ends the thread. `upto`: where the journal ends, if all of it is known to be good.
+    /// Ends both threads. `upto`: where the journal ends, if all of it is known to be good.
     pub fn close(&mut self, upto: Option<(Place, Sequence)>) {
+        self.keeper.stop();
         let upto = upto.filter(|_| !self.given_up);
         drop(self.sender.send(Message::Close(upto)));
         if let Some(thread) = self.thread.take() {
@@ -74,24 +88,17 @@ impl IndexFeed {
 }
 
 struct Indexer {
-    core: Arc<Core>,
+    journal: u64,
     index: Option<Index>,
 }
 
 impl Indexer {
     fn run(mut self, receiver: &Receiver<Message>) {
-        let mut purged = std::time::Instant::now();
-        loop {
-            let every = self.core.segment_age().min(PURGE_EVERY);
-            match receiver.recv_timeout(every) {
-                Ok(Message::Add(entries)) => self.add(entries),
-                Ok(Message::Close(upto)) => return self.close(upto),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if purged.elapsed() >= every {
-                purged = std::time::Instant::now();
-                self.purge();
+        while let Ok(message) = receiver.recv() {
+            match message {
+                Message::Add(entries) => self.add(entries),
+                Message::ForgetBefore(first) => self.forget_before(first),
+                Message::Close(upto) => return self.close(upto),
             }
         }
     }
@@ -104,8 +111,7 @@ impl Indexer {
         self.check(result);
     }
 
-    fn purge(&mut self) {
-        let Some(first) = retention::purge(&self.core) else { return };
+    fn forget_before(&mut self, first: Sequence) {
         let result = match &mut self.index {
             Some(index) => index.forget_before(first),
             None => Ok(()),
@@ -115,7 +121,7 @@ impl Indexer {
 
     fn close(self, upto: Option<(Place, Sequence)>) {
         let (Some(index), Some((upto, last))) = (self.index, upto) else { return };
-        let journal = self.core.journal;
+        let journal = self.journal;
         if let Err(error) = index.close(Progress { journal, upto, last }) {
             tracing::warn!(target: "hookward::store", %error, "closing the index failed");
         }

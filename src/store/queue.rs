@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -57,6 +58,29 @@ pub struct Note {
     pub attempt: Attempt,
 }
 
+/// Events that are to be carried to the head of the journal.
+#[derive(Debug)]
+pub struct Carry {
+    /// Which, a few at a time.
+    pub events: Vec<Carried>,
+    /// Who waits until they are on stable storage there, and known to stand there. Dropped if they
+    /// are not.
+    pub done: SyncSender<()>,
+}
+
+/// An event that is to be carried.
+#[derive(Debug)]
+pub struct Carried {
+    /// Its number.
+    pub event: Sequence,
+    /// Where it stands.
+    pub place: Place,
+    /// What the dedupe table knows it by.
+    pub fingerprint: u64,
+    /// As it was stored.
+    pub payload: Bytes,
+}
+
 /// What has queued up for the writer.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -64,6 +88,8 @@ pub struct Work {
     pub submissions: Vec<Submission>,
     /// Attempts, in the order they were settled.
     pub notes: Vec<Note>,
+    /// Events that retention has to carry.
+    pub carries: Vec<Carry>,
     /// A lane has read on: write down what is unsettled, so that a restart need not read as far.
     pub checkpoint: bool,
     /// Who wants to hear when everything before is on stable storage.
@@ -135,6 +161,20 @@ impl Queue {
         wait.recv().is_ok()
     }
 
+    /// Has events carried, and returns once that is on stable storage. Blocks. Whether it is: not when
+    /// the writer has no room for it, has failed or stopped.
+    pub fn carry(&self, events: Vec<Carried>) -> bool {
+        let (done, wait) = sync_channel(1);
+        let mut queued = self.inner.lock();
+        if queued.closed {
+            return false;
+        }
+        queued.work.carries.push(Carry { events, done });
+        drop(queued);
+        self.bell.notify_one();
+        wait.recv().is_ok()
+    }
+
     /// Tells the writer to finish what is queued and stop.
     pub fn close(&self) {
         let mut queued = self.inner.lock();
@@ -149,7 +189,8 @@ impl Queue {
         let mut queued = self.inner.lock();
         let idle = |work: &Work| {
             let nobody = work.submissions.is_empty() && work.syncs.is_empty();
-            nobody && work.notes.is_empty() && !work.checkpoint && !work.close
+            let idle = nobody && work.notes.is_empty() && work.carries.is_empty();
+            idle && !work.checkpoint && !work.close
         };
         if idle(&queued.work) {
             self.bell.wait_for(&mut queued, timeout);

@@ -16,7 +16,7 @@ use super::dedupe::DedupeTable;
 use super::index::{self, Index, IndexEntry, Progress};
 use super::journal::files::SegmentFiles;
 use super::journal::frame::Kind;
-use super::journal::record::{decode_attempt, decode_event_head};
+use super::journal::record::{decode_attempt, decode_event_head, event_in_slice};
 use super::journal::segment::{
     self, BadHeader, Frame, Gap, GapKind, Place, SEGMENT_HEADER_LEN, Scanned, Scanner,
     SegmentHeader,
@@ -75,13 +75,14 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     }
     wanted(&tuning.cancel)?;
     let from_lanes = last_checkpoint(files, &segments)?;
+    let oldest = segments.first().map_or(Sequence(0), |s| s.first);
     let mut scan = Scan {
         files,
         cancel: &tuning.cancel,
         progress,
         index,
         dedupe,
-        replay: Replay::new(tuning.window),
+        replay: Replay::new(tuning.window, oldest),
         pending: None,
         last: Sequence(0),
         events_in_last: 0,
@@ -239,7 +240,7 @@ fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> 
         match frame.header.kind {
             Kind::Lane => lanes += 1,
             Kind::CheckpointEnd => return Ok(decode_end(frame.payload) == Some(lanes)),
-            Kind::Event | Kind::Attempt => return Ok(false),
+            Kind::Event | Kind::Attempt | Kind::Carried => return Ok(false),
         }
     }
     Ok(false)
@@ -370,11 +371,12 @@ impl Scan<'_> {
 
     /// Whether the frames before this segment are the ones that its header says.
     fn check_follows(&mut self, info: &SegmentHeader) {
-        let known = self.last != Sequence(0) && info.follows != Sequence(0);
-        if known && info.follows > self.last {
-            self.report_missing(info.first);
-        }
-        if known {
+        if self.last != Sequence(0) {
+            // What follows nothing has replaced a first segment without events, which a power cut may
+            // bring back.
+            if info.follows > self.last {
+                self.report_missing(info.first);
+            }
             self.last = self.last.max(Sequence(info.first.0 - 1));
         }
     }
@@ -394,7 +396,7 @@ impl Scan<'_> {
         self.report.frames_read += 1;
         let place = Place { segment, offset: frame.offset };
         match frame.header.kind {
-            Kind::Event => self.event(sequence, place, frame.payload, lanes),
+            Kind::Event | Kind::Carried => self.event(place, frame, lanes),
             Kind::Attempt => {
                 if lanes && let Some(record) = decode_attempt(frame.payload) {
                     self.replay.attempt(&record);
@@ -414,16 +416,21 @@ impl Scan<'_> {
         }
     }
 
-    fn event(&mut self, sequence: Sequence, place: Place, payload: &[u8], lanes: bool) {
+    fn event(&mut self, place: Place, frame: &Frame<'_>, lanes: bool) {
         self.events_in_last += 1;
-        let Some(head) = decode_event_head(payload) else {
+        let sequence = frame.header.sequence;
+        let event = event_in_slice(&frame.header, frame.payload);
+        let head = event.and_then(|(event, payload)| Some((event, decode_event_head(payload)?)));
+        let Some((event, head)) = head else {
             let Place { segment, offset } = place;
             tracing::error!(target: "hookward::store", %sequence, segment, offset, "a stored event is not understood");
             self.report.unreadable.push(place);
             return;
         };
-        if lanes {
-            self.replay.event(sequence, place, &head);
+        match frame.header.kind {
+            Kind::Carried if lanes => self.replay.carried(event, place, &head),
+            _ if lanes => self.replay.event(event, place, &head),
+            _ => {}
         }
         if self.progress.is_some_and(|p| sequence <= p.last) {
             return;

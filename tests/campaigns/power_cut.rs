@@ -8,6 +8,9 @@
 //! while the index is rebuilt, at the rotation of a segment, when retention lets one go, and during
 //! and after a stop.
 //!
+//! Some events are kept back (quarantined) from the first moment on. In a long campaign they are
+//! carried beyond the retention again and again, and are known to the end.
+//!
 //! A machine without power says nothing: what is acknowledged or delivered after the word for the
 //! cut was given does not count. (It is not idle talk: ext4 may confirm a sync that was under way
 //! when it was shut down, although it has dropped what was to be synced.)
@@ -24,9 +27,10 @@ use tokio::task::JoinSet;
 
 use crate::Plan;
 use crate::app::App;
+use crate::event::TestEvent;
 use crate::gateway::{Gateway, Settings};
 use crate::ledger::Ledger;
-use crate::senders;
+use crate::senders::{self, Sender};
 use crate::volume::{FileSystem, Volume, run};
 
 const ROUNDS: u64 = 4;
@@ -41,6 +45,8 @@ const LONGEST_WATCH: Duration = Duration::from_secs(8);
 const LONGEST_DELIVERY: Duration = Duration::from_secs(60);
 /// Every so many rounds the app gets everything that waits.
 const DELIVER_EVERY: u64 = 8;
+/// Events that are kept back.
+const KEPT_BACK: usize = 5;
 /// The boot id of a machine that has just been switched on is another one.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -93,6 +99,7 @@ async fn run_on(kind: FileSystem) {
     };
     let mut campaign = Campaign::new(directory.path(), volume, &plan).await;
     let begun = Instant::now();
+    campaign.keep_back().await;
     for round in 0..plan.rounds {
         let moment = Moment::choose(round, &mut campaign.rng);
         campaign.round(moment).await;
@@ -165,6 +172,8 @@ struct Campaign {
     longest_start: Duration,
     moments: std::collections::BTreeMap<Moment, u64>,
     without_sync: bool,
+    /// What is kept back, by the events whose ids it has, and what the gateway calls it.
+    kept_back: Vec<(TestEvent, String)>,
     volume: Volume,
 }
 
@@ -192,6 +201,7 @@ impl Campaign {
             longest_start: Duration::ZERO,
             moments: std::collections::BTreeMap::new(),
             without_sync: false,
+            kept_back: Vec::new(),
             volume,
         }
     }
@@ -301,6 +311,36 @@ impl Campaign {
         self.volume.remount().await;
     }
 
+    async fn sender(&mut self) -> Sender {
+        let (place, life) = (self.gateway.public(), self.gateway.life());
+        let sender = Sender::connect(place, life, &self.ledger, &mut self.rng).await;
+        sender.expect("it listens")
+    }
+
+    /// Has some events kept back.
+    async fn keep_back(&mut self) {
+        self.power_on();
+        self.start().await;
+        let mut sender = self.sender().await;
+        for _ in 0..KEPT_BACK {
+            let kept = sender.send_conflict().await.expect("both are acknowledged");
+            self.kept_back.push(kept);
+        }
+        self.cut(JoinSet::new(), true).await;
+    }
+
+    /// What is kept back is still known.
+    async fn check_kept_back(&mut self) {
+        let mut sender = self.sender().await;
+        for (event, id) in &self.kept_back {
+            let now = sender.send_other(*event).await;
+            if now.as_ref() != Some(id) {
+                let problem = format!("{} was kept back as {id} and is {now:?}", event.id());
+                self.ledger.note_problem(problem);
+            }
+        }
+    }
+
     async fn deliver_all(&mut self) {
         if !self.deliver(LONGEST_DELIVERY).await {
             self.ledger.note_problem("not everything was delivered in time".to_owned());
@@ -313,6 +353,7 @@ impl Campaign {
         self.power_on();
         self.start().await;
         let all = self.ledger.all_delivered(longest).await;
+        self.check_kept_back().await;
         self.cut(JoinSet::new(), true).await;
         all
     }

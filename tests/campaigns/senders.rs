@@ -85,6 +85,22 @@ impl Sender {
         self.send(event).await
     }
 
+    /// Sends a new event, and another one under its id, which is to be kept back: the first, and
+    /// what the gateway calls the other. `None` if either is not acknowledged.
+    pub(crate) async fn send_conflict(&mut self) -> Option<(TestEvent, String)> {
+        let event = self.ledger.fresh(&mut self.rng);
+        let first = self.send(event).await.filter(|status| *status == StatusCode::OK);
+        first?;
+        Some((event, self.send_other(event).await?))
+    }
+
+    /// Sends the other one: what the gateway calls it, if it is acknowledged.
+    pub(crate) async fn send_other(&mut self, event: TestEvent) -> Option<String> {
+        let body = event.body().replacen("order.updated", "order.altered", 1);
+        let answer = self.post(Some(sign(KEY, &body)), body).await?;
+        (answer.status == StatusCode::OK).then_some(answer.event_id)
+    }
+
     /// `None` when the connection is gone.
     async fn send_something(&mut self) -> Option<()> {
         match self.rng.u8(..16) {

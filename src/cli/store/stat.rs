@@ -99,15 +99,14 @@ fn index_object(index: &IndexState) -> Value {
 
 fn expiry_object(retention: Option<Duration>, expiry: Option<Expiry>) -> Value {
     let due = retention.zip(expiry).and_then(|(retention, expiry)| expiry.due(retention));
-    let held = expiry.and_then(|expiry| expiry.held_by);
+    let unsettled = expiry.and_then(|expiry| expiry.unsettled);
     json!({
         "seconds": retention.map(|retention| retention.as_secs()),
         "oldest_segment": expiry.map(|expiry| expiry.segment),
         "ended_at": expiry.and_then(|expiry| expiry.ended_at).map(|time| time.to_string()),
         "due_at": due.map(|time| time.to_string()),
-        "held": expiry.is_some_and(|expiry| expiry.is_held()),
-        "first_needed_sequence": held.map(|(sequence, _)| sequence.0),
-        "first_needed_segment": held.map(|(_, segment)| segment),
+        "first_unsettled_sequence": unsettled.map(|(sequence, _)| sequence.0),
+        "first_unsettled_segment": unsettled.map(|(_, segment)| segment),
     })
 }
 
@@ -209,11 +208,8 @@ fn expiry_words(retention: Option<Duration>, expiry: &Expiry) -> String {
             let _ = write!(text, "; segment {segment} ended at {ended}");
         }
     }
-    if let Some((sequence, needed)) = expiry.held_by {
-        let _ = write!(
-            text,
-            "; event {sequence} in segment {needed} is not settled and keeps that segment and all after it"
-        );
+    if let Some((sequence, segment)) = expiry.unsettled {
+        let _ = write!(text, "; event {sequence} in segment {segment} is the first unsettled one");
     }
     text
 }

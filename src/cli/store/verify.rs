@@ -104,6 +104,7 @@ fn sum(verified: &Verified) -> Value {
         "bytes": verified.bytes,
         "frames": verified.frames,
         "events": verified.events,
+        "carried": verified.carried,
         "first_sequence": first.map(|sequence| sequence.0),
         "last_sequence": last.map(|sequence| sequence.0),
     })

@@ -4,7 +4,7 @@
 
 use super::dead::DeadLetters;
 use super::lane::{Cursor, Entry, Ticks};
-use super::{Backlog, LaneSlot};
+use super::{Backlog, LaneSlot, Moved};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::journal::frame::{Batch, Kind};
@@ -56,19 +56,23 @@ pub fn write(backlog: &Backlog, mut next: Sequence, batch: &mut Batch) -> Sequen
         next = Sequence(next.0 + 1);
         frames += 1;
     };
+    // What has been carried is told where it stands now, whether its lane knows already or not: the
+    // segment that it stood in may be gone before the next checkpoint.
+    let moved = backlog.moved.lock();
     for slot in backlog.lanes() {
-        push(&lane_record(backlog, &slot));
+        push(&lane_record(backlog, &slot, &moved));
     }
-    push(&quarantine_record(backlog));
+    push(&quarantine_record(backlog, &moved));
+    drop(moved);
     batch.push(next, Kind::CheckpointEnd, |out| out.extend_from_slice(&frames.to_le_bytes()));
     Sequence(next.0 + 1)
 }
 
-fn lane_record(backlog: &Backlog, slot: &LaneSlot) -> LaneRecord {
+fn lane_record(backlog: &Backlog, slot: &LaneSlot, moved: &Moved) -> LaneRecord {
     let lane = slot.lane.lock();
     let record = |entry: &Entry| EntryRecord {
         sequence: entry.sequence,
-        place: entry.place,
+        place: place_now(entry.place, moved),
         attempts: entry.attempts,
         due: if entry.attempts == 0 || entry.due == Ticks(0) {
             UnixMillis(0)
@@ -81,11 +85,15 @@ fn lane_record(backlog: &Backlog, slot: &LaneSlot) -> LaneRecord {
     LaneRecord { name, cursor: lane.cursor(), dead, entries }
 }
 
-fn quarantine_record(backlog: &Backlog) -> LaneRecord {
+fn place_now(place: Place, moved: &Moved) -> Place {
+    moved.get(&place).copied().unwrap_or(place)
+}
+
+fn quarantine_record(backlog: &Backlog, moved: &Moved) -> LaneRecord {
     let kept_back = backlog.quarantine.lock();
     let record = |(&sequence, &place): (&Sequence, &Place)| EntryRecord {
         sequence,
-        place,
+        place: place_now(place, moved),
         attempts: 0,
         due: UnixMillis(0),
     };

@@ -9,6 +9,7 @@
 
 mod ages;
 mod entry;
+mod moving;
 mod rearrange;
 
 use std::cmp::Reverse;
@@ -343,9 +344,11 @@ impl Lane {
         &self.dead
     }
 
-    /// The segments before this one are gone, and their dead letters with them.
-    pub fn forget_before(&mut self, segment: u32) {
+    /// The segments before this one are gone, and their dead letters with them: how many.
+    pub fn forget_before(&mut self, segment: u32) -> u64 {
+        let before = self.dead.count();
         self.dead.forget_before(segment);
+        before - self.dead.count()
     }
 
     /// The upstream is back, and what it kept waiting was due long ago.

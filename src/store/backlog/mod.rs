@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -23,6 +24,9 @@ use super::{StoredEvent, UpstreamOptions};
 use crate::clock::{Clock, Stopwatch, UnixMillis};
 use crate::event::Sequence;
 use crate::store::memory::{Budget, Hot};
+
+/// Old places of events, and where their copies stand.
+pub type Moved = HashMap<Place, Place>;
 
 /// Deliveries that could go that a lane holds in memory at most, about 100 bytes each.
 pub const WINDOW: usize = 128 * 1024;
@@ -118,6 +122,8 @@ pub struct Backlog {
     roster: Mutex<Roster>,
     /// Events kept back until an operator decides.
     pub quarantine: Mutex<BTreeMap<Sequence, Place>>,
+    /// Where events have been carried that lanes and quarantine still know by their old places.
+    pub moved: Mutex<Moved>,
     /// The store's time.
     pub timeline: Timeline,
     window: usize,
@@ -150,6 +156,7 @@ impl Backlog {
             lanes: RwLock::new(others.collect()),
             roster: Mutex::default(),
             quarantine: Mutex::default(),
+            moved: Mutex::default(),
             timeline: Timeline::new(clock),
             window,
             budget: Budget::new(memory),
@@ -285,11 +292,50 @@ impl Backlog {
         }
     }
 
-    /// The segments before this one are gone.
+    /// The segments before this one are gone, and dead letters with them.
     pub fn forget_before(&self, segment: u32) {
         for slot in self.lanes() {
-            slot.lane.lock().forget_before(segment);
+            let gone = slot.lane.lock().forget_before(segment);
+            if gone > 0 {
+                let upstream = &slot.name;
+                tracing::warn!(target: "hookward::store", upstream, gone, "dead letters are past the retention and gone");
+            }
         }
+    }
+
+    /// Every event in the segment that something unsettled needs, as far as lanes hold them: number
+    /// and place, in the order of places.
+    pub fn needed_in(&self, segment: u32) -> Vec<(Place, Sequence)> {
+        let mut needed = Vec::new();
+        for slot in self.lanes() {
+            let lane = slot.lane.lock();
+            let inside = lane.entries().filter(|entry| entry.place.segment == segment);
+            needed.extend(inside.map(|entry| (entry.place, entry.sequence)));
+        }
+        let kept_back = self.quarantine.lock();
+        let inside = kept_back.iter().filter(|(_, place)| place.segment == segment);
+        needed.extend(inside.map(|(sequence, place)| (*place, *sequence)));
+        drop(kept_back);
+        needed.sort_unstable();
+        needed.dedup();
+        needed
+    }
+
+    /// Lanes and quarantine take over where events have been carried.
+    pub fn relocate(&self) {
+        // A copy, for the writer adds to the original while a lane is being gone through, and a
+        // checkpoint looks at it. Only this forgets.
+        let moved = self.moved.lock().clone();
+        if moved.is_empty() {
+            return;
+        }
+        for slot in self.lanes() {
+            slot.lane.lock().relocate(|place| moved.get(&place).copied());
+        }
+        for place in self.quarantine.lock().values_mut() {
+            *place = moved.get(place).copied().unwrap_or(*place);
+        }
+        self.moved.lock().retain(|place, _| !moved.contains_key(place));
     }
 
     /// The first segment that something unsettled still needs.

@@ -20,6 +20,10 @@ use crate::store::journal::segment::{Gap, Place, SEGMENT_HEADER_LEN, Scanned, Sc
 #[derive(Debug)]
 pub struct Replay {
     window: usize,
+    /// The number of the first frame that the journal still has.
+    oldest: Sequence,
+    /// Whether a checkpoint has told what waits: then what it does not name has been settled.
+    told: bool,
     lanes: BTreeMap<String, LaneState>,
     quarantine: BTreeMap<Sequence, Place>,
 }
@@ -41,9 +45,11 @@ enum Touched {
 }
 
 impl Replay {
-    /// Nothing is known. No lane will hold more than `window` deliveries.
-    pub fn new(window: usize) -> Self {
-        Self { window, lanes: BTreeMap::new(), quarantine: BTreeMap::new() }
+    /// Nothing is known. No lane will hold more than `window` deliveries, but for those whose events
+    /// were carried. The journal begins with the frame `oldest`.
+    pub fn new(window: usize, oldest: Sequence) -> Self {
+        let (lanes, quarantine) = (BTreeMap::new(), BTreeMap::new());
+        Self { window, oldest, told: false, lanes, quarantine }
     }
 
     /// The names of all lanes that hold something, dead letters included.
@@ -59,6 +65,7 @@ impl Replay {
 
     /// A complete checkpoint: it replaces all that was known.
     pub fn checkpoint(&mut self, lanes: Vec<LaneRecord>) {
+        self.told = true;
         self.lanes.clear();
         self.quarantine.clear();
         for lane in lanes {
@@ -85,6 +92,29 @@ impl Replay {
             }
             if let Some(lane) = self.lanes.get_mut(name) {
                 lane.push(sequence, place, self.window);
+            }
+        }
+    }
+
+    /// An event's copy. It is the same event, wherever it is known to wait; what is not known to wait
+    /// for it has settled it. If the journal does not go back to where it was stored, the copy is all
+    /// that there is: for those that may not have come to it yet, it stands for the event.
+    pub fn carried(&mut self, event: Sequence, place: Place, head: &EventHead<'_>) {
+        let only_copy = event < self.oldest;
+        if head.quarantined {
+            if let Some(known) = self.quarantine.get_mut(&event) {
+                *known = place;
+            } else if only_copy && !self.told {
+                self.quarantine.insert(event, place);
+            }
+            return;
+        }
+        for name in head.targets() {
+            if only_copy && !self.told && !self.lanes.contains_key(name) {
+                self.lanes.insert(name.to_owned(), LaneState::default());
+            }
+            if let Some(lane) = self.lanes.get_mut(name) {
+                lane.carried(event, place, only_copy, self.told);
             }
         }
     }
@@ -155,6 +185,26 @@ impl Replay {
 impl LaneState {
     fn waits(&self) -> bool {
         !self.entries.is_empty() || self.cursor.is_some()
+    }
+
+    fn carried(&mut self, event: Sequence, place: Place, only_copy: bool, told: bool) {
+        if let Some(entry) = self.entries.get_mut(&event) {
+            entry.place = place;
+            return;
+        }
+        let beyond = self.cursor.is_some_and(|c| (c.sequence..=c.last).contains(&event));
+        if !only_copy || (told && !beyond) {
+            return;
+        }
+        let (attempts, due) = match self.touched.get(&event) {
+            Some(Touched::Delivered | Touched::Dead) => return,
+            Some(&Touched::Waiting { attempts, due }) => (attempts, due),
+            None => (0, UnixMillis(0)),
+        };
+        self.entries.insert(event, EntryRecord { sequence: event, place, attempts, due });
+        if beyond && let Some(cursor) = &mut self.cursor {
+            cursor.count = cursor.count.saturating_sub(1);
+        }
     }
 
     fn push(&mut self, sequence: Sequence, place: Place, window: usize) {
@@ -244,6 +294,7 @@ pub fn walk(
                 return Ok((next, at));
             }
             next = Sequence(next.0 + 1);
+            at.offset = scanner.offset();
         }
     }
     // The end of the journal: nothing beyond the cursor is left, whatever it says.
@@ -256,7 +307,7 @@ fn read_entry(
     files: &SegmentFiles,
     record: &EntryRecord,
 ) -> Result<Entry, ReadError> {
-    let (_, payload) = files.frame(record.place)?;
+    let (_, payload) = files.event(record.place)?;
     let head = decode_event_head(&payload).ok_or(ReadError::Damaged(record.place))?;
     Ok(make_entry(backlog, rules, record, &head))
 }

@@ -16,7 +16,7 @@ use crate::store::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
 use crate::store::backlog::lane::Cursor;
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{
-    EventHead, EventRecord, decode_attempt, decode_event, decode_event_head,
+    EventHead, EventRecord, decode_attempt, decode_event, decode_event_head, event_in_slice,
 };
 use crate::store::journal::segment::{Frame, Place, SegmentHeader};
 
@@ -106,7 +106,7 @@ pub struct Delivery<'a> {
 pub struct Recorded<'a> {
     /// Its number.
     pub sequence: Sequence,
-    /// Where its frame starts.
+    /// Where the first frame starts that it stands in.
     pub place: Place,
     /// What was read out of its frame.
     pub head: EventHead<'a>,
@@ -135,6 +135,8 @@ pub struct History {
     /// Numbers for the names of upstreams.
     names: HashMap<String, u16>,
     attempts: Spill,
+    /// Events of which there are copies: what was not settled within the retention.
+    copied: HashSet<Sequence>,
     /// The last whole checkpoint.
     lanes: HashMap<String, Waiting>,
     checkpoint: Sequence,
@@ -228,7 +230,7 @@ impl History {
         tell: &mut dyn FnMut(&Finding),
     ) -> Result<(), InspectError> {
         let understood = match frame.header.kind {
-            Kind::Event => decode_event_head(frame.payload).is_some(),
+            Kind::Event | Kind::Carried => self.event(frame).is_some(),
             Kind::Attempt => match decode_attempt(frame.payload) {
                 None => false,
                 Some(attempt) => {
@@ -254,6 +256,15 @@ impl History {
         Ok(())
     }
 
+    fn event(&mut self, frame: &Frame<'_>) -> Option<()> {
+        let (event, payload) = event_in_slice(&frame.header, frame.payload)?;
+        decode_event_head(payload)?;
+        if frame.header.kind == Kind::Carried {
+            self.copied.insert(event);
+        }
+        Some(())
+    }
+
     /// The same number for the same name. There are as many names as upstreams were ever configured
     /// within the retention.
     fn number_of(&mut self, upstream: &str) -> u16 {
@@ -274,8 +285,8 @@ impl History {
         }
     }
 
-    /// Shows every event up to the moment that the history was read, in their order, until `visit`
-    /// says break. Segments that have gone since are left out.
+    /// Shows every event up to the moment that the history was read, once each, where it first stands,
+    /// until `visit` says break. Segments that have gone since are left out.
     ///
     /// # Errors
     /// As the file system says; damage is stepped over.
@@ -284,49 +295,48 @@ impl History {
         journal: &Journal,
         mut visit: impl FnMut(Recorded<'_>) -> ControlFlow<()>,
     ) -> Result<(), InspectError> {
-        let mut lasts = (None, Lasts::new());
+        // Copies are of another time than the events they stand between.
+        let (mut of_events, mut of_copies) = (Range::default(), Range::default());
+        let mut shown = HashSet::new();
         let mut failure = None;
         walk(journal, |seen| {
             let Seen::Frame(segment, frame) = seen else { return ControlFlow::Continue(()) };
-            let sequence = frame.header.sequence;
-            if sequence > self.until {
+            if frame.header.sequence > self.until {
                 return ControlFlow::Break(());
             }
-            if frame.header.kind != Kind::Event {
+            let event = event_in_slice(&frame.header, frame.payload);
+            let event =
+                event.and_then(|(event, bytes)| Some((event, bytes, decode_event_head(bytes)?)));
+            let Some((event, payload, head)) = event else { return ControlFlow::Continue(()) };
+            if self.copied.contains(&event) && !shown.insert(event) {
                 return ControlFlow::Continue(());
             }
-            let range = range_of(sequence);
-            if lasts.0 != Some(range) {
-                match self.attempts.lasts(range) {
-                    Ok(found) => lasts = (Some(range), found),
-                    Err(error) => {
-                        failure = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                }
+            let is_copy = frame.header.kind == Kind::Carried;
+            let range = if is_copy { &mut of_copies } else { &mut of_events };
+            if let Err(error) = range.go_to(event, &self.attempts) {
+                failure = Some(error);
+                return ControlFlow::Break(());
             }
-            match self.recorded(segment, &frame, &lasts.1) {
-                Some(recorded) => visit(recorded),
-                None => ControlFlow::Continue(()),
-            }
+            let deliveries = self.deliveries(event, &head, &range.lasts);
+            let state = state(head.quarantined, &deliveries);
+            let place = Place { segment, offset: frame.offset };
+            visit(Recorded { sequence: event, place, head, state, deliveries, payload })
         })?;
         failure.map_or(Ok(()), Err)
     }
 
-    fn recorded<'f>(&self, segment: u32, frame: &Frame<'f>, lasts: &Lasts) -> Option<Recorded<'f>> {
-        let sequence = frame.header.sequence;
-        let head = decode_event_head(frame.payload)?;
-        let deliveries: Vec<Delivery<'f>> = head
-            .targets()
-            .map(|upstream| {
-                let number = self.names.get(upstream);
-                let last = number.and_then(|n| lasts.get(&(sequence, *n))).copied();
-                self.delivery(sequence, upstream, last)
-            })
-            .collect();
-        let state = state(head.quarantined, &deliveries);
-        let place = Place { segment, offset: frame.offset };
-        Some(Recorded { sequence, place, head, state, deliveries, payload: frame.payload })
+    fn deliveries<'f>(
+        &self,
+        event: Sequence,
+        head: &EventHead<'f>,
+        lasts: &Lasts,
+    ) -> Vec<Delivery<'f>> {
+        let of = |upstream| {
+            let number = self.names.get(upstream);
+            let last = number.and_then(|n| lasts.get(&(event, *n))).copied();
+            self.delivery(event, upstream, last)
+        };
+        head.targets().map(of).collect()
     }
 
     fn delivery<'f>(&self, event: Sequence, upstream: &'f str, last: Option<Last>) -> Delivery<'f> {
@@ -351,6 +361,25 @@ impl History {
             last_status: last.and_then(|last| last.status),
             next_at,
         }
+    }
+}
+
+/// The last attempts at a range of events.
+#[derive(Default)]
+struct Range {
+    number: Option<u64>,
+    lasts: Lasts,
+}
+
+impl Range {
+    /// Makes sure that it is the one that the event is in.
+    fn go_to(&mut self, event: Sequence, attempts: &Spill) -> Result<(), InspectError> {
+        let number = Some(range_of(event));
+        if self.number != number {
+            self.lasts = attempts.lasts(range_of(event))?;
+            self.number = number;
+        }
+        Ok(())
     }
 }
 

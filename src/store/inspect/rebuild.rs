@@ -10,14 +10,14 @@ use super::walk::{Seen, Walked, walk};
 use super::{Finding, InspectError, Journal, What, failed};
 use crate::store::index::{self, Index, IndexEntry, IndexError, Progress};
 use crate::store::journal::frame::Kind;
-use crate::store::journal::record::decode_event_head;
+use crate::store::journal::record::{decode_event_head, event_in_slice};
 use crate::store::journal::segment::Place;
 use crate::store::open;
 
 /// What making the index again came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Events in it.
+    /// Events in it, copies included.
     pub events: u64,
     /// How long it took, syncing it included.
     pub took: Duration,
@@ -79,8 +79,7 @@ fn fill(
     let mut failure: Option<IndexError> = None;
     let walked = walk(journal, |seen| {
         let (segment, frame) = match seen {
-            Seen::Frame(segment, frame) if frame.header.kind == Kind::Event => (segment, frame),
-            Seen::Frame(..) => return ControlFlow::Continue(()),
+            Seen::Frame(segment, frame) => (segment, frame),
             Seen::Segment(header, _) => {
                 index.set_journal(header.journal);
                 return ControlFlow::Continue(());
@@ -91,7 +90,11 @@ fn fill(
             }
         };
         let (sequence, place) = (frame.header.sequence, Place { segment, offset: frame.offset });
-        let Some(head) = decode_event_head(frame.payload) else {
+        if !matches!(frame.header.kind, Kind::Event | Kind::Carried) {
+            return ControlFlow::Continue(());
+        }
+        let event = event_in_slice(&frame.header, frame.payload);
+        let Some(head) = event.and_then(|(_, payload)| decode_event_head(payload)) else {
             tell(&Finding::at(place, What::NotUnderstood).of(sequence));
             return ControlFlow::Continue(());
         };

@@ -69,27 +69,22 @@ impl UpstreamCounts {
     }
 }
 
-/// When the oldest segment goes.
+/// When the oldest segment goes, and what is carried on then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// Its number.
     pub segment: u32,
     /// No event in it was stored later; `None`: it is the head, which new events go into.
     pub ended_at: Option<UnixMillis>,
-    /// The first event that is still needed, and the segment it stands in: neither that segment
-    /// nor any after it goes before the event is settled.
-    pub held_by: Option<(Sequence, u32)>,
+    /// The first event that is not settled, and the segment it stands in: if it is not by then, it is
+    /// copied to the head before that segment goes.
+    pub unsettled: Option<(Sequence, u32)>,
 }
 
 impl Expiry {
     /// When the segment is past this retention, by the wall clock.
     pub fn due(&self, retention: Duration) -> Option<UnixMillis> {
         self.ended_at.map(|at| at.after(retention))
-    }
-
-    /// Whether something in it is still needed.
-    pub fn is_held(&self) -> bool {
-        self.held_by.is_some_and(|(_, segment)| segment <= self.segment)
     }
 }
 
@@ -121,23 +116,23 @@ pub fn stat(journal: &Journal) -> Result<Stat, InspectError> {
         free: journal.free_space(),
         expiry: None,
     };
-    let held_by = stat.count(&history, journal)?;
+    let unsettled = stat.count(&history, journal)?;
     stat.expiry = segments.first.map(|first| Expiry {
         segment: first.number,
         ended_at: segments.second.map(|second| second.created_at),
-        held_by,
+        unsettled,
     });
     Ok(stat)
 }
 
 impl Stat {
-    /// Counts the events; the first one that is still needed.
+    /// Counts the events; the first one that is not settled.
     fn count(
         &mut self,
         history: &History,
         journal: &Journal,
     ) -> Result<Option<(Sequence, u32)>, InspectError> {
-        let mut held_by = None;
+        let mut unsettled = None;
         history.events(journal, |recorded| {
             self.events += 1;
             change(&mut self.sources, recorded.head.source, |events| *events += 1);
@@ -151,11 +146,11 @@ impl Stat {
                 });
             }
             if matches!(recorded.state, EventState::Pending | EventState::Quarantined) {
-                held_by.get_or_insert((recorded.sequence, recorded.place.segment));
+                unsettled.get_or_insert((recorded.sequence, recorded.place.segment));
             }
             ControlFlow::Continue(())
         })?;
-        Ok(held_by)
+        Ok(unsettled)
     }
 }
 

@@ -249,7 +249,6 @@ async fn the_figures_of_a_store_add_up() {
     let bytes: u64 = segments(dir.path()).iter().map(|p| p.metadata().unwrap().len()).sum();
     assert_eq!(stat.bytes, bytes);
     let expiry = stat.expiry.unwrap();
-    assert_eq!((expiry.segment, expiry.held_by.unwrap().1), (1, 1));
-    assert!(expiry.is_held());
+    assert_eq!((expiry.segment, expiry.unsettled.unwrap().1), (1, 1));
     assert_eq!(expiry.due(Duration::from_secs(5)), Some(START.after(Duration::from_secs(5))));
 }

@@ -11,9 +11,11 @@ use super::walk::{Seen, Walked, walk};
 use super::{Finding, InspectError, Journal, What};
 use crate::event::{BodyHash, Sequence};
 use crate::store::Verdict;
-use crate::store::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
+use crate::store::backlog::checkpoint::{LaneRecord, QUARANTINE, decode_end, decode_lane};
 use crate::store::journal::frame::Kind;
-use crate::store::journal::record::{AttemptRecord, decode_attempt, decode_event};
+use crate::store::journal::record::{
+    AttemptRecord, EventRecord, decode_attempt, decode_event, event_in_slice,
+};
 use crate::store::journal::segment::{Frame, Place};
 
 /// What verifying came to.
@@ -27,6 +29,8 @@ pub struct Verified {
     pub frames: u64,
     /// Events among them.
     pub events: u64,
+    /// Copies of events that retention has carried on.
+    pub carried: u64,
     /// The first good frame's number, and the last one's.
     pub sequences: Option<(Sequence, Sequence)>,
     /// Findings that are damage.
@@ -107,9 +111,8 @@ impl Verify<'_> {
             self.found(&found(What::PartialCheckpoint))?;
         }
         let finding = match kind {
-            Kind::Event => {
-                self.done.events += 1;
-                event(sequence, frame.payload)
+            Kind::Event | Kind::Carried => {
+                self.event(Place { segment, offset: frame.offset }, frame)
             }
             Kind::Attempt => match decode_attempt(frame.payload) {
                 Some(attempt) => {
@@ -128,6 +131,28 @@ impl Verify<'_> {
             Kind::CheckpointEnd => self.checkpoint(frame.payload),
         };
         finding.map_or(ControlFlow::Continue(()), |what| self.found(&found(what)))
+    }
+
+    fn event(&mut self, place: Place, frame: &Frame<'_>) -> Option<What> {
+        let is_copy = frame.header.kind == Kind::Carried;
+        *if is_copy { &mut self.done.carried } else { &mut self.done.events } += 1;
+        let opened = event_in_slice(&frame.header, frame.payload)
+            .and_then(|(event, payload)| decode_event(event, &Bytes::copy_from_slice(payload)));
+        let Some(record) = opened else { return Some(What::NotUnderstood) };
+        if is_copy && !self.waiting.is_empty() {
+            self.moved(&record, place);
+        }
+        let body_hash = BodyHash::of(&record.event.body);
+        (body_hash != record.event.body_hash).then_some(What::WrongBody)
+    }
+
+    /// What waited for the event has it here from now on.
+    fn moved(&mut self, record: &EventRecord, place: Place) {
+        let kept_back = record.quarantined.then_some(QUARANTINE);
+        for lane in record.targets.iter().map(String::as_str).chain(kept_back) {
+            let waits = self.waiting.get_mut(&(lane.to_owned(), record.event.sequence));
+            waits.into_iter().for_each(|known| *known = place);
+        }
     }
 
     fn attempt(&mut self, attempt: &AttemptRecord<'_>) {
@@ -158,12 +183,9 @@ impl Verify<'_> {
         waiting.sort_unstable();
         waiting.dedup();
         for (sequence, place) in waiting {
-            let read = journal.files.frame(place);
-            let is_it = |header: &crate::store::journal::frame::Header| {
-                header.kind == Kind::Event && header.sequence == sequence
-            };
-            let is_there = read.is_ok_and(|(header, _)| is_it(&header));
-            // A running gateway may have settled it since, and let its segment go.
+            let read = journal.files.event(place);
+            let is_there = read.is_ok_and(|(event, _)| event == sequence);
+            // A running gateway may have settled or carried it since, and let its segment go.
             let is_gone =
                 || journal.numbers().map(|n| n.first().is_none_or(|f| *f > place.segment));
             if is_there || (journal.in_use() && is_gone()?) {
@@ -187,16 +209,6 @@ impl Verify<'_> {
             let end = walked.upto.unwrap_or(known.upto);
             let finding = Finding::at(end, What::EndMissing).of_frames(first, Some(known.last));
             let _ = self.found(&finding);
-        }
-    }
-}
-
-fn event(sequence: Sequence, payload: &[u8]) -> Option<What> {
-    match decode_event(sequence, &Bytes::copy_from_slice(payload)) {
-        None => Some(What::NotUnderstood),
-        Some(record) => {
-            let body_hash = BodyHash::of(&record.event.body);
-            (body_hash != record.event.body_hash).then_some(What::WrongBody)
         }
     }
 }

@@ -10,7 +10,9 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::frame::{HEADER_LEN, Header};
+use super::record;
 use super::segment::{self, Place};
+use crate::event::Sequence;
 use crate::store::disk::{Disk, ReadFile};
 
 /// Files kept open for reading at most.
@@ -98,6 +100,15 @@ impl SegmentFiles {
     pub fn remove(&self, number: u32) -> io::Result<()> {
         self.open.lock().remove(&number);
         self.disk.remove(&segment::path(&self.dir, number))
+    }
+
+    /// The event at `place`: its number, and the payload that it was stored with.
+    ///
+    /// # Errors
+    /// As [`SegmentFiles::frame`].
+    pub fn event(&self, place: Place) -> Result<(Sequence, Bytes), ReadError> {
+        let (header, payload) = self.frame(place)?;
+        record::event_in(&header, &payload).ok_or(ReadError::Damaged(place))
     }
 
     /// The frame at `place`.

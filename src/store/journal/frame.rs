@@ -21,6 +21,8 @@ pub enum Kind {
     Lane = 3,
     /// The end of a checkpoint.
     CheckpointEnd = 4,
+    /// An accepted event that was not settled when retention let its segment go: a copy.
+    Carried = 5,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             2 => Some(Self::Attempt),
             3 => Some(Self::Lane),
             4 => Some(Self::CheckpointEnd),
+            5 => Some(Self::Carried),
             _ => None,
         }
     }

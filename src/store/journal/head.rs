@@ -48,24 +48,42 @@ impl Head {
         batch: &mut Batch,
     ) -> Result<(Self, Sequence), BeginError> {
         let path = segment::path(core.files.dir(), header.number);
-        let file = core.files.disk().create(&path).map_err(BeginError::NotCreated)?;
-        Self::write(core, file, header, batch).map_err(|error| {
-            // Nothing was acknowledged from it, and no other segment was touched.
-            let passes = is_full(&error) || is_shortage(&error);
-            if passes && core.files.remove(header.number).is_ok() {
-                BeginError::TakenBack(error)
-            } else {
-                BeginError::Failed(error)
+        let mut file = core.files.disk().create(&path).map_err(BeginError::NotCreated)?;
+        let (offset, next) = match Self::write(core, &mut *file, header, batch) {
+            Ok(written) => written,
+            Err(error) if is_full(&error) || is_shortage(&error) => {
+                return Err(Self::take_away(core, &mut *file, header.number, error));
             }
-        })
+            Err(error) => return Err(BeginError::Failed(error)),
+        };
+        let begun = core.backlog.timeline.passed();
+        core.segments.lock().push(Segment { header, begun: Some(begun) });
+        let head = Self { header, file: Some(file), begun, begun_at: offset, offset, dirty: false };
+        Ok((head, next))
     }
 
+    /// Nothing was acknowledged from it, and no other segment was touched. It is emptied first: a
+    /// power cut may bring its name back, and what its checkpoint says is not the last word any more
+    /// once the segment before it goes on.
+    fn take_away(
+        core: &Core,
+        file: &mut dyn AppendFile,
+        number: u32,
+        error: io::Error,
+    ) -> BeginError {
+        match file.discard().and_then(|()| core.files.remove(number)) {
+            Ok(()) => BeginError::TakenBack(error),
+            Err(worse) => BeginError::Failed(worse),
+        }
+    }
+
+    /// Where its first batch is to start, and the number of the frame that comes next.
     fn write(
         core: &Core,
-        mut file: Box<dyn AppendFile>,
+        file: &mut dyn AppendFile,
         header: SegmentHeader,
         batch: &mut Batch,
-    ) -> io::Result<(Self, Sequence)> {
+    ) -> io::Result<(u32, Sequence)> {
         batch.clear();
         let next = checkpoint::write(&core.backlog, header.first, batch);
         let mut bytes = header.encode().to_vec();
@@ -74,11 +92,7 @@ impl Head {
         file.append(&bytes)?;
         file.sync()?;
         core.files.disk().sync_dir(core.files.dir())?;
-        let begun = core.backlog.timeline.passed();
-        core.segments.lock().push(Segment { header, begun: Some(begun) });
-        let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let head = Self { header, file: Some(file), begun, begun_at: offset, offset, dirty: false };
-        Ok((head, next))
+        Ok((u32::try_from(bytes.len()).unwrap_or(u32::MAX), next))
     }
 
     /// Whether it can be written to.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::frame::{Header, Kind};
 use super::input::Input;
 use crate::clock::UnixMillis;
 use crate::event::{BodyHash, DedupeKey, EventId, EventMeta, Sequence, SourceName};
@@ -89,6 +90,32 @@ impl NewEvent<'_> {
         }
         put_meta(out, &event.meta);
         out.extend_from_slice(&event.body);
+    }
+}
+
+/// Writes the payload of a copy: the event's number, for the frame has one of its own, and the
+/// payload of the frame that it was stored in, as it is.
+pub fn encode_carried(event: Sequence, payload: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&event.0.to_le_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// The number of the event in this frame, and its payload: as it was stored, whether this is the
+/// first frame that it stands in or a copy. `None` for frames of other kinds.
+pub fn event_in(header: &Header, payload: &Bytes) -> Option<(Sequence, Bytes)> {
+    let (sequence, event) = event_in_slice(header, payload)?;
+    Some((sequence, payload.slice_ref(event)))
+}
+
+/// The same of a frame that is not shared.
+pub fn event_in_slice<'a>(header: &Header, payload: &'a [u8]) -> Option<(Sequence, &'a [u8])> {
+    match header.kind {
+        Kind::Event => Some((header.sequence, payload)),
+        Kind::Carried => {
+            let mut input = Input(payload);
+            Some((Sequence(input.u64()?), input.0))
+        }
+        Kind::Attempt | Kind::Lane | Kind::CheckpointEnd => None,
     }
 }
 

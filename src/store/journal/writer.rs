@@ -20,7 +20,7 @@ use crate::store::backlog::{Fresh, checkpoint};
 use crate::store::core::{Core, State};
 use crate::store::index::IndexEntry;
 use crate::store::indexer::IndexFeed;
-use crate::store::queue::{Note, Reply, Submission, Work};
+use crate::store::queue::{Carry, Note, Reply, Submission, Work};
 use crate::store::retention;
 
 /// How often free space is looked at, and unsynced attempts are synced, when nothing else happens.
@@ -150,6 +150,7 @@ impl Writer {
             refuse(work, AcceptError::Full);
             // Nothing is written, so nothing is durable; the next checkpoint will tell.
             work.syncs.clear();
+            work.carries.clear();
             return Ok(());
         }
         if self.head.is_due_for_rotation(&self.core) && Instant::now() >= self.rotate_at {
@@ -161,11 +162,17 @@ impl Writer {
             self.next = checkpoint::write(&self.core.backlog, self.next, &mut self.batch);
         }
         self.add_notes(&work.notes);
+        let carried = self.add_carried(&work.carries);
         let (written, raced) = self.add_events(std::mem::take(&mut work.submissions));
-        let refusal = match self.write_batch(!written.is_empty() || !work.syncs.is_empty()) {
+        let sync = !written.is_empty() || !work.syncs.is_empty() || !carried.is_empty();
+        let refusal = match self.write_batch(sync) {
             Ok(()) => {
                 self.lags = false;
+                self.publish_carried(carried);
                 self.publish(written);
+                for carry in work.carries.drain(..) {
+                    let _ = carry.done.try_send(());
+                }
                 raced.into_iter().for_each(look_again);
                 return Ok(());
             }
@@ -196,6 +203,22 @@ impl Writer {
             self.batch.push(self.next, Kind::Attempt, |out| record::encode_attempt(&record, out));
             self.next = Sequence(self.next.0 + 1);
         }
+    }
+
+    /// Adds copies of events to the batch; their old places, and what the index is to know of them.
+    fn add_carried(&mut self, carries: &[Carry]) -> Vec<(Place, IndexEntry)> {
+        let mut carried = Vec::new();
+        for event in carries.iter().flat_map(|carry| &carry.events) {
+            let start = self.batch.push(self.next, Kind::Carried, |out| {
+                record::encode_carried(event.event, &event.payload, out);
+            });
+            let offset = self.head.offset.saturating_add(start);
+            let place = Place { segment: self.head.header.number, offset };
+            let (sequence, fingerprint) = (self.next, event.fingerprint);
+            carried.push((event.place, IndexEntry { sequence, place, fingerprint }));
+            self.next = Sequence(self.next.0 + 1);
+        }
+        carried
     }
 
     /// Adds the events to the batch; those that may be repeats of one that is stored, or that
@@ -267,6 +290,20 @@ impl Writer {
             // Who no longer waits has been answered, or has gone away; the event is stored.
             drop(reply.send(Reply::Stored(id)));
         }
+    }
+
+    /// Makes known where events stand by now: to look-ups, and to the next checkpoint.
+    fn publish_carried(&mut self, carried: Vec<(Place, IndexEntry)>) {
+        if carried.is_empty() {
+            return;
+        }
+        let mut moved = self.core.backlog.moved.lock();
+        for (old, entry) in &carried {
+            self.core.dedupe.insert(entry.fingerprint, entry.place);
+            moved.insert(*old, entry.place);
+        }
+        drop(moved);
+        self.index.add(carried.into_iter().map(|(_, entry)| entry).collect());
     }
 
     fn rotate(&mut self) -> io::Result<()> {

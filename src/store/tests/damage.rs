@@ -1,5 +1,6 @@
 //! A journal that has been damaged while it was closed.
 
+use super::sim_disk::{Fault, Leaves};
 use super::*;
 use crate::store::journal::segment::GapKind;
 
@@ -96,6 +97,28 @@ async fn a_missing_segment_is_told() {
     assert_eq!(store.report().missing.len(), 1, "{:?}", store.report());
     let delivered = drain(&store).await.len();
     assert!((40..80).contains(&delivered), "{delivered}: all but what stood in the segment");
+}
+
+/// A first segment without events came back with a power cut after the next start had replaced it;
+/// the segment that replaced that one in turn was said to miss frames.
+#[tokio::test]
+async fn an_empty_segment_that_comes_back_is_no_sign_of_missing_ones() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    for _ in 0..2 {
+        let store = reopen(dir.path(), &disk);
+        disk.plan(0, Fault::PowerCut);
+        store.close().await;
+        drop(store);
+        disk.reboot(Leaves::Nothing);
+    }
+    assert_eq!(disk.names().len(), 2, "the first has come back: {:?}", disk.names());
+    let store = reopen(dir.path(), &disk);
+    store.accept(event(1), app(&store)).await.unwrap();
+    store.close().await;
+    drop(store);
+    let store = reopen(dir.path(), &disk);
+    assert_eq!(store.report().missing, [], "{:?}", disk.names());
+    assert_eq!(drain(&store).await.len(), 1);
 }
 
 /// A scan that began without a number to go by refused every frame beyond 2^32 as too far ahead,

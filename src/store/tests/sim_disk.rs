@@ -23,6 +23,15 @@ pub(super) enum Fault {
     FillsUp,
 }
 
+/// What there is no descriptor for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Short {
+    /// A new file.
+    Create,
+    /// A directory, to sync it.
+    SyncDir,
+}
+
 /// What a power cut leaves of what was not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
@@ -58,6 +67,9 @@ struct Sim {
     /// Reads beyond this place in any file fail.
     bad_from: Option<u64>,
     free: Option<u64>,
+    /// What there is no descriptor for.
+    short: Option<Short>,
+    longest_append: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -90,6 +102,21 @@ impl SimDisk {
         self.0.lock().bad_from = offset;
     }
 
+    /// From here on there is no descriptor for this, until it is `None`.
+    pub(super) fn set_short(&self, of: Option<Short>) {
+        self.0.lock().short = of;
+    }
+
+    /// The most that was appended at once since it was asked to forget.
+    pub(super) fn longest_append(&self) -> usize {
+        self.0.lock().longest_append
+    }
+
+    /// What was appended before does not count.
+    pub(super) fn forget_longest_append(&self) {
+        self.0.lock().longest_append = 0;
+    }
+
     /// The disk is not full any more.
     pub(super) fn make_room(&self) {
         let mut sim = self.0.lock();
@@ -99,7 +126,7 @@ impl SimDisk {
     /// The power comes back. What was not durable is left as `leaves` says.
     pub(super) fn reboot(&self, leaves: Leaves) {
         let mut sim = self.0.lock();
-        (sim.fault, sim.off, sim.full) = (None, false, false);
+        (sim.fault, sim.off, sim.full, sim.short) = (None, false, false, None);
         let mut random = match leaves {
             Leaves::SomePages(seed) => fastrand::Rng::with_seed(seed),
             Leaves::Nothing | Leaves::Everything => fastrand::Rng::with_seed(0),
@@ -175,6 +202,12 @@ impl SimDisk {
         }
     }
 
+    fn descriptor(&self, of: Short) -> io::Result<()> {
+        self.whole()?;
+        let short = self.0.lock().short == Some(of);
+        if short { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
+    }
+
     fn whole(&self) -> io::Result<()> {
         if self.step()? { Err(io::Error::other("torn")) } else { Ok(()) }
     }
@@ -207,7 +240,7 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
-        self.whole()?;
+        self.descriptor(Short::Create)?;
         let mut sim = self.0.lock();
         if sim.files.get(path).is_some_and(|f| !f.removed) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -254,7 +287,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.whole()?;
+        self.descriptor(Short::SyncDir)?;
         let mut sim = self.0.lock();
         sim.files.retain(|_, file| !file.removed);
         sim.files.values_mut().for_each(|file| file.named = true);
@@ -278,6 +311,7 @@ impl AppendFile for Handle {
         let torn = self.disk.step()?;
         let mut sim = self.disk.0.lock();
         let torn = torn || sim.full;
+        sim.longest_append = sim.longest_append.max(bytes.len());
         let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let len = if torn { bytes.len() * 2 / 3 } else { bytes.len() };
         file.bytes.extend_from_slice(&bytes[..len]);
@@ -301,6 +335,16 @@ impl AppendFile for Handle {
         }
         file.durable = end;
         Err(io::Error::other("I/O error"))
+    }
+
+    fn discard(&mut self) -> io::Result<()> {
+        self.disk.whole()?;
+        let mut sim = self.disk.0.lock();
+        let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        file.bytes.clear();
+        file.dropped.clear();
+        file.durable = 0;
+        Ok(())
     }
 }
 
