@@ -8,12 +8,15 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod compare;
+mod drain;
 mod durable;
 mod end_to_end;
 mod event;
 mod generator;
 mod hookward;
 mod hostile;
+mod index;
+mod journal;
 mod plot;
 mod process;
 mod recovery;
@@ -53,6 +56,12 @@ struct Cli {
     /// Fill a store with N events, then time a restart after kill -9 and a full index rebuild.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
     recovery: Option<u64>,
+    /// Fill a store with N events that wait, then time how fast they reach a fast upstream.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
+    drain: Option<u64>,
+    /// Write a journal of N settled events, then see what its index takes of time and memory.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10000000")]
+    index: Option<u64>,
     /// One honest client beside slow connections and forged requests (needs slowhttptest).
     #[arg(long)]
     hostile: bool,
@@ -180,6 +189,10 @@ fn run(cli: Cli) -> Result<()> {
             end_to_end::run(&options).await
         } else if let Some(events) = cli.recovery {
             recovery::recovery(&options, events).await
+        } else if let Some(events) = cli.drain {
+            drain::run(&options, events).await
+        } else if let Some(events) = cli.index {
+            index::run(&options, events).await
         } else if cli.hostile {
             hostile::run(&options).await
         } else if cli.memory {

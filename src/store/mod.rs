@@ -9,6 +9,7 @@ mod dedupe;
 pub mod disk;
 mod index;
 mod indexer;
+pub mod inspect;
 pub mod journal;
 mod memory;
 mod open;

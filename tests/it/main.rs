@@ -46,4 +46,5 @@ mod restarts;
 mod routing;
 mod signals;
 mod storage;
+mod store_files;
 mod tls;
