@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,11 +14,12 @@ use tokio::task::JoinHandle;
 use super::GatewayError;
 use crate::admin::{self, Admin};
 use crate::audit::Refusals;
-use crate::config::{self, Server};
+use crate::config::{self, Config, Server};
 use crate::ingress::{self, Ingress};
 use crate::listen::tls::Acceptor;
 use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Timeouts};
 use crate::metrics::Metrics;
+use crate::network::Networks;
 
 /// How long a stop waits for the admin listener's requests, once everything else has ended: they
 /// are answered out of memory.
@@ -151,13 +153,13 @@ impl AdminDesk {
 /// Lets providers in.
 pub(super) fn public(
     reserved: Reserved,
-    server: &Server,
+    config: &Config,
     tls: Option<Arc<Acceptor>>,
     ingress: &Arc<Ingress>,
     metrics: &Metrics,
 ) -> Result<Listening, GatewayError> {
     let refusals = Arc::clone(ingress.refusals());
-    let settings = public_settings(server, tls, ingress);
+    let settings = public_settings(config, tls, ingress);
     let ingress = Arc::clone(ingress);
     let handler = move |arrival| {
         let ingress = Arc::clone(&ingress);
@@ -195,10 +197,11 @@ pub(super) fn admin(
 }
 
 pub(super) fn public_settings(
-    server: &Server,
+    config: &Config,
     tls: Option<Arc<Acceptor>>,
     ingress: &Ingress,
 ) -> Settings {
+    let server = &config.server;
     let limits = limits(server);
     let max_connections = limits.max_connections.min(listen::affordable_connections());
     if max_connections < limits.max_connections {
@@ -214,8 +217,23 @@ pub(super) fn public_settings(
         tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
+        expected: expected(config),
         refusals: Arc::clone(ingress.refusals()),
     }
+}
+
+/// The widest networks that name providers rather than half the world.
+const WIDEST_V4: u8 = 24;
+const WIDEST_V6: u8 = 48;
+
+/// Who is expected to call: the sources' allowlists, but for what is wide in them.
+fn expected(config: &Config) -> Networks {
+    let allowed = config.sources.iter().filter_map(|source| source.allow_ips.as_deref());
+    let is_narrow = |net: &IpNet| match net {
+        IpNet::V4(net) => net.prefix_len() >= WIDEST_V4,
+        IpNet::V6(net) => net.prefix_len() >= WIDEST_V6,
+    };
+    Networks::new(allowed.flatten().copied().filter(is_narrow))
 }
 
 pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
@@ -250,5 +268,39 @@ fn limits(server: &Server) -> Limits {
             idle: server.idle_timeout,
         },
         drain_timeout: server.drain_timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::SourceName;
+
+    #[test]
+    fn narrow_allowlists_say_who_is_expected() {
+        let source = |name: &str, nets: Option<&[&str]>| {
+            let allow_ips = nets.map(|nets| nets.iter().map(|net| net.parse().unwrap()).collect());
+            Arc::new(config::Source {
+                allow_ips,
+                ..config::Source::open(SourceName::new(name).unwrap())
+            })
+        };
+        let toml = crate::gateway::tests::TOML;
+        let mut config = crate::gateway::tests::config(std::path::Path::new("/"), toml);
+        config.sources = vec![
+            source("a", Some(&["203.0.113.0/24", "198.51.100.0/23", "0.0.0.0/0"])),
+            source("b", None),
+            source("c", Some(&["2001:db8::/48", "2001:db9::/47", "::/0"])),
+        ];
+        let expected = expected(&config);
+        for (address, is) in [
+            ("203.0.113.255", true),
+            ("198.51.100.1", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(expected.contains(address.parse().unwrap()), is, "{address}");
+        }
     }
 }

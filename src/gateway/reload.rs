@@ -118,7 +118,7 @@ impl Gateway {
         if let (Some(keeper), Some(acme)) = (&self.acme, tls::acme(&config)) {
             keeper.reload(acme);
         }
-        let settings = public_settings(&config.server, self.tls.clone(), &self.ingress);
+        let settings = public_settings(&config, self.tls.clone(), &self.ingress);
         self.public.reload(settings);
         self.desk.reload(config.admin.as_ref());
         if let Some(admin) = &self.admin {

@@ -53,7 +53,7 @@ impl Gateway {
             &metrics,
             refusals,
         ));
-        let public = listeners::public(public, &config.server, tls.clone(), &ingress, &metrics);
+        let public = listeners::public(public, &config, tls.clone(), &ingress, &metrics);
         let public = match public {
             Ok(public) => public,
             Err(error) => {

@@ -204,6 +204,9 @@ impl Ingress {
         let verified = endpoint.verifier.verify(received);
         let verified =
             verified.map_err(|refusal| self.rates.failed(&endpoint.source, client, refusal))?;
+        if endpoint.verifier.tells_strangers() {
+            connection.has_proven_itself();
+        }
         self.rates.verified(&endpoint.source)?;
         let event = match identify::identify(verified)? {
             Identification::Event(event) => event,

@@ -11,6 +11,7 @@ pub(crate) mod framing;
 mod guard;
 mod h2;
 pub(crate) mod in_memory;
+mod known;
 mod open;
 mod progress;
 pub mod proxy_protocol;
@@ -21,7 +22,7 @@ mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,8 +44,10 @@ pub use self::progress::Timeouts;
 
 use self::accept::Trouble;
 use self::crowd::{Crowd, Place};
+pub(crate) use self::known::Known;
 use crate::audit::Refusals;
 use crate::metrics::{ListenerMetrics, Metrics};
+use crate::network::{Network, Networks};
 
 /// How long connections that were told to go may take for it: they only have to be polled.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -75,6 +78,10 @@ pub struct Origin {
     pub tls: Option<TlsSession>,
     /// Whether one of its requests waits for the rest of its body. Others that do are its surplus.
     pub body_awaited: AtomicBool,
+    /// Where it is noted that its client has proven itself; `None`: nowhere.
+    pub(crate) known: Option<Arc<Known>>,
+    /// Whether it was.
+    pub(crate) proven: AtomicBool,
 }
 
 impl Origin {
@@ -86,6 +93,17 @@ impl Origin {
             proxied: None,
             tls: None,
             body_awaited: AtomicBool::new(false),
+            known: None,
+            proven: AtomicBool::new(false),
+        }
+    }
+
+    /// A request on the connection was verified: its client is one of those for whom the last places
+    /// are kept ([`Limits::max_connections`]). Costs something only the first time.
+    pub fn has_proven_itself(&self) {
+        let Some(known) = &self.known else { return };
+        if !self.proven.swap(true, Ordering::Relaxed) {
+            known.note(Network::of(Some(self.address())));
         }
     }
 
@@ -135,6 +153,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether each connection begins with a PROXY header, from one of the trusted.
     pub proxy_protocol: bool,
+    /// Whose connections are expected, whether anything of theirs was verified yet or not.
+    pub expected: Networks,
     /// Where requests are recorded that are refused before a handler sees them.
     pub refusals: Arc<Refusals>,
 }
@@ -142,8 +162,14 @@ pub struct Settings {
 impl Settings {
     /// A plain listener with these limits.
     pub fn plain(limits: Limits, refusals: Arc<Refusals>) -> Self {
-        let trusted_proxies = Vec::new();
-        Self { limits, tls: None, trusted_proxies, proxy_protocol: false, refusals }
+        Self {
+            limits,
+            tls: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            expected: Networks::default(),
+            refusals,
+        }
     }
 
     /// Whether this peer may speak for others.
@@ -156,7 +182,9 @@ impl Settings {
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones are closed at once.
+    /// Connections at once; further ones are closed at once. From 512 on, the last eighth of the
+    /// places is kept for trusted proxies, for [`Settings::expected`] clients, and for those of whom
+    /// a request was verified within a week.
     pub max_connections: usize,
     /// Connections at once from one client address.
     pub max_connections_per_client: usize,
@@ -276,12 +304,15 @@ where
     /// Serves the connection in a task of its own, or closes it when there are too many.
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let settings = self.settings.load_full();
-        if let Some(place) = self.crowd.enter(settings.limits.max_connections) {
-            self.serve(stream, peer, settings, place);
+        let Some(place) = self.crowd.enter(settings.limits.max_connections) else { return };
+        let origin = Origin { known: Some(self.crowd.known()), ..Origin::plain(peer) };
+        // Whom a PROXY header names is judged when it is there.
+        if settings.proxy_protocol || self.crowd.may_stay(&place, &origin, &settings) {
+            self.serve(stream, origin, settings, place);
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>, place: Place) {
+    fn serve(&self, stream: TcpStream, origin: Origin, settings: Arc<Settings>, place: Place) {
         let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
         let shared = (Arc::clone(&self.crowd), Arc::clone(&self.failures));
         let stage = self.stage.subscribe();
@@ -290,8 +321,8 @@ where
             let handler = &*handler;
             let guarded = |arrival| guard::answer(handler, arrival);
             let (crowd, failures) = &shared;
-            let door = open::Door { settings: &settings, crowd, failures };
-            let ended = open::serve(stream, peer, door, stage, &guarded).await;
+            let door = open::Door { settings: &settings, crowd, failures, place: &place };
+            let ended = open::serve(stream, origin, door, stage, &guarded).await;
             if let Ended::Refused(status) = ended {
                 metrics.head_refused(status);
             }
