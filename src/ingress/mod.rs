@@ -30,7 +30,7 @@ use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
-use crate::listen::{Answer, Arrival, Defect, Defective, Origin};
+use crate::listen::{Answer, Arrival, Defect, Defective, Origin, Unread};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::network::Network;
 use crate::store::{AcceptError, Accepted, Roster, Store};
@@ -87,7 +87,7 @@ impl Rules {
 /// A request at the beginning of its road.
 struct Call {
     head: http::request::Parts,
-    body: hyper::body::Incoming,
+    body: Unread,
     defect: Option<Box<Defective>>,
     origin: Arc<Origin>,
     /// Who is calling, as far as trusted proxies tell; `None`: it cannot be told.

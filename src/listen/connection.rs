@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::body::Unread;
 use super::progress::{Progress, Timeouts};
 use super::wire::Wire;
 use super::{Answer, Arrival, Ended, Limits, Origin, Settings, Stage};
@@ -102,6 +103,7 @@ where
 {
     let mut turn = progress.begin();
     let chunked = request.body().size_hint().exact().is_none();
+    let request = request.map(Unread::new);
     let arrival = Arrival { request, origin: Arc::clone(origin), defect: turn.defect.take() };
     let mut answer = handler(arrival).await;
     // Whoever refuses a request may have left its body. One of known length hyper can skip; of a

@@ -5,6 +5,7 @@
 //! answer, the handler has a deadline of its own.
 
 mod accept;
+mod body;
 mod connection;
 mod crowd;
 pub(crate) mod framing;
@@ -29,7 +30,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -38,6 +38,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) use self::accept::Occasionally;
 pub use self::accept::{affordable_connections, begin, reserve};
+pub use self::body::Unread;
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
 pub use self::progress::Timeouts;
@@ -57,7 +58,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 pub struct Arrival {
     /// Its head, and its body yet to be read. A `100 Continue` that the client waits for is sent
     /// when the body is first polled.
-    pub request: Request<Incoming>,
+    pub request: Request<Unread>,
     /// Where its connection comes from.
     pub origin: Arc<Origin>,
     /// What is wrong with its head. Then `request` is a stand-in that says nothing; it must be
