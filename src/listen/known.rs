@@ -21,7 +21,7 @@ const WAYS: usize = 8;
 
 /// How long a client is remembered after a connection on which a request was verified: longer than
 /// a lab is silent over holidays.
-const REMEMBERED: Duration = Duration::from_hours(7 * 24);
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The clients of one listener. Takes memory from the first one on.
 #[derive(Debug, Default)]
