@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 use super::GatewayError;
 use crate::admin::{self, Admin};
 use crate::audit::Refusals;
-use crate::config::{self, Config, Server};
+use crate::config::{Config, Server};
 use crate::ingress::{self, Ingress};
 use crate::listen::tls::Acceptor;
-use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Timeouts};
+use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Stop, Timeouts};
 use crate::metrics::Metrics;
 use crate::network::Networks;
 
@@ -51,12 +51,22 @@ impl Reserved {
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// How much a listener is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stopping {
+    Not,
+    /// Requests in hand finish.
+    Soon,
+    /// They are cut off.
+    Now,
+}
+
 /// A listener that runs. Dropping it cuts its connections off.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) address: SocketAddr,
     settings: Arc<ArcSwap<Settings>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stopping>,
     /// Until its end has been seen: a handle must not be asked again.
     task: Option<JoinHandle<()>>,
 }
@@ -65,21 +75,25 @@ impl Listening {
     /// `run` makes the listener out of its settings, and of what is ready when it must stop.
     fn start<R, D>(address: SocketAddr, settings: Settings, run: R) -> Self
     where
-        R: FnOnce(Arc<ArcSwap<Settings>>, BoxFuture) -> D,
+        R: FnOnce(Arc<ArcSwap<Settings>>, Stop<BoxFuture, BoxFuture>) -> D,
         D: Future<Output = Drained> + Send + 'static,
     {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let (stop, mut stopped) = watch::channel(false);
-        let told = Box::pin(async move {
-            // Or nobody is left who could tell.
-            drop(stopped.wait_for(|stop| *stop).await);
-        });
+        let (stop, stopped) = watch::channel(Stopping::Not);
+        let at_least = |least| -> BoxFuture {
+            let mut stopped = stopped.clone();
+            Box::pin(async move {
+                // Or nobody is left who could tell.
+                drop(stopped.wait_for(|stop| *stop >= least).await);
+            })
+        };
+        let told = Stop { soon: at_least(Stopping::Soon), now: at_least(Stopping::Now) };
         let run = run(Arc::clone(&settings), told);
         let task = tokio::spawn(async move {
             let drained = run.await;
             if drained.cut_off > 0 {
                 let connections = drained.cut_off;
-                tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
+                tracing::warn!(target: "hookward", connections, "connections cut off");
             }
         });
         Self { address, settings, stop, task: Some(task) }
@@ -92,14 +106,12 @@ impl Listening {
 
     /// Takes no further connection, and lets the requests in hand finish.
     pub(super) fn stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stopping::Soon);
     }
 
-    /// Cuts off what is left.
+    /// Takes no further connection, and cuts off the requests in hand.
     pub(super) fn cut_off(&self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.stop.send_replace(Stopping::Now);
     }
 
     /// Ready once the listener has ended. Safe to cancel, and to ask again.
@@ -113,7 +125,9 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.cut_off();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -129,7 +143,7 @@ impl AdminDesk {
     }
 
     /// From here on this configuration's token is asked for.
-    pub(super) fn reload(&self, config: Option<&config::Admin>) {
+    pub(super) fn reload(&self, config: &Config) {
         if let Some(admin) = self.0.get() {
             admin.reload(config);
         }
@@ -192,7 +206,7 @@ pub(super) fn admin(
     let (listener, address) = reserved.open()?;
     let settings = admin_settings(server, refusals);
     Ok(Listening::start(address, settings, |settings, stop| {
-        listen::run(listener, settings, handler, stop)
+        listen::run(listener, settings, handler, stop.soon)
     }))
 }
 
@@ -274,6 +288,7 @@ fn limits(server: &Server) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::event::SourceName;
 
     #[test]

@@ -120,7 +120,7 @@ impl Gateway {
         }
         let settings = public_settings(&config, self.tls.clone(), &self.ingress);
         self.public.reload(settings);
-        self.desk.reload(config.admin.as_ref());
+        self.desk.reload(&config);
         if let Some(admin) = &self.admin {
             admin.reload(admin_settings(&config.server, self.ingress.refusals()));
         }

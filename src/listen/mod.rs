@@ -34,7 +34,7 @@ use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::accept::Occasionally;
 pub use self::accept::{affordable_connections, begin, reserve};
@@ -79,6 +79,8 @@ pub struct Origin {
     pub tls: Option<TlsSession>,
     /// Whether one of its requests waits for the rest of its body. Others that do are its surplus.
     pub body_awaited: AtomicBool,
+    /// Whether we have ended it, with what was in hand.
+    pub(crate) cut_off: AtomicBool,
     /// Where it is noted that its client has proven itself; `None`: nowhere.
     pub(crate) known: Option<Arc<Known>>,
     /// Whether it was.
@@ -94,6 +96,7 @@ impl Origin {
             proxied: None,
             tls: None,
             body_awaited: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             known: None,
             proven: AtomicBool::new(false),
         }
@@ -106,6 +109,16 @@ impl Origin {
         if !self.proven.swap(true, Ordering::Relaxed) {
             known.note(Network::of(Some(self.address())));
         }
+    }
+
+    /// The stop does not wait for its requests any longer: they end when this connection's task does.
+    fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether we have ended it, with what was in hand, rather than its client.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
     }
 
     /// From nowhere in particular: for requests that are verified without a connection.
@@ -232,6 +245,15 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
+/// What ends a listener.
+#[derive(Debug)]
+pub struct Stop<S, N> {
+    /// Ready when no further connection is to be taken.
+    pub soon: S,
+    /// Ready when nothing in hand is to be waited for either. Polled after `soon` only.
+    pub now: N,
+}
+
 /// Serves `listener` until `shutdown` is ready. Then no further connection is taken, idle ones
 /// close, requests that are being answered finish, and what is left after `drain_timeout` is
 /// cut off. A handler that panics costs its own request an answer of 500.
@@ -246,22 +268,24 @@ where
     F: Future<Output = Answer> + Send,
 {
     let uncounted = Metrics::new().listener(|_| 400);
-    run_counted(listener, settings, handler, uncounted, shutdown).await
+    let stop = Stop { soon: shutdown, now: std::future::pending() };
+    run_counted(listener, settings, handler, uncounted, stop).await
 }
 
-/// [`run`], with its connections and what never reaches the handler counted in `metrics`.
+/// [`run`], with its connections and what never reaches the handler counted in `metrics`, and with a
+/// drain that can be cut short.
 pub async fn run_counted<H, F>(
     listener: TcpListener,
     settings: Arc<ArcSwap<Settings>>,
     handler: H,
     metrics: ListenerMetrics,
-    shutdown: impl Future<Output = ()>,
+    stop: Stop<impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Drained
 where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    let mut shutdown = std::pin::pin!(shutdown);
+    let mut shutdown = std::pin::pin!(stop.soon);
     let serving = Serving::new(settings, handler, metrics);
     let mut trouble = Trouble::default();
     loop {
@@ -272,7 +296,7 @@ where
         }
     }
     drop(listener);
-    serving.drain().await
+    serving.drain(stop.now).await
 }
 
 /// One listener at work.
@@ -331,11 +355,14 @@ where
         });
     }
 
-    async fn drain(self) -> Drained {
+    async fn drain(self, now: impl Future<Output = ()>) -> Drained {
         let deadline = Instant::now() + self.settings.load().limits.drain_timeout;
         self.stage.send_replace(Stage::Draining);
-        if timeout_at(deadline, self.crowd.all_gone()).await.is_ok() {
-            return Drained { cut_off: 0 };
+        tokio::select! {
+            biased;
+            () = self.crowd.all_gone() => return Drained { cut_off: 0 },
+            () = sleep_until(deadline) => {}
+            () = now => {}
         }
         let cut_off = self.crowd.connections();
         self.stage.send_replace(Stage::Forced);

@@ -134,7 +134,11 @@ where
                         connection.as_mut().graceful_shutdown();
                     }
                     (Ok(()), Stage::Serving) => {}
-                    (Ok(()), Stage::Forced) | (Err(_), _) => return Ended::Quietly,
+                    (Ok(()), Stage::Forced) | (Err(_), _) => {
+                        // Before its requests are dropped.
+                        origin.cut_off();
+                        return Ended::Quietly;
+                    }
                 }
             }
         }
