@@ -74,7 +74,7 @@ async fn a_body_without_end_is_not_taken_for_long() {
     assert!((AT_MOST..=most).contains(&sent), "{sent}");
 }
 
-/// Its connection ends when the handlers have answered, not a second later, if the client is through.
+/// What is left of a body puts off the end of its connection by its second, and no more.
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_the_rest_no_longer_than_that() {
     let (stream, served) = serve_one(refuse_body);
