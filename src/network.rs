@@ -1,6 +1,8 @@
-//! Whom limits count as one client. Imports nothing of ours.
+//! Whom limits count as one client, and many networks at once. Imports nothing of ours.
 
 use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
 
 /// What limits count as one client: an IPv4 address, or the /64 that an IPv6 address is in, since
 /// its holder can take any other address of that (RFC 6177). Addresses that cannot be told are
@@ -30,6 +32,38 @@ impl Network {
     }
 }
 
+/// Any number of networks, in which an address is found in as many steps as their number has bits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Box<[(u128, u128)]>);
+
+impl Networks {
+    /// These networks together.
+    pub fn new(nets: impl IntoIterator<Item = IpNet>) -> Self {
+        let bounds = |net: IpNet| (number(net.network()), number(net.broadcast()));
+        let mut all: Vec<_> = nets.into_iter().map(bounds).collect();
+        all.sort_unstable();
+        // Two networks are apart, or one holds the other.
+        all.dedup_by(|next, before| next.1 <= before.1);
+        Self(all.into())
+    }
+
+    /// Whether one of them holds this address; an IPv4-mapped one is the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = number(address);
+        let after = self.0.partition_point(|(first, _)| *first <= address);
+        let before = after.checked_sub(1).and_then(|at| self.0.get(at));
+        before.is_some_and(|(_, last)| address <= *last)
+    }
+}
+
+/// An address's place among all of both versions.
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +80,49 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_ne!(of("::192.0.2.1"), of("192.0.2.1"));
         assert_ne!(of("::"), Network::of(None));
+    }
+
+    #[test]
+    fn many_networks_hold_what_each_of_them_does() {
+        let nets: Vec<IpNet> = [
+            "203.0.113.0/24",
+            "203.0.113.7/32",
+            "203.0.113.0/25",
+            "192.0.2.4/30",
+            "10.0.0.0/8",
+            "2001:db8::/48",
+            "2001:db8::1/128",
+            "::1/128",
+        ]
+        .map(|net| net.parse().unwrap())
+        .into();
+        let all = Networks::new(nets.clone());
+        for address in [
+            "203.0.112.255",
+            "203.0.113.0",
+            "203.0.113.128",
+            "203.0.113.255",
+            "203.0.114.0",
+            "192.0.2.3",
+            "192.0.2.4",
+            "192.0.2.7",
+            "192.0.2.8",
+            "9.255.255.255",
+            "10.255.255.255",
+            "0.0.0.0",
+            "255.255.255.255",
+            "::1",
+            "::2",
+            "::",
+            "2001:db7:ffff::",
+            "2001:db8:0:ffff::",
+            "2001:db8:1::",
+        ] {
+            let address = address.parse().unwrap();
+            let expected = nets.iter().any(|net| net.contains(&address));
+            assert_eq!(all.contains(address), expected, "{address}");
+        }
+        assert!(all.contains("::ffff:192.0.2.5".parse().unwrap()));
+        assert!(!Networks::default().contains("192.0.2.5".parse().unwrap()));
     }
 }

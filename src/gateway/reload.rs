@@ -118,9 +118,9 @@ impl Gateway {
         if let (Some(keeper), Some(acme)) = (&self.acme, tls::acme(&config)) {
             keeper.reload(acme);
         }
-        let settings = public_settings(&config.server, self.tls.clone(), &self.ingress);
+        let settings = public_settings(&config, self.tls.clone(), &self.ingress);
         self.public.reload(settings);
-        self.desk.reload(config.admin.as_ref());
+        self.desk.reload(&config);
         if let Some(admin) = &self.admin {
             admin.reload(admin_settings(&config.server, self.ingress.refusals()));
         }

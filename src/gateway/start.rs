@@ -53,7 +53,7 @@ impl Gateway {
             &metrics,
             refusals,
         ));
-        let public = listeners::public(public, &config.server, tls.clone(), &ingress, &metrics);
+        let public = listeners::public(public, &config, tls.clone(), &ingress, &metrics);
         let public = match public {
             Ok(public) => public,
             Err(error) => {
@@ -69,7 +69,7 @@ impl Gateway {
         let (acme, renewal) = tls::keeper(&config, tls.as_ref(), &clock, &metrics).unzip();
         renewal.map(|renewal| watches.spawn(renewal));
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
-        desk.open(Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics)));
+        desk.open(Admin::new(&config, Arc::clone(&store), Arc::clone(&metrics)));
         Ok(Self {
             config,
             clock,

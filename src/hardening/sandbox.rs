@@ -7,7 +7,7 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -35,10 +35,15 @@ const TRUST: &[&str] = &[
     "/var/lib/ca-certificates",
 ];
 
+/// Where the name servers stand. What manages the network replaces this file, dhclient at every
+/// renewal, and then no name could be resolved any more: where it is not a link to elsewhere, all
+/// files of `/etc` that everyone may read are kept. Not for root, who may read more than those.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// What resolving a host's name reads: its configuration, and where that is kept by what manages
 /// it; and the libraries that the C library loads for it.
 const RESOLVER: &[&str] = &[
-    "/etc/resolv.conf",
+    RESOLV_CONF,
     "/etc/hosts",
     "/etc/host.conf",
     "/etc/nsswitch.conf",
@@ -97,19 +102,26 @@ pub struct Kept {
     /// To read and write, with everything beneath: directories. They are made, mode 0700, if they
     /// are not there.
     pub write: Vec<PathBuf>,
+    /// Those files to read that are kept without their directory: one that is put in their place
+    /// cannot be read.
+    pub alone: Vec<PathBuf>,
 }
 
 impl Kept {
     /// What running with this configuration, and reloading it, takes.
     ///
     /// Of each file that it names the whole directory is kept, since a file that is replaced is
-    /// another one, and the directory of what it is a link to. Parts of the store that are links
-    /// lie elsewhere, and are kept there.
+    /// another one, and the directory of what it is a link to; but never one that belongs to the
+    /// whole system, such as `/etc`. Parts of the store that are links lie elsewhere, and are kept
+    /// there.
     pub fn of(config: &Config) -> Self {
-        let mut kept = Self { read: Vec::new(), write: vec![config.store.path.clone()] };
+        let mut kept = Self { write: vec![config.store.path.clone()], ..Self::default() };
         kept.write.extend(linked_directories(&config.store.path));
         let systems = [TRUST, RESOLVER, SYSTEM].into_iter().flatten();
         kept.read.extend(systems.map(PathBuf::from));
+        if !rustix::process::geteuid().is_root() {
+            kept.read.extend(replaced_in(Path::new(RESOLV_CONF)).map(PathBuf::from));
+        }
         kept.read.extend(TRUST_VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from));
         kept.files(config.files.iter().map(PathBuf::as_path));
         if let Some(Tls::Acme(acme)) = &config.server.tls {
@@ -123,8 +135,11 @@ impl Kept {
             let real = path.canonicalize().ok();
             for path in [Some(path), real.as_deref()].into_iter().flatten() {
                 let kept = around(path);
-                if !self.read.iter().any(|known| known == kept) {
-                    self.read.push(kept.to_owned());
+                if kept == path && !self.alone.iter().any(|known| known == path) {
+                    self.alone.push(path.to_owned());
+                }
+                if !self.read.contains(&kept) {
+                    self.read.push(kept);
                 }
             }
         }
@@ -138,13 +153,22 @@ fn linked_directories(directory: &Path) -> Vec<PathBuf> {
     links.filter_map(|link| link.canonicalize().ok()).filter(|path| path.is_dir()).collect()
 }
 
-/// The directory that the file lies in; of one in the root directory, the file alone.
-fn around(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) if parent.parent().is_some() => parent,
-        _ => path,
+/// The directory that the file lies in; of one in the root directory, or in a directory in that
+/// (`/etc`, `/home`, `/tmp`), the file alone: all kinds of things lie there.
+fn around(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match absolute.parent() {
+        Some(parent) if parent.ancestors().count() > 2 => parent.to_owned(),
+        Some(_) | None => path.to_owned(),
     }
+}
+
+/// The directory of a file that is replaced by another one when it changes: a plain file, and not
+/// one that is mounted there, as in containers.
+fn replaced_in(file: &Path) -> Option<&Path> {
+    let directory = file.parent()?;
+    let (found, around) = (file.symlink_metadata().ok()?, directory.metadata().ok()?);
+    (found.is_file() && found.dev() == around.dev()).then_some(directory)
 }
 
 /// How much the kernel enforces.
@@ -214,6 +238,13 @@ impl Sandbox {
                 "sandbox entered, with less than asked for: the kernel is older than Linux 6.10"
             );
         }
+        for file in &kept.alone {
+            tracing::warn!(
+                target: "hookward",
+                file = %file.display(),
+                "in the sandbox a new file in the place of this one cannot be read until a restart; keep it in a directory of its own"
+            );
+        }
     }
 }
 
@@ -251,7 +282,8 @@ mod tests {
             fs::write(at(name).join("file"), name).unwrap();
         }
         std::os::unix::fs::symlink(at("other/file"), at("read/link")).unwrap();
-        let kept = Kept { read: vec![at("read"), at("absent")], write: vec![at("write")] };
+        let read = vec![at("read"), at("absent")];
+        let kept = Kept { read, write: vec![at("write")], ..Kept::default() };
         inside(&kept, || {
             assert_eq!(fs::read(at("read/file")).unwrap(), b"read");
             assert_eq!(fs::read_dir(at("read")).unwrap().count(), 2);
@@ -318,7 +350,7 @@ mod tests {
     fn a_directory_to_write_to_is_made_or_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        let kept = |name| Kept { read: Vec::new(), write: vec![dir.path().join(name)] };
+        let kept = |name| Kept { write: vec![dir.path().join(name)], ..Kept::default() };
         inside(&kept("new"), || fs::write(dir.path().join("new/file"), "x").unwrap());
         let none = kept("file");
         let entered = std::thread::scope(|scope| scope.spawn(|| enter(&none)).join().unwrap());
@@ -326,14 +358,37 @@ mod tests {
     }
 
     #[test]
-    fn of_a_file_its_directory_is_kept_but_never_the_root() {
+    fn of_a_file_its_directory_is_kept_but_never_one_of_the_system() {
+        let here = std::env::current_dir().unwrap();
         for (file, kept) in [
-            ("/etc/hookward/hookward.toml", "/etc/hookward"),
-            ("hookward.toml", "."),
-            ("secrets/key", "secrets"),
-            ("/key", "/key"),
+            ("/etc/hookward/hookward.toml", Path::new("/etc/hookward")),
+            ("hookward.toml", &here),
+            ("secrets/key", &here.join("secrets")),
+            ("/etc/hookward.toml", Path::new("/etc/hookward.toml")),
+            ("/key", Path::new("/key")),
         ] {
-            assert_eq!(around(Path::new(file)), Path::new(kept), "{file}");
+            assert_eq!(around(Path::new(file)), kept, "{file}");
         }
+    }
+
+    #[test]
+    fn files_that_are_kept_alone_are_told() {
+        let mut kept = Kept::default();
+        let files = ["/etc/hookward.toml", "/etc/hookward/key", "/etc/hookward/other"];
+        kept.files(files.map(Path::new));
+        assert_eq!(kept.read, ["/etc/hookward.toml", "/etc/hookward"].map(PathBuf::from));
+        assert_eq!(kept.alone, [PathBuf::from("/etc/hookward.toml")]);
+    }
+
+    /// dhclient puts a new file in the place of `/etc/resolv.conf`: then no name could be resolved.
+    #[test]
+    fn a_plain_file_is_replaced_where_it_lies_and_a_link_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("plain"), "").unwrap();
+        std::os::unix::fs::symlink("plain", at("link")).unwrap();
+        assert_eq!(replaced_in(&at("plain")), Some(dir.path()));
+        assert_eq!(replaced_in(&at("link")), None);
+        assert_eq!(replaced_in(&at("none")), None);
     }
 }

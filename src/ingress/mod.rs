@@ -30,7 +30,7 @@ use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
-use crate::listen::{Answer, Arrival, Defect, Defective, Origin};
+use crate::listen::{Answer, Arrival, Defect, Defective, Origin, Unread};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::network::Network;
 use crate::store::{AcceptError, Accepted, Roster, Store};
@@ -87,7 +87,7 @@ impl Rules {
 /// A request at the beginning of its road.
 struct Call {
     head: http::request::Parts,
-    body: hyper::body::Incoming,
+    body: Unread,
     defect: Option<Box<Defective>>,
     origin: Arc<Origin>,
     /// Who is calling, as far as trusted proxies tell; `None`: it cannot be told.
@@ -204,6 +204,9 @@ impl Ingress {
         let verified = endpoint.verifier.verify(received);
         let verified =
             verified.map_err(|refusal| self.rates.failed(&endpoint.source, client, refusal))?;
+        if endpoint.verifier.tells_strangers() {
+            connection.has_proven_itself();
+        }
         self.rates.verified(&endpoint.source)?;
         let event = match identify::identify(verified)? {
             Identification::Event(event) => event,

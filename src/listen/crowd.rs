@@ -11,9 +11,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::accept::Occasionally;
+use super::known::Known;
 use super::{Origin, Settings};
 use crate::audit::Client;
 use crate::network::Network;
+
+/// From how many connections on the last places are kept for known clients. A smaller number is
+/// meant as it stands.
+const KEPT_FROM: usize = 512;
+
+/// Which part of the places that is: an eighth.
+const KEPT_PART: usize = 8;
 
 /// The connections of one listener.
 #[derive(Debug, Default)]
@@ -21,7 +29,9 @@ pub(super) struct Crowd {
     connections: AtomicUsize,
     all_gone: Notify,
     clients: Mutex<Clients>,
+    known: Arc<Known>,
     full: Mutex<Occasionally>,
+    kept: Mutex<Occasionally>,
 }
 
 /// Connections by client. Has an entry for each that has one, and so no more than there are
@@ -34,7 +44,11 @@ struct Clients {
 
 /// A connection's place, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Crowd>);
+pub(super) struct Place {
+    crowd: Arc<Crowd>,
+    /// Whether it is one of the last, which are kept for known clients.
+    kept: bool,
+}
 
 /// A connection's place among those of its client, given back when it is dropped.
 #[derive(Debug)]
@@ -49,7 +63,8 @@ impl Crowd {
     /// too often.
     pub(super) fn enter(self: &Arc<Self>, most: usize) -> Option<Place> {
         let before = self.connections.fetch_add(1, Ordering::AcqRel);
-        let place = Place(Arc::clone(self));
+        let kept = before >= most - kept_of(most);
+        let place = Place { crowd: Arc::clone(self), kept };
         if before < most {
             return Some(place);
         }
@@ -57,6 +72,38 @@ impl Crowd {
             tracing::warn!(times, most, "connections closed: there are too many");
         }
         None
+    }
+
+    /// Whether the connection may have this place: any but the last ones, which are for trusted
+    /// proxies, expected clients, and those that have proven themselves. Else a few addresses could
+    /// hold all places with next to no requests. A stranger's being turned away is logged, not too
+    /// often.
+    pub(super) fn may_stay(&self, place: &Place, origin: &Origin, settings: &Settings) -> bool {
+        if !place.kept || self.knows(origin, settings) {
+            return true;
+        }
+        if let Some(times) = self.kept.lock().now(Instant::now()) {
+            let most = settings.limits.max_connections;
+            let (kept, client) = (kept_of(most), Client(Some(origin.address())));
+            tracing::warn!(
+                times, most, kept, %client,
+                "connections closed: the last places are kept for known clients"
+            );
+        }
+        false
+    }
+
+    fn knows(&self, origin: &Origin, settings: &Settings) -> bool {
+        let client = origin.address();
+        let is_proxy = origin.proxied.is_none() && is_proxy(origin, &settings.trusted_proxies);
+        is_proxy
+            || settings.expected.contains(client)
+            || self.known.holds(Network::of(Some(client)))
+    }
+
+    /// The clients that have proven themselves.
+    pub(super) fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known)
     }
 
     /// A place for one more connection of the client that it speaks for. `None` when that has
@@ -112,6 +159,11 @@ impl Crowd {
     }
 }
 
+/// How many of the last places are kept, of so many in all.
+fn kept_of(most: usize) -> usize {
+    if most < KEPT_FROM { 0 } else { most / KEPT_PART }
+}
+
 fn is_proxy(origin: &Origin, trusted: &[IpNet]) -> bool {
     let peer = origin.peer.ip().to_canonical();
     trusted.iter().any(|net| net.contains(&peer))
@@ -119,8 +171,8 @@ fn is_proxy(origin: &Origin, trusted: &[IpNet]) -> bool {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.0.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.all_gone.notify_waiters();
+        if self.crowd.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.crowd.all_gone.notify_waiters();
         }
     }
 }
@@ -144,6 +196,7 @@ mod tests {
 
     use super::super::tests::{limits, plain};
     use super::*;
+    use crate::network::Networks;
 
     fn settings(per_client: usize, trusted: &[&str]) -> Settings {
         let mut limits = limits();
@@ -203,6 +256,50 @@ mod tests {
         let inside = Origin { proxied: Some(address("10.0.0.9")), ..from("10.0.0.1") };
         let _inside = enter(&inside).unwrap();
         assert!(enter(&inside).is_none());
+    }
+
+    /// Four addresses with a quarter of the places each held all of them, on a request a minute.
+    #[tokio::test(start_paused = true)]
+    async fn the_last_eighth_is_kept_for_known_clients() {
+        let crowd = Arc::new(Crowd::default());
+        let expected = Networks::new(["198.51.100.0/30".parse().unwrap()]);
+        let mut settings = Settings { expected, ..settings(128, &["10.0.0.0/8"]) };
+        settings.limits.max_connections = 512;
+        let enter = |origin: &Origin| {
+            let place = crowd.enter(settings.limits.max_connections)?;
+            crowd.may_stay(&place, origin, &settings).then_some(place)
+        };
+        let strangers: Vec<_> = (0..512).map_while(|_| enter(&from("192.0.2.1"))).collect();
+        assert_eq!(strangers.len(), 448);
+        let proven = Origin { known: Some(crowd.known()), ..from("203.0.113.9") };
+        assert!(enter(&proven).is_none());
+        let proxied = Origin { proxied: Some(address("203.0.113.9")), ..from("10.0.0.1") };
+        assert!(enter(&proxied).is_none());
+        proven.has_proven_itself();
+        let known = [
+            &proven,
+            &proxied,
+            &from("::ffff:203.0.113.9"),
+            &from("198.51.100.3"),
+            &Origin { proxied: Some(address("198.51.100.3")), ..from("10.0.0.1") },
+            &from("10.0.0.1"),
+        ];
+        let places: Vec<_> = known.map(|origin| enter(origin).unwrap()).into();
+        assert!(enter(&from("198.51.100.4")).is_none());
+        assert!(enter(&from("203.0.113.10")).is_none());
+        // Not even a known one gets more than there is.
+        let rest: Vec<_> = (0..512).map_while(|_| enter(&proven)).collect();
+        assert_eq!(strangers.len() + places.len() + rest.len(), 512);
+        drop((rest, places));
+        drop(strangers);
+        assert!(enter(&from("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn small_settings_are_meant_as_they_stand() {
+        for (most, kept) in [(1, 0), (64, 0), (511, 0), (512, 64), (4096, 512)] {
+            assert_eq!(kept_of(most), kept, "{most}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A connection and all its requests are one task: when it ends, they end.
 
 mod body;
+mod discard;
 mod frames;
 mod head;
 mod progress;
@@ -15,7 +16,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,9 +33,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use self::body::Held;
+use self::discard::discard;
 use self::progress::{Expiry, Progress, Turn};
 use self::watchdog::Watchdog;
 use self::wire::Wire;
+use super::body::{Unread, Unwanted};
 use super::{Answer, Arrival, Defective, Ended, Limits, Origin, Settings, Stage};
 use crate::audit::{Reason, Refused};
 
@@ -78,8 +81,10 @@ where
     let limits = &settings.limits;
     let progress = Arc::new(Progress::new());
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
+    let unwanted = Unwanted::default();
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
+        let body = Unread::or_else(body, &unwanted);
         let turn = progress.begin(head::size(&head));
         answer(head, body, turn, &origin, settings, handler)
     });
@@ -99,7 +104,7 @@ where
                 }
                 let ended = connection.as_mut().poll(cx);
                 streams.extend(begun.take());
-                while let Poll::Ready(Some(())) = Pin::new(&mut streams).poll_next(cx) {}
+                poll_streams(&mut streams, &unwanted, cx);
                 if progress.taken() > most { Poll::Ready(Ok(())) } else { ended }
             }) => {
                 return match ended {
@@ -129,10 +134,30 @@ where
                         connection.as_mut().graceful_shutdown();
                     }
                     (Ok(()), Stage::Serving) => {}
-                    (Ok(()), Stage::Forced) | (Err(_), _) => return Ended::Quietly,
+                    (Ok(()), Stage::Forced) | (Err(_), _) => {
+                        // Before its requests are dropped.
+                        origin.cut_off();
+                        return Ended::Quietly;
+                    }
                 }
             }
         }
+    }
+}
+
+/// Lets all requests get on as far as they can, and what is left of their bodies.
+fn poll_streams(
+    streams: &mut FuturesUnordered<RequestFuture<'_>>,
+    unwanted: &Unwanted,
+    cx: &mut Context<'_>,
+) {
+    loop {
+        while let Poll::Ready(Some(())) = Pin::new(&mut *streams).poll_next(cx) {}
+        let left = unwanted.take();
+        if left.is_empty() {
+            return;
+        }
+        streams.extend(left.into_iter().map(|body| Box::pin(discard(body)) as RequestFuture<'_>));
     }
 }
 
@@ -157,7 +182,7 @@ fn builder<'a>(limits: &Limits, begun: Begun<'a>) -> http2::Builder<Begun<'a>> {
 /// One request's turn. It lasts until the client has taken the answer.
 async fn answer<H, F>(
     head: request::Parts,
-    body: Incoming,
+    body: Unread,
     mut turn: Turn,
     origin: &Arc<Origin>,
     settings: &Settings,

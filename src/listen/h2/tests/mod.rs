@@ -6,6 +6,7 @@ mod malformed;
 mod raw;
 mod requests;
 mod time;
+mod unwanted;
 
 use http::StatusCode;
 use http_body_util::BodyExt;
