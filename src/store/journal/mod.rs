@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod frame;
+pub mod head;
 pub mod input;
 pub mod record;
 pub mod segment;
