@@ -5,7 +5,6 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -94,11 +93,8 @@ impl Crowd {
     }
 
     fn knows(&self, origin: &Origin, settings: &Settings) -> bool {
-        let client = origin.address();
-        let is_proxy = origin.proxied.is_none() && is_proxy(origin, &settings.trusted_proxies);
-        is_proxy
-            || settings.expected.contains(client)
-            || self.known.holds(Network::of(Some(client)))
+        let Some(client) = origin.counted_for() else { return true };
+        settings.expected.contains(origin.address()) || self.known.holds(client)
     }
 
     /// The clients that have proven themselves.
@@ -107,19 +103,17 @@ impl Crowd {
     }
 
     /// A place for one more connection of the client that it speaks for. `None` when that has
-    /// `max_connections_per_client` already: that is logged, not too often. A trusted proxy that
-    /// does not say whom its connection is for brings many clients on few connections, and is not
-    /// counted.
+    /// `max_connections_per_client` already: that is logged, not too often. A trusted proxy's is
+    /// not counted ([`Origin::counted_for`]).
     pub(super) fn enter_client(
         self: &Arc<Self>,
         origin: &Origin,
         settings: &Settings,
     ) -> Option<ClientPlace> {
         let crowd = Arc::clone(self);
-        if origin.proxied.is_none() && is_proxy(origin, &settings.trusted_proxies) {
+        let Some(client) = origin.counted_for() else {
             return Some(ClientPlace { crowd, client: None });
-        }
-        let client = Network::of(Some(origin.address()));
+        };
         let most = settings.limits.max_connections_per_client;
         let mut clients = self.clients.lock();
         let count = clients.connections.get(&client).copied().unwrap_or(0);
@@ -164,11 +158,6 @@ fn kept_of(most: usize) -> usize {
     if most < KEPT_FROM { 0 } else { most / KEPT_PART }
 }
 
-fn is_proxy(origin: &Origin, trusted: &[IpNet]) -> bool {
-    let peer = origin.peer.ip().to_canonical();
-    trusted.iter().any(|net| net.contains(&peer))
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
         if self.crowd.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -198,11 +187,10 @@ mod tests {
     use super::*;
     use crate::network::Networks;
 
-    fn settings(per_client: usize, trusted: &[&str]) -> Settings {
+    fn settings(per_client: usize) -> Settings {
         let mut limits = limits();
         limits.max_connections_per_client = per_client;
-        let trusted_proxies = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        Settings { trusted_proxies, ..plain(limits) }
+        Settings { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..plain(limits) }
     }
 
     fn address(ip: &str) -> SocketAddr {
@@ -210,7 +198,14 @@ mod tests {
     }
 
     fn from(ip: &str) -> Origin {
-        Origin::plain(address(ip))
+        Origin::begin(address(ip), &settings(1))
+    }
+
+    /// Whom a proxy has named in a PROXY header.
+    fn proxied(ip: &str) -> Origin {
+        let mut origin = from("10.0.0.1");
+        origin.name(Some(address(ip)), &settings(1));
+        origin
     }
 
     #[test]
@@ -230,7 +225,7 @@ mod tests {
     #[test]
     fn connections_are_counted_by_client() {
         let crowd = Arc::new(Crowd::default());
-        let settings = settings(2, &[]);
+        let settings = settings(2);
         let enter = |ip| crowd.enter_client(&from(ip), &settings);
         let first = enter("192.0.2.1").unwrap();
         let _second = enter("::ffff:192.0.2.1").unwrap();
@@ -246,14 +241,14 @@ mod tests {
     #[test]
     fn a_proxy_is_not_counted_but_whom_it_names_is() {
         let crowd = Arc::new(Crowd::default());
-        let settings = settings(1, &["10.0.0.0/8"]);
+        let settings = settings(1);
         let enter = |origin: &Origin| crowd.enter_client(origin, &settings);
         let _some: Vec<_> = (0..9).map(|_| enter(&from("10.0.0.1")).unwrap()).collect();
-        let named = Origin { proxied: Some(address("192.0.2.1")), ..from("10.0.0.1") };
+        let named = proxied("192.0.2.1");
         let _first = enter(&named).unwrap();
         assert!(enter(&named).is_none());
         assert!(enter(&from("192.0.2.1")).is_none());
-        let inside = Origin { proxied: Some(address("10.0.0.9")), ..from("10.0.0.1") };
+        let inside = proxied("10.0.0.9");
         let _inside = enter(&inside).unwrap();
         assert!(enter(&inside).is_none());
     }
@@ -263,7 +258,7 @@ mod tests {
     async fn the_last_eighth_is_kept_for_known_clients() {
         let crowd = Arc::new(Crowd::default());
         let expected = Networks::new(["198.51.100.0/30".parse().unwrap()]);
-        let mut settings = Settings { expected, ..settings(128, &["10.0.0.0/8"]) };
+        let mut settings = Settings { expected, ..settings(128) };
         settings.limits.max_connections = 512;
         let enter = |origin: &Origin| {
             let place = crowd.enter(settings.limits.max_connections)?;
@@ -273,15 +268,15 @@ mod tests {
         assert_eq!(strangers.len(), 448);
         let proven = Origin { known: Some(crowd.known()), ..from("203.0.113.9") };
         assert!(enter(&proven).is_none());
-        let proxied = Origin { proxied: Some(address("203.0.113.9")), ..from("10.0.0.1") };
-        assert!(enter(&proxied).is_none());
+        let named = proxied("203.0.113.9");
+        assert!(enter(&named).is_none());
         proven.has_proven_itself();
         let known = [
             &proven,
-            &proxied,
+            &named,
             &from("::ffff:203.0.113.9"),
             &from("198.51.100.3"),
-            &Origin { proxied: Some(address("198.51.100.3")), ..from("10.0.0.1") },
+            &proxied("198.51.100.3"),
             &from("10.0.0.1"),
         ];
         let places: Vec<_> = known.map(|origin| enter(origin).unwrap()).into();
@@ -305,7 +300,7 @@ mod tests {
     #[test]
     fn a_million_clients_that_come_and_go_leave_nothing_behind() {
         let crowd = Arc::new(Crowd::default());
-        let settings = settings(1, &[]);
+        let settings = settings(1);
         for n in 0..1_000_000_u32 {
             let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
             let origin = Origin::plain((ip, 1).into());
