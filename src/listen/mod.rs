@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
@@ -163,6 +163,16 @@ pub struct TlsSession {
 
 /// What a handler answers: always short, always of known length.
 pub type Answer = Response<Full<Bytes>>;
+
+/// In an answer's extensions: it is its connection's last one, but for requests in hand over HTTP/2.
+#[derive(Clone, Copy, Debug)]
+struct Last;
+
+/// Makes this its connection's last answer.
+pub fn end_with(answer: &mut Answer) {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer.extensions_mut().insert(Last);
+}
 
 /// What a listener does that may change while it runs. A connection keeps to the settings that
 /// it began with.

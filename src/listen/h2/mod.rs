@@ -38,7 +38,7 @@ use self::progress::{Expiry, Progress, Turn};
 use self::watchdog::Watchdog;
 use self::wire::Wire;
 use super::body::{Unread, Unwanted};
-use super::{Answer, Arrival, Defective, Ended, Limits, Origin, Settings, Stage};
+use super::{Answer, Arrival, Defective, Ended, Last, Limits, Origin, Settings, Stage};
 use crate::audit::{Reason, Refused};
 
 /// Bytes of a frame's payload: the least that may be allowed. Every buffer for one is this large.
@@ -99,7 +99,7 @@ where
         tokio::select! {
             biased;
             ended = poll_fn(|cx| {
-                if progress.taken() >= limits.max_requests && progress.leave() {
+                if progress.must_leave(limits.max_requests) && progress.leave() {
                     connection.as_mut().graceful_shutdown();
                 }
                 let ended = connection.as_mut().poll(cx);
@@ -206,6 +206,9 @@ where
     };
     // A stream ends with its answer anyway (RFC 9113, section 8.2.2).
     answer.headers_mut().remove(header::CONNECTION);
+    if answer.extensions_mut().remove::<Last>().is_some() {
+        turn.ask_to_leave();
+    }
     turn.answer();
     Ok(answer.map(|body| Held::new(body, turn)))
 }

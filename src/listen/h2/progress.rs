@@ -39,6 +39,8 @@ struct State {
     quiet: Instant,
     /// Since when the client has not taken what was written.
     blocked: Option<Instant>,
+    /// Whether an answer has asked for the connection's end.
+    asked_to_leave: bool,
     /// When the client was told to open no further streams.
     leaving: Option<Instant>,
     /// To be woken when no request is in hand.
@@ -67,6 +69,7 @@ impl Progress {
             answered: VecDeque::new(),
             quiet: now,
             blocked: None,
+            asked_to_leave: false,
             leaving: None,
             waiting: None,
         }))
@@ -109,6 +112,13 @@ impl Progress {
         } else {
             state.blocked = None;
         }
+    }
+
+    /// Whether the client is to open no further streams: it has opened `most`, or an answer has said
+    /// so.
+    pub(super) fn must_leave(&self, most: u64) -> bool {
+        let state = self.0.lock();
+        state.taken >= most || state.asked_to_leave
     }
 
     /// The client was told to open no further streams. Whether this is the first time.
@@ -164,6 +174,11 @@ impl Turn {
     /// The handler has answered the request: further frames are paid for.
     pub(super) fn earn(&self) {
         self.progress.0.lock().frames.answered();
+    }
+
+    /// The request's answer is the last but for those in hand.
+    pub(super) fn ask_to_leave(&self) {
+        self.progress.0.lock().asked_to_leave = true;
     }
 
     /// The request has an answer, which the client must take now.

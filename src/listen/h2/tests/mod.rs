@@ -14,7 +14,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::Timeouts;
+use super::super::{Timeouts, end_with};
 use super::*;
 
 /// A client's patience, in paused time.
