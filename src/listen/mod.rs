@@ -37,7 +37,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) use self::accept::Occasionally;
-pub use self::accept::{affordable_connections, begin, reserve};
+pub use self::accept::{begin, reserve};
 pub use self::body::Unread;
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;

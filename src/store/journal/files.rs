@@ -14,7 +14,7 @@ use super::segment::{self, Place};
 use crate::store::disk::{Disk, ReadFile};
 
 /// Files kept open for reading at most.
-const MAX_OPEN: usize = 64;
+pub const MAX_OPEN: usize = 64;
 /// First read of a frame: most frames fit, and one system call is then enough.
 const FIRST_READ: usize = 4096;
 
