@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +14,7 @@ use super::accept::Occasionally;
 use super::known::Known;
 use super::{Origin, Settings};
 use crate::audit::Client;
-use crate::network::Network;
+use crate::network::{Network, Site};
 
 /// From how many connections on the last places are kept for known clients. A smaller number is
 /// meant as it stands.
@@ -33,12 +34,49 @@ pub(super) struct Crowd {
     kept: Mutex<Occasionally>,
 }
 
-/// Connections by client. Has an entry for each that has one, and so no more than there are
-/// connections.
+/// How many times a client's share one IPv6 site may have, whatever clients it has. By default that
+/// is half of all connections.
+const SHARES_OF_SITE: usize = 2;
+
+/// Connections by client, and by IPv6 site. Has an entry for each that has one, and so no more than
+/// there are connections.
 #[derive(Debug, Default)]
 struct Clients {
     connections: HashMap<Network, usize>,
+    sites: HashMap<Site, usize>,
     full: Occasionally,
+}
+
+impl Clients {
+    /// Whether the client, and its site, have a place left of `most` for a client.
+    fn have_room(&self, client: Network, most: usize) -> bool {
+        let of_client = self.connections.get(&client).copied().unwrap_or(0);
+        let of_site = client.site().and_then(|site| self.sites.get(&site)).copied().unwrap_or(0);
+        of_client < most && of_site < most.saturating_mul(SHARES_OF_SITE)
+    }
+
+    fn enter(&mut self, client: Network) {
+        *self.connections.entry(client).or_default() += 1;
+        if let Some(site) = client.site() {
+            *self.sites.entry(site).or_default() += 1;
+        }
+    }
+
+    fn leave(&mut self, client: Network) {
+        leave(&mut self.connections, client);
+        if let Some(site) = client.site() {
+            leave(&mut self.sites, site);
+        }
+    }
+}
+
+fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut entry) = counts.entry(key) {
+        match entry.get_mut() {
+            0 | 1 => drop(entry.remove()),
+            count => *count -= 1,
+        }
+    }
 }
 
 /// A connection's place, given back when it is dropped.
@@ -103,7 +141,8 @@ impl Crowd {
     }
 
     /// A place for one more connection of the client that it speaks for. `None` when that has
-    /// `max_connections_per_client` already: that is logged, not too often. A trusted proxy's is
+    /// `max_connections_per_client` already, or its IPv6 site twice as many: that is logged, not too
+    /// often. A trusted proxy's is
     /// not counted ([`Origin::counted_for`]).
     pub(super) fn enter_client(
         self: &Arc<Self>,
@@ -116,9 +155,8 @@ impl Crowd {
         };
         let most = settings.limits.max_connections_per_client;
         let mut clients = self.clients.lock();
-        let count = clients.connections.get(&client).copied().unwrap_or(0);
-        if count < most {
-            clients.connections.insert(client, count + 1);
+        if clients.have_room(client, most) {
+            clients.enter(client);
             return Some(ClientPlace { crowd, client: Some(client) });
         }
         let told = clients.full.now(Instant::now());
@@ -169,13 +207,7 @@ impl Drop for Place {
 impl Drop for ClientPlace {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
-        let mut clients = self.crowd.clients.lock();
-        if let Entry::Occupied(mut entry) = clients.connections.entry(client) {
-            match entry.get_mut() {
-                0 | 1 => drop(entry.remove()),
-                count => *count -= 1,
-            }
-        }
+        self.crowd.clients.lock().leave(client);
     }
 }
 
@@ -236,6 +268,24 @@ mod tests {
         assert!(enter("2001:db8::3").is_none());
         drop(first);
         let _again = enter("192.0.2.1").unwrap();
+    }
+
+    /// The holder of a /48 has 65,536 networks of 64 bits, each of which was a client of its own.
+    #[test]
+    fn an_ipv6_site_has_the_share_of_two_clients() {
+        let crowd = Arc::new(Crowd::default());
+        let settings = settings(2);
+        let enter = |ip: &str| crowd.enter_client(&from(ip), &settings);
+        let mut places: Vec<_> =
+            ["1", "1", "2", "3"].map(|n| enter(&format!("2001:db8:1:{n}::1")).unwrap()).into();
+        assert!(enter("2001:db8:1:4::1").is_none());
+        let _other_site = enter("2001:db8:2:4::1").unwrap();
+        let _ipv4 = enter("192.0.2.1").unwrap();
+        places.pop();
+        places.push(enter("2001:db8:1:4::1").unwrap());
+        assert!(enter("2001:db8:1:5::1").is_none());
+        drop((places, _other_site, _ipv4));
+        assert_eq!((crowd.clients(), crowd.clients.lock().sites.len()), (0, 0));
     }
 
     #[test]
