@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 /// What limits count as one client: an IPv4 address, or the /64 that an IPv6 address is in, since
-/// its holder can take any other address of that (RFC 6177). Addresses that cannot be told are
+/// its holder can take any other address of that (RFC 6177). An IPv4 address stays one behind NAT64
+/// (`64:ff9b::/96`, RFC 6052), where all of them are in one /64. Addresses that cannot be told are
 /// one client together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Network {
     /// Nobody knows.
     Unknown,
-    /// An IPv4 address, also one that is mapped into IPv6.
+    /// An IPv4 address, also one that is mapped or translated into IPv6.
     V4(Ipv4Addr),
     /// The upper half of an IPv6 address.
     V6(u64),
@@ -23,14 +24,31 @@ impl Network {
         match address.map(|address| address.to_canonical()) {
             None => Self::Unknown,
             Some(IpAddr::V4(v4)) => Self::V4(v4),
-            Some(IpAddr::V6(v6)) => {
-                let [a, b, c, d, ..] = v6.segments();
-                let upper = [a, b, c, d].into_iter();
-                Self::V6(upper.fold(0, |upper, segment| upper << 16 | u64::from(segment)))
-            }
+            Some(IpAddr::V6(v6)) => match v6.segments() {
+                [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
+                    let [.., a, b, c, d] = v6.octets();
+                    Self::V4(Ipv4Addr::new(a, b, c, d))
+                }
+                [a, b, c, d, ..] => {
+                    let upper = [a, b, c, d].into_iter();
+                    Self::V6(upper.fold(0, |upper, segment| upper << 16 | u64::from(segment)))
+                }
+            },
+        }
+    }
+
+    /// The /48 that an IPv6 client is in. It may have 65,536 clients, and commonly one holder.
+    pub fn site(self) -> Option<Site> {
+        match self {
+            Self::V6(upper) => Some(Site(upper >> 16)),
+            Self::Unknown | Self::V4(_) => None,
         }
     }
 }
+
+/// An IPv6 network of 48 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Site(u64);
 
 /// Any number of networks, in which an address is found in as many steps as their number has bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,6 +98,24 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_ne!(of("::192.0.2.1"), of("192.0.2.1"));
         assert_ne!(of("::"), Network::of(None));
+    }
+
+    /// Behind NAT64 all of IPv4 was one client.
+    #[test]
+    fn ipv4_counts_by_address_behind_nat64_too() {
+        assert_eq!(of("64:ff9b::192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("64:ff9b::192.0.2.1"), of("64:ff9b::192.0.2.2"));
+        assert_eq!(of("64:ff9b::1:192.0.2.1"), of("64:ff9b::1:192.0.2.2"));
+        assert_eq!(of("64:ff9b:1::192.0.2.1"), of("64:ff9b:1::192.0.2.2"));
+    }
+
+    #[test]
+    fn ipv6_clients_are_in_a_48() {
+        assert_eq!(of("2001:db8:1:2::1").site(), of("2001:db8:1:ffff::1").site());
+        assert_ne!(of("2001:db8:1:2::1").site(), of("2001:db8:2:2::1").site());
+        assert!(of("2001:db8:1:2::1").site().is_some());
+        assert_eq!(of("192.0.2.1").site(), None);
+        assert_eq!(Network::Unknown.site(), None);
     }
 
     #[test]

@@ -216,18 +216,8 @@ pub(super) fn public_settings(
     ingress: &Ingress,
 ) -> Settings {
     let server = &config.server;
-    let limits = limits(server);
-    let max_connections = limits.max_connections.min(listen::affordable_connections());
-    if max_connections < limits.max_connections {
-        let wanted = limits.max_connections;
-        tracing::warn!(
-            target: "hookward",
-            wanted, max_connections,
-            "the limit of open files (RLIMIT_NOFILE) allows fewer connections than server.max_connections"
-        );
-    }
     Settings {
-        limits: Limits { max_connections, ..limits },
+        limits: limits(server),
         tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::listeners::{self, AdminDesk, Listening, Reserved};
-use super::{Gateway, GatewayError, store_options, tls};
+use super::{Gateway, GatewayError, descriptors, store_options, tls};
 use crate::admin::Admin;
 use crate::audit::Refusals;
 use crate::clock::Clock;
@@ -24,7 +24,8 @@ impl Gateway {
     ///
     /// # Errors
     /// [`GatewayError`]; then nothing is left running.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self, GatewayError> {
+    pub async fn start(mut config: Config, clock: Clock) -> Result<Self, GatewayError> {
+        descriptors::fit(&mut config);
         let config = Arc::new(config);
         // The addresses first: two gateways by mistake should not wait for each other's store.
         let public = Reserved::new(config.server.listen)?;

@@ -45,7 +45,10 @@ where
     F: Future<Output = Answer>,
 {
     let limits = &settings.limits;
-    let progress = Arc::new(Progress::new(limits));
+    let progress = Arc::new(match origin.counted_for() {
+        Some(_) => Progress::new(limits),
+        None => Progress::of_proxy(limits),
+    });
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| answer(request, &origin, &progress, handler));
     let mut connection = pin!(http(limits).serve_connection(io, service));

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use super::accept::Occasionally;
 use super::known::Known;
 use super::{Origin, Settings};
 use crate::audit::Client;
-use crate::network::Network;
+use crate::network::{Network, Site};
 
 /// From how many connections on the last places are kept for known clients. A smaller number is
 /// meant as it stands.
@@ -34,12 +34,49 @@ pub(super) struct Crowd {
     kept: Mutex<Occasionally>,
 }
 
-/// Connections by client. Has an entry for each that has one, and so no more than there are
-/// connections.
+/// How many times a client's share one IPv6 site may have, whatever clients it has. By default that
+/// is half of all connections.
+const SHARES_OF_SITE: usize = 2;
+
+/// Connections by client, and by IPv6 site. Has an entry for each that has one, and so no more than
+/// there are connections.
 #[derive(Debug, Default)]
 struct Clients {
     connections: HashMap<Network, usize>,
+    sites: HashMap<Site, usize>,
     full: Occasionally,
+}
+
+impl Clients {
+    /// Whether the client, and its site, have a place left of `most` for a client.
+    fn have_room(&self, client: Network, most: usize) -> bool {
+        let of_client = self.connections.get(&client).copied().unwrap_or(0);
+        let of_site = client.site().and_then(|site| self.sites.get(&site)).copied().unwrap_or(0);
+        of_client < most && of_site < most.saturating_mul(SHARES_OF_SITE)
+    }
+
+    fn enter(&mut self, client: Network) {
+        *self.connections.entry(client).or_default() += 1;
+        if let Some(site) = client.site() {
+            *self.sites.entry(site).or_default() += 1;
+        }
+    }
+
+    fn leave(&mut self, client: Network) {
+        leave(&mut self.connections, client);
+        if let Some(site) = client.site() {
+            leave(&mut self.sites, site);
+        }
+    }
+}
+
+fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut entry) = counts.entry(key) {
+        match entry.get_mut() {
+            0 | 1 => drop(entry.remove()),
+            count => *count -= 1,
+        }
+    }
 }
 
 /// A connection's place, given back when it is dropped.
@@ -94,11 +131,8 @@ impl Crowd {
     }
 
     fn knows(&self, origin: &Origin, settings: &Settings) -> bool {
-        let client = origin.address();
-        let is_proxy = origin.proxied.is_none() && is_proxy(origin, &settings.trusted_proxies);
-        is_proxy
-            || settings.expected.contains(client)
-            || self.known.holds(Network::of(Some(client)))
+        let Some(client) = origin.counted_for() else { return true };
+        settings.expected.contains(origin.address()) || self.known.holds(client)
     }
 
     /// The clients that have proven themselves.
@@ -107,24 +141,22 @@ impl Crowd {
     }
 
     /// A place for one more connection of the client that it speaks for. `None` when that has
-    /// `max_connections_per_client` already: that is logged, not too often. A trusted proxy that
-    /// does not say whom its connection is for brings many clients on few connections, and is not
-    /// counted.
+    /// `max_connections_per_client` already, or its IPv6 site twice as many: that is logged, not too
+    /// often. A trusted proxy's is
+    /// not counted ([`Origin::counted_for`]).
     pub(super) fn enter_client(
         self: &Arc<Self>,
         origin: &Origin,
         settings: &Settings,
     ) -> Option<ClientPlace> {
         let crowd = Arc::clone(self);
-        if origin.proxied.is_none() && is_proxy(origin, &settings.trusted_proxies) {
+        let Some(client) = origin.counted_for() else {
             return Some(ClientPlace { crowd, client: None });
-        }
-        let client = Network::of(Some(origin.address()));
+        };
         let most = settings.limits.max_connections_per_client;
         let mut clients = self.clients.lock();
-        let count = clients.connections.get(&client).copied().unwrap_or(0);
-        if count < most {
-            clients.connections.insert(client, count + 1);
+        if clients.have_room(client, most) {
+            clients.enter(client);
             return Some(ClientPlace { crowd, client: Some(client) });
         }
         let told = clients.full.now(Instant::now());
@@ -164,11 +196,6 @@ fn kept_of(most: usize) -> usize {
     if most < KEPT_FROM { 0 } else { most / KEPT_PART }
 }
 
-fn is_proxy(origin: &Origin, trusted: &[IpNet]) -> bool {
-    let peer = origin.peer.ip().to_canonical();
-    trusted.iter().any(|net| net.contains(&peer))
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
         if self.crowd.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -180,13 +207,7 @@ impl Drop for Place {
 impl Drop for ClientPlace {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
-        let mut clients = self.crowd.clients.lock();
-        if let Entry::Occupied(mut entry) = clients.connections.entry(client) {
-            match entry.get_mut() {
-                0 | 1 => drop(entry.remove()),
-                count => *count -= 1,
-            }
-        }
+        self.crowd.clients.lock().leave(client);
     }
 }
 
@@ -198,11 +219,10 @@ mod tests {
     use super::*;
     use crate::network::Networks;
 
-    fn settings(per_client: usize, trusted: &[&str]) -> Settings {
+    fn settings(per_client: usize) -> Settings {
         let mut limits = limits();
         limits.max_connections_per_client = per_client;
-        let trusted_proxies = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        Settings { trusted_proxies, ..plain(limits) }
+        Settings { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..plain(limits) }
     }
 
     fn address(ip: &str) -> SocketAddr {
@@ -210,7 +230,14 @@ mod tests {
     }
 
     fn from(ip: &str) -> Origin {
-        Origin::plain(address(ip))
+        Origin::begin(address(ip), &settings(1))
+    }
+
+    /// Whom a proxy has named in a PROXY header.
+    fn proxied(ip: &str) -> Origin {
+        let mut origin = from("10.0.0.1");
+        origin.name(Some(address(ip)), &settings(1));
+        origin
     }
 
     #[test]
@@ -230,7 +257,7 @@ mod tests {
     #[test]
     fn connections_are_counted_by_client() {
         let crowd = Arc::new(Crowd::default());
-        let settings = settings(2, &[]);
+        let settings = settings(2);
         let enter = |ip| crowd.enter_client(&from(ip), &settings);
         let first = enter("192.0.2.1").unwrap();
         let _second = enter("::ffff:192.0.2.1").unwrap();
@@ -243,17 +270,35 @@ mod tests {
         let _again = enter("192.0.2.1").unwrap();
     }
 
+    /// The holder of a /48 has 65,536 networks of 64 bits, each of which was a client of its own.
+    #[test]
+    fn an_ipv6_site_has_the_share_of_two_clients() {
+        let crowd = Arc::new(Crowd::default());
+        let settings = settings(2);
+        let enter = |ip: &str| crowd.enter_client(&from(ip), &settings);
+        let mut places: Vec<_> =
+            ["1", "1", "2", "3"].map(|n| enter(&format!("2001:db8:1:{n}::1")).unwrap()).into();
+        assert!(enter("2001:db8:1:4::1").is_none());
+        let _other_site = enter("2001:db8:2:4::1").unwrap();
+        let _ipv4 = enter("192.0.2.1").unwrap();
+        places.pop();
+        places.push(enter("2001:db8:1:4::1").unwrap());
+        assert!(enter("2001:db8:1:5::1").is_none());
+        drop((places, _other_site, _ipv4));
+        assert_eq!((crowd.clients(), crowd.clients.lock().sites.len()), (0, 0));
+    }
+
     #[test]
     fn a_proxy_is_not_counted_but_whom_it_names_is() {
         let crowd = Arc::new(Crowd::default());
-        let settings = settings(1, &["10.0.0.0/8"]);
+        let settings = settings(1);
         let enter = |origin: &Origin| crowd.enter_client(origin, &settings);
         let _some: Vec<_> = (0..9).map(|_| enter(&from("10.0.0.1")).unwrap()).collect();
-        let named = Origin { proxied: Some(address("192.0.2.1")), ..from("10.0.0.1") };
+        let named = proxied("192.0.2.1");
         let _first = enter(&named).unwrap();
         assert!(enter(&named).is_none());
         assert!(enter(&from("192.0.2.1")).is_none());
-        let inside = Origin { proxied: Some(address("10.0.0.9")), ..from("10.0.0.1") };
+        let inside = proxied("10.0.0.9");
         let _inside = enter(&inside).unwrap();
         assert!(enter(&inside).is_none());
     }
@@ -263,7 +308,7 @@ mod tests {
     async fn the_last_eighth_is_kept_for_known_clients() {
         let crowd = Arc::new(Crowd::default());
         let expected = Networks::new(["198.51.100.0/30".parse().unwrap()]);
-        let mut settings = Settings { expected, ..settings(128, &["10.0.0.0/8"]) };
+        let mut settings = Settings { expected, ..settings(128) };
         settings.limits.max_connections = 512;
         let enter = |origin: &Origin| {
             let place = crowd.enter(settings.limits.max_connections)?;
@@ -273,15 +318,15 @@ mod tests {
         assert_eq!(strangers.len(), 448);
         let proven = Origin { known: Some(crowd.known()), ..from("203.0.113.9") };
         assert!(enter(&proven).is_none());
-        let proxied = Origin { proxied: Some(address("203.0.113.9")), ..from("10.0.0.1") };
-        assert!(enter(&proxied).is_none());
+        let named = proxied("203.0.113.9");
+        assert!(enter(&named).is_none());
         proven.has_proven_itself();
         let known = [
             &proven,
-            &proxied,
+            &named,
             &from("::ffff:203.0.113.9"),
             &from("198.51.100.3"),
-            &Origin { proxied: Some(address("198.51.100.3")), ..from("10.0.0.1") },
+            &proxied("198.51.100.3"),
             &from("10.0.0.1"),
         ];
         let places: Vec<_> = known.map(|origin| enter(origin).unwrap()).into();
@@ -305,7 +350,7 @@ mod tests {
     #[test]
     fn a_million_clients_that_come_and_go_leave_nothing_behind() {
         let crowd = Arc::new(Crowd::default());
-        let settings = settings(1, &[]);
+        let settings = settings(1);
         for n in 0..1_000_000_u32 {
             let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
             let origin = Origin::plain((ip, 1).into());

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
@@ -37,7 +37,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::accept::Occasionally;
-pub use self::accept::{affordable_connections, begin, reserve};
+pub use self::accept::{begin, reserve};
 pub use self::body::Unread;
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
@@ -75,9 +75,11 @@ pub struct Origin {
     pub proxy_header: bool,
     /// Whom that names in the peer's place; `None`: nobody, and the proxy speaks for itself.
     pub proxied: Option<SocketAddr>,
+    /// Whether the address that it speaks for was a trusted proxy's when it began.
+    pub forwards: bool,
     /// What was agreed on in the TLS handshake; `None` on a plain listener.
     pub tls: Option<TlsSession>,
-    /// Whether one of its requests waits for the rest of its body. Others that do are its surplus.
+    /// Whether one of its requests waits for the rest of its body in the connection's own place.
     pub body_awaited: AtomicBool,
     /// Whether we have ended it, with what was in hand.
     pub(crate) cut_off: AtomicBool,
@@ -94,12 +96,32 @@ impl Origin {
             peer,
             proxy_header: false,
             proxied: None,
+            forwards: false,
             tls: None,
             body_awaited: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
             known: None,
             proven: AtomicBool::new(false),
         }
+    }
+
+    /// A connection from this peer that begins under these settings.
+    fn begin(peer: SocketAddr, settings: &Settings) -> Self {
+        Self { forwards: settings.trusts(peer.ip()), ..Self::plain(peer) }
+    }
+
+    /// Its PROXY header has named this address, or nobody.
+    fn name(&mut self, proxied: Option<SocketAddr>, settings: &Settings) {
+        self.proxy_header = true;
+        self.proxied = proxied;
+        self.forwards = settings.trusts(self.address());
+    }
+
+    /// Among whose connections it is counted. `None`: nobody's. A trusted proxy that does not say
+    /// whom its connection is for brings many clients on few connections.
+    pub fn counted_for(&self) -> Option<Network> {
+        let is_one_client_s = self.proxied.is_some() || !self.forwards;
+        is_one_client_s.then(|| Network::of(Some(self.address())))
     }
 
     /// A request on the connection was verified: its client is one of those for whom the last places
@@ -154,6 +176,16 @@ pub struct TlsSession {
 
 /// What a handler answers: always short, always of known length.
 pub type Answer = Response<Full<Bytes>>;
+
+/// In an answer's extensions: it is its connection's last one, but for requests in hand over HTTP/2.
+#[derive(Clone, Copy, Debug)]
+struct Last;
+
+/// Makes this its connection's last answer.
+pub fn end_with(answer: &mut Answer) {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer.extensions_mut().insert(Last);
+}
 
 /// What a listener does that may change while it runs. A connection keeps to the settings that
 /// it began with.
@@ -330,7 +362,7 @@ where
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let settings = self.settings.load_full();
         let Some(place) = self.crowd.enter(settings.limits.max_connections) else { return };
-        let origin = Origin { known: Some(self.crowd.known()), ..Origin::plain(peer) };
+        let origin = Origin { known: Some(self.crowd.known()), ..Origin::begin(peer, &settings) };
         // Whom a PROXY header names is judged when it is there.
         if settings.proxy_protocol || self.crowd.may_stay(&place, &origin, &settings) {
             self.serve(stream, origin, settings, place);

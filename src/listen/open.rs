@@ -124,8 +124,7 @@ async fn open(
     if settings.proxy_protocol {
         let header = proxy_protocol::read(&mut stream, origin.peer, settings);
         let header = timeout_at(deadline, header).await.map_err(|_| Failure::TooSlow)?;
-        origin.proxied = header.map_err(|_| Failure::ProxyHeader)?;
-        origin.proxy_header = true;
+        origin.name(header.map_err(|_| Failure::ProxyHeader)?, settings);
         if !crowd.may_stay(place, origin, settings) {
             return Err(Failure::Share);
         }

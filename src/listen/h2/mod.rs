@@ -38,7 +38,7 @@ use self::progress::{Expiry, Progress, Turn};
 use self::watchdog::Watchdog;
 use self::wire::Wire;
 use super::body::{Unread, Unwanted};
-use super::{Answer, Arrival, Defective, Ended, Limits, Origin, Settings, Stage};
+use super::{Answer, Arrival, Defective, Ended, Last, Limits, Origin, Settings, Stage};
 use crate::audit::{Reason, Refused};
 
 /// Bytes of a frame's payload: the least that may be allowed. Every buffer for one is this large.
@@ -79,7 +79,9 @@ where
     F: Future<Output = Answer> + Send,
 {
     let limits = &settings.limits;
-    let progress = Arc::new(Progress::new());
+    let is_shared = origin.counted_for().is_none();
+    let clients = if is_shared { limits.max_streams.max(1) } else { 1 };
+    let progress = Arc::new(Progress::new(clients.into()));
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
     let unwanted = Unwanted::default();
     let service = service_fn(|request: Request<Incoming>| {
@@ -89,7 +91,10 @@ where
         answer(head, body, turn, &origin, settings, handler)
     });
     let begun = Begun::default();
-    let http = builder(limits, begun.clone());
+    let mut http = builder(limits, begun.clone());
+    if is_shared {
+        share(&mut http, limits);
+    }
     let mut connection = pin!(http.serve_connection(io, service));
     let mut streams = FuturesUnordered::new();
     let mut watchdog = pin!(Watchdog::new(&progress, limits.timeouts));
@@ -99,7 +104,7 @@ where
         tokio::select! {
             biased;
             ended = poll_fn(|cx| {
-                if progress.taken() >= limits.max_requests && progress.leave() {
+                if progress.must_leave(limits.max_requests) && progress.leave() {
                     connection.as_mut().graceful_shutdown();
                 }
                 let ended = connection.as_mut().poll(cx);
@@ -179,6 +184,17 @@ fn builder<'a>(limits: &Limits, begun: Begun<'a>) -> http2::Builder<Begun<'a>> {
     http
 }
 
+/// Lets a proxy's connection be its clients' together. h2 can only cut a connection off, with all
+/// requests on it, for what one client has made the proxy send; on such a connection the counter of
+/// frames and `max_requests` end it in good order instead. Streams that are reset before they are
+/// looked at are bounded all the same, for each holds a head; where the gateway has stood still for
+/// a moment, many have come at once.
+fn share(http: &mut http2::Builder<Begun<'_>>, limits: &Limits) {
+    let streams = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
+    http.max_local_error_reset_streams(None)
+        .max_pending_accept_reset_streams(streams.saturating_mul(10).max(MAX_RESET_UNSEEN));
+}
+
 /// One request's turn. It lasts until the client has taken the answer.
 async fn answer<H, F>(
     head: request::Parts,
@@ -210,6 +226,9 @@ where
     };
     // A stream ends with its answer anyway (RFC 9113, section 8.2.2).
     answer.headers_mut().remove(header::CONNECTION);
+    if answer.extensions_mut().remove::<Last>().is_some() {
+        turn.ask_to_leave();
+    }
     turn.answer();
     Ok(answer.map(|body| Held::new(body, turn)))
 }
