@@ -17,6 +17,7 @@ pub mod proxy_protocol;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod verdicts;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -40,6 +41,7 @@ pub use self::accept::{affordable_connections, begin, reserve};
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
 pub use self::progress::Timeouts;
+pub use self::verdicts::{Fault, Verdicts};
 
 use self::accept::Trouble;
 use self::crowd::{Crowd, Place};
@@ -75,6 +77,8 @@ pub struct Origin {
     pub tls: Option<TlsSession>,
     /// Whether one of its requests waits for the rest of its body. Others that do are its surplus.
     pub body_awaited: AtomicBool,
+    /// Whose the client certificates of its TLS session are, as far as it was asked.
+    pub verdicts: Verdicts,
 }
 
 impl Origin {
@@ -86,6 +90,7 @@ impl Origin {
             proxied: None,
             tls: None,
             body_awaited: AtomicBool::new(false),
+            verdicts: Verdicts::default(),
         }
     }
 

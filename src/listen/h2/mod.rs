@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +62,9 @@ const MAX_RESET_UNSEEN: usize = 20;
 /// arrives for a body that was refused long ago counts as well, a frame at a time.
 pub(super) const MAX_RESET_BY_US: usize = 256;
 
+/// Requests that are answered before other connections get their turn on the thread.
+const AT_ONCE: usize = 8;
+
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<S, H, F>(
     stream: S,
@@ -99,7 +102,9 @@ where
                 }
                 let ended = connection.as_mut().poll(cx);
                 streams.extend(begun.take());
-                while let Poll::Ready(Some(())) = Pin::new(&mut streams).poll_next(cx) {}
+                if serve_some(&mut streams, cx) {
+                    cx.waker().wake_by_ref();
+                }
                 if progress.taken() > most { Poll::Ready(Ok(())) } else { ended }
             }) => {
                 return match ended {
@@ -134,6 +139,12 @@ where
             }
         }
     }
+}
+
+/// Whether there may be more to do at once: then others get their turn first. A hundred requests can
+/// come in one packet, and the thread is not theirs alone.
+fn serve_some<S: Stream<Item = ()> + Unpin>(streams: &mut S, cx: &mut Context<'_>) -> bool {
+    (0..AT_ONCE).all(|_| matches!(Pin::new(&mut *streams).poll_next(cx), Poll::Ready(Some(()))))
 }
 
 /// hyper's server. Keep-alive pings and adaptive windows stay off: the idle timeout does for the
