@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::{DnsName, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::certificates::{self, CERTIFICATES, told, warn_of_its_end};
+use super::certificates::{self, CERTIFICATES, told, warn_of_its_cost, warn_of_its_end};
 use super::context::Context;
 use super::defaults::{ACME_CACHE, ACME_DIRECTORY, MAX_CONTACTS, MAX_DOMAINS, MAX_TEXT};
 use super::problem::{Contradiction, ProblemKind, SecretProblem};
@@ -66,6 +66,7 @@ fn read_files(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Tls> {
         _ => told(identity, &key_node, key.clone(), KEY_FILE, cx),
     }?;
     warn_of_its_end(&cert, &identity.facts, cert_node.spot(), cx);
+    warn_of_its_cost(&cert, &identity.facts, cert_node.spot(), cx);
     Some(Tls::Files { cert, key, identity })
 }
 

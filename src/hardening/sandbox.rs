@@ -1,6 +1,6 @@
 //! The sandbox of `server.sandbox`: what the process does not need of the file system it cannot
-//! touch any more, for good (Landlock, Linux 5.13). The kernel keeps to it whatever the process is
-//! brought to do.
+//! touch any more, for good (Landlock, Linux 5.13), nor send signals to others or connect to their
+//! abstract Unix sockets (Linux 6.12). The kernel keeps to it whatever the process is brought to do.
 //!
 //! Nothing is said about the network: where the gateway listens and connects to is the
 //! configuration's, which a reload may change, and a sandbox can only ever be tightened.
@@ -13,15 +13,16 @@ use std::path::{Path, PathBuf};
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
     PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
-    RulesetError, RulesetStatus, make_bitflags, path_beneath_rules,
+    RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
 use crate::config::{Config, Tls};
 
-/// The newest kernel interface whose file-system rights are all taken away (Linux 6.10). Where the
-/// kernel is older, what it knows is. Connecting to Unix sockets, which came later, is left: the
-/// system's resolver may stand behind one.
-const NEWEST: ABI = ABI::V5;
+/// The newest kernel interface whose rights are all taken away (Linux 6.12): those on files, and the
+/// way out by abstract Unix sockets and signals, which are no files and need none to be found. Where
+/// the kernel is older, what it knows is. Connecting to Unix sockets that are files, which came
+/// later, is left: the system's resolver may stand behind one.
+const NEWEST: ABI = ABI::V6;
 
 /// Where systems keep the roots of TLS.
 const TRUST: &[&str] = &[
@@ -190,6 +191,7 @@ pub fn enter(kept: &Kept) -> Result<Sandbox, SandboxError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
         .create()?
         .add_rules(path_beneath_rules(&kept.read, read))?;
     for directory in &kept.write {
@@ -235,7 +237,7 @@ impl Sandbox {
                 target: "hookward",
                 abi,
                 writes = written,
-                "sandbox entered, with less than asked for: the kernel is older than Linux 6.10"
+                "sandbox entered, with less than asked for: the kernel is older than Linux 6.12"
             );
         }
         for file in &kept.alone {
@@ -253,6 +255,8 @@ mod tests {
     use std::fs;
     use std::io::ErrorKind::PermissionDenied;
     use std::io::Write as _;
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -311,6 +315,24 @@ mod tests {
             denied(std::process::Command::new("/bin/true").status());
         });
         assert_eq!(fs::read(at("other/file")).unwrap(), b"other", "other threads go on");
+    }
+
+    /// Both need no file, and were left open: a process could be talked into ending others.
+    #[test]
+    fn others_get_no_signal_and_no_connection_to_an_abstract_socket() {
+        let name = format!("hookward-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let _listener = UnixListener::bind_addr(&address).unwrap();
+        let others = rustix::process::getppid().unwrap();
+        // Whether a signal could be sent: none is.
+        let signal = || rustix::process::test_kill_process(others);
+        UnixStream::connect_addr(&address).unwrap();
+        signal().unwrap();
+        inside(&Kept::default(), || {
+            denied(UnixStream::connect_addr(&address));
+            assert_eq!(signal().unwrap_err(), rustix::io::Errno::PERM);
+            rustix::process::test_kill_process(rustix::process::getpid()).unwrap();
+        });
     }
 
     #[test]

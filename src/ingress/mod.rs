@@ -205,7 +205,9 @@ impl Ingress {
         let network = Network::of(client);
         let mut account = self.memory.account(&connection, network, rules.bodies);
         let mut timer = pin!(sleep_until(pace.deadline));
-        let body = body::read(body, rules.max_body, pace, &mut account, timer.as_mut()).await?;
+        let body =
+            body::read(body, head.version, rules.max_body, pace, &mut account, timer.as_mut())
+                .await?;
         report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let source = Arc::clone(source);
         let received = Received { source, headers: head.headers, body, received_at, origin };

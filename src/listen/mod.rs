@@ -19,6 +19,7 @@ pub mod proxy_protocol;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod verdicts;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -42,6 +43,7 @@ pub use self::body::Unread;
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
 pub use self::progress::Timeouts;
+pub use self::verdicts::{Fault, Verdicts};
 
 use self::accept::Trouble;
 use self::crowd::{Crowd, Place};
@@ -87,6 +89,8 @@ pub struct Origin {
     pub(crate) known: Option<Arc<Known>>,
     /// Whether it was.
     pub(crate) proven: AtomicBool,
+    /// Whose the client certificates of its TLS session are, as far as it was asked.
+    pub verdicts: Verdicts,
 }
 
 impl Origin {
@@ -102,6 +106,7 @@ impl Origin {
             cut_off: AtomicBool::new(false),
             known: None,
             proven: AtomicBool::new(false),
+            verdicts: Verdicts::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::accept::Occasionally;
 use super::crowd::{ClientPlace, Crowd, Place};
 use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol, tls};
+use crate::network::Network;
 
 /// A connection that is ready for HTTP.
 enum Opened {
@@ -134,7 +135,8 @@ async fn open(
         return Ok((Opened::Plain(stream), place));
     };
     // Boxed: plain connections need not carry room for a handshake.
-    let handshake = Box::pin(acceptor.accept(stream));
+    let client = Network::of(Some(origin.address()));
+    let handshake = Box::pin(acceptor.accept(stream, client));
     let handshake = timeout_at(deadline, handshake).await.map_err(|_| Failure::TooSlow)?;
     let Some((stream, session)) = handshake.map_err(Failure::Tls)? else {
         return Ok((Opened::Over, place));

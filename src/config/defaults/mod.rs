@@ -252,6 +252,8 @@ pub const MAX_DOMAINS: usize = 100;
 pub const MAX_CONTACTS: usize = 10;
 /// A certificate that ends within this time is warned about.
 pub const EXPIRY_WARNING: Duration = days(21);
+/// A longer RSA key of the server's certificate, in bits, is warned about.
+pub const ENOUGH_RSA: usize = 2048;
 /// The longest secret, in bytes.
 pub const MAX_SECRET: usize = 8 << 10;
 /// A secret shorter than this many bytes is warned about.
@@ -302,6 +304,11 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
             "time before a certificate's end from which it is warned about",
             EXPIRY_WARNING.show(),
             "authorities renew 30 days ahead: whoever still has it then has missed it",
+        ),
+        (
+            "bits of the server's RSA key, above which it is warned about",
+            count(ENOUGH_RSA),
+            "authorities ask for no more, and each handshake pays for it",
         ),
         ("secret", size(MAX_SECRET), "longer files are not secrets but mistakes"),
         (

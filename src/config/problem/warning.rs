@@ -44,6 +44,19 @@ pub enum Warning {
         "everyone is trusted to say who is calling, so allow_ips and rate limits keep nobody out"
     )]
     TrustsEveryone,
+    /// A certificate whose key makes handshakes costly.
+    #[error(
+        "{} has an RSA key of {bits} bits: each handshake costs many times what one of {enough} bits does, and anybody can ask for them; ECDSA (P-256) is the cheapest",
+        path.display()
+    )]
+    LargeKey {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Its length.
+        bits: usize,
+        /// What is enough.
+        enough: usize,
+    },
     /// A certificate that has ended.
     #[error("{} ended on {on}: clients refuse it", path.display())]
     Expired {

@@ -151,6 +151,18 @@ fn a_certificate_near_its_end_is_warned_about() {
     }
 }
 
+/// Strangers had a gateway with RSA-4096 sign 200 handshakes a second, and it had time for nothing
+/// else.
+#[test]
+fn a_key_that_makes_handshakes_costly_is_warned_about() {
+    let tls = "tls = { cert = \"rsa-3072.pem\", key = \"rsa-3072.pem\" }";
+    let [warning] = further(&server(tls)).try_into().unwrap();
+    let expected =
+        "8:16: warning: server.tls.cert: /etc/hookward/rsa-3072.pem has an RSA key of 3072 bits";
+    assert!(warning.starts_with(expected), "{warning}");
+    assert_eq!(further(&server(FILES)), [""; 0]);
+}
+
 #[test]
 fn acme_has_its_defaults_and_its_own_mistakes() {
     let acme =

@@ -65,6 +65,9 @@ const MAX_RESET_UNSEEN: usize = 20;
 /// arrives for a body that was refused long ago counts as well, a frame at a time.
 pub(super) const MAX_RESET_BY_US: usize = 256;
 
+/// Requests that are answered before other connections get their turn on the thread.
+const AT_ONCE: usize = 8;
+
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<S, H, F>(
     stream: S,
@@ -109,7 +112,9 @@ where
                 }
                 let ended = connection.as_mut().poll(cx);
                 streams.extend(begun.take());
-                poll_streams(&mut streams, &unwanted, cx);
+                if serve_some(&mut streams, &unwanted, cx) {
+                    cx.waker().wake_by_ref();
+                }
                 if progress.taken() > most { Poll::Ready(Ok(())) } else { ended }
             }) => {
                 return match ended {
@@ -150,20 +155,25 @@ where
     }
 }
 
-/// Lets all requests get on as far as they can, and what is left of their bodies.
-fn poll_streams(
+/// Lets requests get on, and what is left of their bodies. Whether there may be more to do at once:
+/// then others get their turn first. A hundred requests can come in one packet, and the thread is not
+/// theirs alone.
+fn serve_some(
     streams: &mut FuturesUnordered<RequestFuture<'_>>,
     unwanted: &Unwanted,
     cx: &mut Context<'_>,
-) {
-    loop {
-        while let Poll::Ready(Some(())) = Pin::new(&mut *streams).poll_next(cx) {}
+) -> bool {
+    for _ in 0..AT_ONCE {
+        if let Poll::Ready(Some(())) = Pin::new(&mut *streams).poll_next(cx) {
+            continue;
+        }
         let left = unwanted.take();
         if left.is_empty() {
-            return;
+            return false;
         }
         streams.extend(left.into_iter().map(|body| Box::pin(discard(body)) as RequestFuture<'_>));
     }
+    true
 }
 
 /// hyper's server. Keep-alive pings and adaptive windows stay off: the idle timeout does for the

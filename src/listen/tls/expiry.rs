@@ -118,6 +118,7 @@ mod tests {
             serial: "01".to_owned(),
             not_before: NOW.before(Duration::from_secs(DAY)),
             not_after,
+            rsa_bits: None,
         }
     }
 
