@@ -17,7 +17,7 @@ const REFUSED_FOR: u64 = 60;
 pub type Fault = &'static str;
 
 /// Which roots a connection's client certificates lead to, as far as somebody has asked. Has an
-/// entry for each set of roots that was asked for within [`REFUSED_FOR`].
+/// entry for each set of roots that was asked for within the last minute.
 #[derive(Debug, Default)]
 pub struct Verdicts(Mutex<Vec<Verdict>>);
 
