@@ -2,7 +2,7 @@
 //! of each event. Reads the journal's files and changes none of them, whether a gateway has the
 //! store or not; only [`rebuild_index`] writes, and says so.
 //!
-//! All of it goes through [`walk`], the one place that turns segments into frames and findings.
+//! All of it goes through `walk`, the one place that turns segments into frames and findings.
 
 mod finding;
 mod history;
