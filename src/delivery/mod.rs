@@ -11,6 +11,8 @@ mod guard;
 mod normalize;
 mod plan;
 mod report;
+mod request;
+mod resolve;
 mod retry;
 mod sign;
 #[cfg(test)]

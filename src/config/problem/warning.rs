@@ -45,7 +45,7 @@ pub enum Warning {
     )]
     TrustsEveryone,
     /// A certificate that has ended.
-    #[error("{} ended on {on}: clients refuse it", path.display())]
+    #[error("{} ended on {on}: it is refused", path.display())]
     Expired {
         /// The certificate's file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum Warning {
         days: u64,
     },
     /// A certificate that does not hold yet.
-    #[error("{} holds from {on} on: until then clients refuse it", path.display())]
+    #[error("{} holds from {on} on: until then it is refused", path.display())]
     NotYetValid {
         /// The certificate's file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod frame;
+mod headers;
 pub mod input;
 pub mod record;
 pub mod segment;

@@ -3,6 +3,7 @@
 mod behaviour;
 mod damage;
 mod faults;
+mod kept;
 mod sim_disk;
 mod upstreams;
 
