@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backlog::LaneSlot;
-use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks};
+use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks, Turn};
 use super::backlog::replay::{make_entry, walk};
 use super::core::Core;
 use super::journal::files::ReadError;
@@ -72,22 +72,17 @@ impl Store {
             Verdict::Dead => Settled::Dead,
             Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.timeline.tick_at(at)),
         };
-        let sign = match attempt.result {
-            AttemptResult::Answered(_) => Some(Sign::Alive),
-            AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
-                Some(Sign::Silent)
-            }
-            AttemptResult::Panicked => None,
-        };
+        let sign = sign_of(attempt.result);
         let (number, note_lane) = (claimed.attempt, Arc::clone(&lane));
         // Before the lane knows: what is settled there must be durable behind the next sync.
         self.core.queue.note(Note { event: sequence, lane: note_lane, number, attempt });
         release(&self.core, &lane, sequence, settled, sign);
     }
 
-    /// The upstream's configuration has changed: that it did not answer before says nothing of it.
-    pub fn presume_up(&self, lane: &LaneSlot) {
-        lane.lane.lock().presume_up();
+    /// The upstream's configuration has changed: that it did not answer before says nothing of it. As
+    /// many as `concurrency` deliver to it.
+    pub fn presume_up(&self, lane: &LaneSlot, concurrency: usize) {
+        lane.lane.lock().presume_up(concurrency, self.core.backlog.timeline.now());
         lane.bell.notify_one();
     }
 
@@ -187,8 +182,39 @@ impl Drop for Unread {
 }
 
 fn release(core: &Core, slot: &LaneSlot, sequence: Sequence, settled: Settled, sign: Option<Sign>) {
-    slot.lane.lock().settle(sequence, settled, sign, core.backlog.timeline.now());
+    let now = core.backlog.timeline.now();
+    let (turn, waiting) = {
+        let mut lane = slot.lane.lock();
+        (lane.settle(sequence, settled, sign, now), lane.backlog())
+    };
     slot.bell.notify_one();
+    let upstream = &slot.name;
+    match turn {
+        None => {}
+        Some(Turn::Opened) => {
+            tracing::warn!(target: "hookward::delivery", upstream, waiting, "circuit opened: the upstream fails, and only probes go to it");
+        }
+        Some(Turn::Answered) => {
+            tracing::info!(target: "hookward::delivery", upstream, waiting, "circuit closed: the upstream answers again, and gets one more at once with each good answer");
+        }
+        Some(Turn::Recovered) => {
+            tracing::info!(target: "hookward::delivery", upstream, waiting, "slow start over: the upstream gets as much at once as is configured");
+        }
+    }
+}
+
+/// What an attempt shows of the upstream. A 4xx is about the event, but for those that say that the
+/// upstream is too busy.
+fn sign_of(result: AttemptResult) -> Option<Sign> {
+    match result {
+        AttemptResult::Answered(408 | 429) => Some(Sign::Failing),
+        AttemptResult::Answered(200..=299 | 400..=499) => Some(Sign::Alive),
+        AttemptResult::Answered(_) => Some(Sign::Failing),
+        AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
+            Some(Sign::Silent)
+        }
+        AttemptResult::Panicked => None,
+    }
 }
 
 /// Reads the next events of a lane that had no room for them.

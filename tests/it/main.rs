@@ -35,6 +35,7 @@ mod formats;
 mod framing;
 mod hardening;
 mod http2;
+mod kindness;
 mod limits;
 mod metrics;
 mod ordering;
