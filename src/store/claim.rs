@@ -269,3 +269,23 @@ impl Drop for Refill {
         slot.bell.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_about_the_event_is_a_good_answer() {
+        for status in [200, 202, 204, 299, 400, 401, 404, 409, 410, 422, 425, 499] {
+            assert_eq!(sign_of(AttemptResult::Answered(status)), Some(Sign::Alive), "{status}");
+        }
+        for status in [100, 301, 308, 408, 429, 500, 502, 503, 504, 599, 999] {
+            assert_eq!(sign_of(AttemptResult::Answered(status)), Some(Sign::Failing), "{status}");
+        }
+        for result in [AttemptResult::ConnectFailed, AttemptResult::TimedOut, AttemptResult::Broken]
+        {
+            assert_eq!(sign_of(result), Some(Sign::Silent), "{result:?}");
+        }
+        assert_eq!(sign_of(AttemptResult::Panicked), None);
+    }
+}

@@ -15,6 +15,9 @@ use crate::event::Sequence;
 const SILENT_AFTER: u32 = 8;
 /// Failures in a row of whatever kind, after which it opens.
 const FAILING_AFTER: u32 = 16;
+/// Over how many milliseconds they must have been at least: an upstream that answers may take at the
+/// second attempt what it refused at the first, and waiting would only put that off.
+const FAILING_FOR: u64 = 5_000;
 /// At how many events they must have been.
 const EVENTS: usize = 8;
 /// The first and the longest wait between two probes, in milliseconds.
@@ -100,12 +103,16 @@ enum State {
 struct Run {
     silent: u32,
     failures: u32,
+    since: Ticks,
     /// The events that they were at, as far as they count.
     events: Vec<Sequence>,
 }
 
 impl Run {
-    fn add(&mut self, event: Sequence, silent: bool) {
+    fn add(&mut self, event: Sequence, silent: bool, now: Ticks) {
+        if self.failures == 0 {
+            self.since = now;
+        }
         self.silent = if silent { self.silent.saturating_add(1) } else { 0 };
         self.failures = self.failures.saturating_add(1);
         if self.events.len() < EVENTS && !self.events.contains(&event) {
@@ -113,9 +120,10 @@ impl Run {
         }
     }
 
-    fn is_outage(&self) -> bool {
-        let many = self.silent >= SILENT_AFTER || self.failures >= FAILING_AFTER;
-        many && self.events.len() >= EVENTS
+    fn is_outage(&self, now: Ticks) -> bool {
+        let sustained = now.0.saturating_sub(self.since.0) >= FAILING_FOR;
+        let failing = sustained && self.failures >= FAILING_AFTER;
+        (failing || self.silent >= SILENT_AFTER) && self.events.len() >= EVENTS
     }
 }
 
@@ -239,8 +247,8 @@ impl Circuit {
     fn bad(&mut self, event: Sequence, silent: bool, now: Ticks) -> Option<Turn> {
         match self.state {
             State::Closed | State::SlowStart { .. } => {
-                self.run.add(event, silent);
-                if self.run.is_outage() {
+                self.run.add(event, silent, now);
+                if self.run.is_outage(now) {
                     return Some(self.open(now));
                 }
                 if let State::SlowStart { limit } = &mut self.state {
