@@ -555,6 +555,21 @@ fn who_has_not_changed_keeps_its_forwarder() {
     let stayed = stay([with_ca(&first), Arc::clone(&b), Arc::clone(&moved)]);
     assert_eq!(stayed, [true, true, false]);
     assert_eq!(stay([with_ca(&second), b, moved]), [false, true, false], "its roots changed");
+
+    let showing = |pair: &(String, String), key: &[u8]| {
+        let name = UpstreamName::new("showing").unwrap();
+        let (ca, client_cert) = (Some(authorities(&first)), Some(identity(pair)));
+        let signing_keys = vec![Secret::new(key.to_vec())];
+        Arc::new(Upstream { name, ca, client_cert, signing_keys, ..upstream("https://app/") })
+    };
+    let (own, renewed) = (rcgen_pair(), rcgen_pair());
+    let before = prepare(&[showing(&own, b"old")], &Plan(Vec::new()));
+    for (pair, key, stays) in
+        [(&own, b"old", true), (&renewed, b"old", false), (&own, b"new", false)]
+    {
+        let after = prepare(&[showing(pair, key)], &before);
+        assert_eq!(Arc::ptr_eq(&after.0[0], &before.0[0]), stays);
+    }
 }
 
 fn certificate() -> String {
