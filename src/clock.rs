@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A point in time: whole milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,28 +48,75 @@ pub enum Clock {
     /// The operating system's wall clock.
     #[default]
     System,
-    /// A clock that stands still until it is set.
-    Manual(Arc<AtomicU64>),
+    /// A clock that stands still until it is moved.
+    Manual(Arc<Manual>),
+}
+
+/// A clock in a test's hand, in milliseconds.
+#[derive(Debug, Default)]
+pub struct Manual {
+    wall: AtomicU64,
+    passed: AtomicU64,
+}
+
+/// Measures how much time passes, on a clock that never steps.
+#[derive(Clone, Debug)]
+pub enum Stopwatch {
+    /// By the system's monotonic clock, since then.
+    System(Instant),
+    /// By a manual clock, since it stood there.
+    Manual(Arc<Manual>, u64),
+}
+
+impl Stopwatch {
+    /// How much time has passed since it was made.
+    pub fn elapsed(&self) -> Duration {
+        match self {
+            Self::System(since) => since.elapsed(),
+            Self::Manual(clock, since) => {
+                Duration::from_millis(clock.passed.load(Ordering::SeqCst).saturating_sub(*since))
+            }
+        }
+    }
 }
 
 impl Clock {
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    /// A clock that stands at `start` until [`Clock::advance`] or [`Clock::step_to`] moves it.
     pub fn manual(start: UnixMillis) -> Self {
-        Self::Manual(Arc::new(AtomicU64::new(start.0)))
+        Self::Manual(Arc::new(Manual { wall: AtomicU64::new(start.0), ..Manual::default() }))
     }
 
     /// The time now.
     pub fn now(&self) -> UnixMillis {
         match self {
             Self::System => system_now(),
-            Self::Manual(ms) => UnixMillis(ms.load(Ordering::SeqCst)),
+            Self::Manual(clock) => UnixMillis(clock.wall.load(Ordering::SeqCst)),
         }
     }
 
-    /// Moves a manual clock on by `d`. A system clock is left as it is.
+    /// Starts measuring time.
+    pub fn stopwatch(&self) -> Stopwatch {
+        match self {
+            Self::System => Stopwatch::System(Instant::now()),
+            Self::Manual(clock) => {
+                Stopwatch::Manual(Arc::clone(clock), clock.passed.load(Ordering::SeqCst))
+            }
+        }
+    }
+
+    /// Lets `d` pass on a manual clock. A system clock is left as it is.
     pub fn advance(&self, d: Duration) {
-        if let Self::Manual(ms) = self {
-            ms.fetch_add(millis(d), Ordering::SeqCst);
+        if let Self::Manual(clock) = self {
+            clock.wall.fetch_add(millis(d), Ordering::SeqCst);
+            clock.passed.fetch_add(millis(d), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a manual clock without any time passing, as an operator or NTP may. A system clock is
+    /// left as it is.
+    pub fn step_to(&self, at: UnixMillis) {
+        if let Self::Manual(clock) = self {
+            clock.wall.store(at.0, Ordering::SeqCst);
         }
     }
 }
@@ -100,5 +147,15 @@ mod tests {
         assert_eq!(clock.now(), UnixMillis(5));
         clock.advance(Duration::from_secs(1));
         assert_eq!(clock.now(), UnixMillis(1005));
+    }
+
+    #[test]
+    fn a_step_is_no_time_that_passes() {
+        let clock = Clock::manual(UnixMillis(5000));
+        let stopwatch = clock.stopwatch();
+        clock.step_to(UnixMillis(90_000));
+        clock.advance(Duration::from_secs(2));
+        clock.step_to(UnixMillis(0));
+        assert_eq!((clock.now(), stopwatch.elapsed()), (UnixMillis(0), Duration::from_secs(2)));
     }
 }

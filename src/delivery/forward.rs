@@ -68,9 +68,15 @@ impl Forwarder {
 }
 
 /// Sends the event once and says what came of it and what follows. Takes no longer than the
-/// upstream's `timeout` and a quarter of a second. Logs one line. Dropping the future gives the
-/// attempt up; the upstream may have got the event all the same.
-pub async fn attempt(forwarder: &Forwarder, event: &StoredEvent, number: u32) -> Attempt {
+/// upstream's `timeout` and a quarter of a second. One that fails when `left` has passed is the
+/// last. Logs one line. Dropping the future gives the attempt up; the upstream may have got the
+/// event all the same.
+pub async fn attempt(
+    forwarder: &Forwarder,
+    event: &StoredEvent,
+    number: u32,
+    left: Duration,
+) -> Attempt {
     let mut rng = rng(forwarder.seed, event.id, number);
     let started_at = forwarder.clock.now();
     let began = Instant::now();
@@ -94,7 +100,7 @@ pub async fn attempt(forwarder: &Forwarder, event: &StoredEvent, number: u32) ->
         retry_after: asked,
         attempt: number,
         at: ended_at,
-        received_at: event.received_at,
+        deadline: started_at.after(left),
     };
     let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);
     let attempt = Attempt { started_at, duration, result, verdict };

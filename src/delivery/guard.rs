@@ -3,6 +3,8 @@
 //! more attempt that has failed: the delivery is tried again like any other, and in the end it is a
 //! dead letter, while all others go on. It says nothing about the upstream.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::forward::{Forwarder, rng};
@@ -17,6 +19,7 @@ pub(super) async fn guarded<F>(
     forwarder: &Forwarder,
     event: &StoredEvent,
     number: u32,
+    left: Duration,
     begin: impl FnOnce() -> F,
 ) -> Attempt
 where
@@ -32,7 +35,7 @@ where
                 retry_after: None,
                 attempt: number,
                 at: started_at.after(duration),
-                received_at: event.received_at,
+                deadline: started_at.after(left),
             };
             let mut rng = rng(forwarder.seed, event.id, number);
             let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);

@@ -228,9 +228,9 @@ async fn serve(
 ) {
     let (forwarder, counts, store, lane) = (&*forwarder, &*counts, &*store, &lane);
     let deliver = |claimed: crate::store::Claimed| async move {
-        let (event, number) = (&*claimed.event, claimed.attempt);
-        let attempt =
-            guard::guarded(forwarder, event, number, || attempt(forwarder, event, number)).await;
+        let (event, number, left) = (&*claimed.event, claimed.attempt, claimed.left);
+        let begin = || attempt(forwarder, event, number, left);
+        let attempt = guard::guarded(forwarder, event, number, left, begin).await;
         count(counts, &attempt);
         store.settle(claimed, attempt);
     };

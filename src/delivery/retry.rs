@@ -20,14 +20,14 @@ pub(super) struct Ended {
     pub(super) attempt: u32,
     /// When it ended.
     pub(super) at: UnixMillis,
-    /// When the event was received: `give_up` counts from here.
-    pub(super) received_at: UnixMillis,
+    /// When the event is given up.
+    pub(super) deadline: UnixMillis,
 }
 
 /// What follows from the attempt. The last one is made at the deadline, not skipped because the
 /// wait before it would go past it; one that fails at the deadline or later is the end.
 pub(super) fn judge(ended: Ended, retry: &Retry, rng: &mut fastrand::Rng) -> Verdict {
-    let deadline = ended.received_at.after(retry.give_up);
+    let deadline = ended.deadline;
     match disposition(ended.result) {
         Disposition::Done => Verdict::Delivered,
         Disposition::Refused => Verdict::Dead,
@@ -107,7 +107,7 @@ mod tests {
             retry_after: None,
             attempt: 1,
             at: RECEIVED.after(Duration::from_secs(1)),
-            received_at: RECEIVED,
+            deadline: RECEIVED.after(RETRY.give_up),
         }
     }
 
@@ -182,6 +182,7 @@ mod tests {
             let ended = Ended {
                 attempt,
                 retry_after: Some(Duration::MAX),
+                deadline: UnixMillis(u64::MAX),
                 ..ended(AttemptResult::TimedOut)
             };
             let at = judge(ended, &longest, &mut rng);

@@ -85,7 +85,11 @@ fn to(addr: std::net::SocketAddr) -> Upstream {
 
 /// One attempt, which must come to an end.
 async fn once(forwarder: &Forwarder, number: u32) -> Attempt {
-    tokio::time::timeout(PATIENCE, attempt(forwarder, &event(), number)).await.unwrap()
+    let event = event();
+    let deadline = event.received_at.after(forwarder.upstream().retry.give_up);
+    let left = deadline.since(forwarder.clock.now());
+    let attempt = attempt(forwarder, &event, number, left);
+    tokio::time::timeout(PATIENCE, attempt).await.unwrap()
 }
 
 fn retried(attempt: &Attempt) -> bool {
@@ -436,7 +440,8 @@ async fn an_attempt_that_panics_is_tried_again_and_in_the_end_given_up() {
         let upstream = Arc::new(upstream("http://127.0.0.1:9/"));
         let forwarder = Forwarder::new(upstream, Clock::manual(now), 1).unwrap();
         let (event, begun) = (event(), AtomicUsize::new(0));
-        let attempt = guard::guarded(&forwarder, &event, 3, || async {
+        let left = NOW.after(give_up).since(now);
+        let attempt = guard::guarded(&forwarder, &event, 3, left, || async {
             begun.fetch_add(1, AtomicOrdering::Relaxed);
             tokio::task::yield_now().await;
             panic!("a test's own")

@@ -27,6 +27,9 @@ pub struct Claimed {
     pub event: Arc<StoredEvent>,
     /// Which attempt this is, counted from 1 over restarts and replays.
     pub attempt: u32,
+    /// How long after the claim it is given up. Not a time of day: a clock that is set ahead gives
+    /// nothing up early.
+    pub left: Duration,
     core: Arc<Core>,
     lane: Arc<LaneSlot>,
     settled: bool,
@@ -47,9 +50,11 @@ impl Store {
         loop {
             let entry = self.next_entry(lane).await;
             let attempt = entry.attempts.saturating_add(1);
+            let left = self.core.backlog.timeline.until(entry.deadline);
             let claimed = |event| Claimed {
                 event,
                 attempt,
+                left,
                 core: Arc::clone(&self.core),
                 lane: Arc::clone(lane),
                 settled: false,

@@ -117,7 +117,7 @@ pub struct Core {
     /// The journal's files, for reading.
     pub files: SegmentFiles,
     /// All segments, ascending, the head last.
-    pub segments: Mutex<Vec<SegmentHeader>>,
+    pub segments: Mutex<Vec<Segment>>,
     /// Where a key may have been stored.
     pub dedupe: DedupeTable,
     /// What still has to be delivered.
@@ -128,6 +128,16 @@ pub struct Core {
     pub queue: Queue,
     keeping: Mutex<Keeping>,
     state: AtomicU8,
+}
+
+/// A segment of the journal, and how old it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    /// Its header.
+    pub header: SegmentHeader,
+    /// When it was begun, in time passed since the store was opened; `None` for one that was there
+    /// already.
+    pub begun: Option<Duration>,
 }
 
 /// What a [`Core`] is put together from.
@@ -149,6 +159,12 @@ pub struct Parts {
     pub backlog: Backlog,
 }
 
+impl Segment {
+    fn found(header: SegmentHeader) -> Self {
+        Self { header, begun: None }
+    }
+}
+
 impl Core {
     /// Puts together what recovery has found.
     pub fn new(parts: Parts) -> Self {
@@ -162,7 +178,7 @@ impl Core {
             tuning,
             journal,
             files,
-            segments: Mutex::new(segments),
+            segments: Mutex::new(segments.into_iter().map(Segment::found).collect()),
             dedupe,
             backlog,
             state: AtomicU8::new(State::Open as u8),
@@ -225,6 +241,27 @@ impl Core {
         } else if self.change(State::Full, State::Open) {
             tracing::info!(target: "hookward::store", free, "there is room again");
         }
+    }
+
+    /// A write has found the disk full: no event is taken until there is room again.
+    pub fn no_room(&self, error: &io::Error) {
+        if self.change(State::Open, State::Full) {
+            tracing::error!(target: "hookward::store", %error, "the disk is full");
+        }
+    }
+
+    /// How long ago the segment was begun, as far as is certain: by what has really passed since the
+    /// store was opened, and by the wall clock only for the time before. A clock that is set ahead
+    /// makes nothing old.
+    pub fn age(&self, segment: &Segment) -> Duration {
+        let Segment { header, begun } = segment;
+        let timeline = &self.backlog.timeline;
+        let passed = timeline.passed();
+        let certain = match begun {
+            Some(begun) => passed.saturating_sub(*begun),
+            None => timeline.age_at_start(header.created_at).saturating_add(passed),
+        };
+        certain.min(timeline.wall().since(header.created_at))
     }
 
     /// The age at which a segment is ended, so that retention can let it go in time.

@@ -79,6 +79,12 @@ pub trait AppendFile: Debug + Send {
     /// # Errors
     /// As the file system says; what is durable is then unknown, for good.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Cuts the file to nothing and makes that durable. Needs neither room nor a descriptor.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn discard(&mut self) -> io::Result<()>;
 }
 
 /// A file that is read at given places.
@@ -168,6 +174,11 @@ impl AppendFile for OsAppend {
 
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn discard(&mut self) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.sync_all()
     }
 }
 

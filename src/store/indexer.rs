@@ -15,7 +15,7 @@ use crate::event::Sequence;
 
 /// Batches that may wait for the indexer: what is durable but not indexed is bounded by it.
 const QUEUE: usize = 1024;
-/// How often retention is looked at.
+/// How often retention is looked at; more often if segments end more often.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
@@ -82,13 +82,14 @@ impl Indexer {
     fn run(mut self, receiver: &Receiver<Message>) {
         let mut purged = std::time::Instant::now();
         loop {
-            match receiver.recv_timeout(PURGE_EVERY) {
+            let every = self.core.segment_age().min(PURGE_EVERY);
+            match receiver.recv_timeout(every) {
                 Ok(Message::Add(entries)) => self.add(entries),
                 Ok(Message::Close(upto)) => return self.close(upto),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if purged.elapsed() >= PURGE_EVERY {
+            if purged.elapsed() >= every {
                 purged = std::time::Instant::now();
                 self.purge();
             }

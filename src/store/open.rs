@@ -131,9 +131,9 @@ impl Store {
         let feed = feed.map_err(failed("starting the indexer of"))?;
         let writer = Writer::start(Arc::clone(&core), next, feed);
         let writer = writer.map_err(failed("beginning a segment in"))?;
-        if let Some(number) = found.superseded {
+        if let Some(number) = found.superseded.filter(|_| writer.has_begun()) {
             core.files.remove(number).map_err(failed("removing an empty segment in"))?;
-            core.segments.lock().retain(|s| s.number != number);
+            core.segments.lock().retain(|s| s.header.number != number);
         }
         let writer = spawn(Arc::clone(&core), writer).map_err(failed("starting the writer of"))?;
         tell(&report);

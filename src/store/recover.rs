@@ -68,7 +68,8 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     let segments = list_segments(files)?;
     let dedupe = DedupeTable::default();
     let journal = segments.last().map_or_else(|| fastrand::u64(1..), |s| s.journal);
-    let (mut index, progress, index_rebuilt) = open_index(index_dir, tuning, &dedupe, &segments);
+    let opened = open_index(index_dir, tuning, &dedupe, &segments);
+    let Opened { mut index, progress, known, rebuilt: index_rebuilt } = opened;
     if let Some(index) = &mut index {
         index.set_journal(journal);
     }
@@ -99,16 +100,17 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         let rewritten = files.disk().rewrite(&path);
         rewritten.map_err(|source| OpenError::Io { what: "rewriting", path, source })?;
     }
-    let last = scan.last.max(progress.map_or(Sequence(0), |p| p.last));
-    if let Some(indexed) = progress.map(|p| p.last).filter(|indexed| *indexed > scan.last) {
-        let found = scan.last;
-        tracing::error!(target: "hookward::store", %indexed, %found, "the journal ends before what the index knows: acknowledged events are lost");
+    let last = scan.last.max(known.map_or(Sequence(0), |k| k.last));
+    if let Some(Progress { upto, last: indexed, .. }) = known.filter(|k| k.last > scan.last) {
+        let (found, segment) = (scan.last, upto.segment);
+        tracing::error!(target: "hookward::store", %indexed, %found, segment, "the journal ends before what the index knows: acknowledged events are lost");
         scan.report.missing.push((found, indexed));
     }
+    let newest = segments.last().map(|s| s.number).max(known.map(|k| k.upto.segment));
     let empty = scan.events_in_last == 0 && scan.gaps_in_last == 0;
     let superseded = segments.last().filter(|_| empty);
     let next = SegmentHeader {
-        number: segments.last().map_or(1, |s| s.number + 1),
+        number: newest.map_or(1, |number| number + 1),
         journal,
         follows: superseded.map_or(scan.last, |s| s.follows),
         first: Sequence(last.0 + 1),
@@ -232,16 +234,16 @@ fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> 
     Ok(false)
 }
 
-/// The index and how far it has come; `true` if it was set aside. Whatever is wrong with it, the
-/// store opens.
+/// The index, or a new one if it cannot be used. Whatever is wrong with it, the store opens.
 fn open_index(
     dir: &Path,
     tuning: &Tuning,
     dedupe: &DedupeTable,
     segments: &[SegmentHeader],
-) -> (Option<Index>, Option<Progress>, bool) {
+) -> Opened {
+    let mut none = Opened { index: None, progress: None, known: None, rebuilt: true };
     if !tuning.index {
-        return (None, None, true);
+        return none;
     }
     let existed = dir.exists();
     let first = segments.first().map_or(1, |s| s.number);
@@ -252,11 +254,15 @@ fn open_index(
     });
     match opened {
         Ok((index, Some(progress))) if belongs(&progress, segments) => {
-            return (Some(index), Some(progress), false);
+            let (index, progress) = (Some(index), Some(progress));
+            return Opened { index, progress, known: progress, rebuilt: false };
         }
-        Ok((index, _)) if !existed => return (Some(index), None, true),
-        Ok((untrusted, _)) => {
+        Ok((index, _)) if !existed => return Opened { index: Some(index), ..none },
+        Ok((untrusted, known)) => {
             drop(untrusted);
+            // If there is no segment any more, they are missing rather than another journal's.
+            let newest = segments.last();
+            none.known = known.filter(|k| newest.is_none_or(|n| n.journal == k.journal));
             tracing::info!(target: "hookward::store", "the index cannot be trusted; rebuilding it")
         }
         Err(error) => {
@@ -266,12 +272,22 @@ fn open_index(
     dedupe.forget_before(u32::MAX);
     let fresh = index::set_aside(dir).map_err(index::IndexError::from);
     match fresh.and_then(|()| Index::open(dir, |_| {})) {
-        Ok((index, _)) => (Some(index), None, true),
+        Ok((index, _)) => Opened { index: Some(index), ..none },
         Err(error) => {
             tracing::warn!(target: "hookward::store", %error, "going on without an index");
-            (None, None, true)
+            none
         }
     }
+}
+
+/// What [`open_index`] comes to.
+struct Opened {
+    index: Option<Index>,
+    /// How far it has come.
+    progress: Option<Progress>,
+    /// How far the one that was found had come, even if it is not used.
+    known: Option<Progress>,
+    rebuilt: bool,
 }
 
 /// Whether the index is of this journal, and does not know more than it.
@@ -316,7 +332,14 @@ impl Scan<'_> {
             wanted(self.cancel)?;
             match scanned {
                 Scanned::Frame(frame) => self.frame(info.number, &frame, lanes),
-                Scanned::Gap(gap) => self.gap(info.number, gap, newest)?,
+                Scanned::Gap(gap) => {
+                    // What the disk would not give just now may be good: it must be neither cut off
+                    // nor left out of what waits, and the checkpoint to come would do both.
+                    if newest && scanner.has_unread() {
+                        return Err(failed(io::Error::other("the newest segment cannot be read")));
+                    }
+                    self.gap(info.number, gap, newest)?;
+                }
             }
         }
         Ok(())

@@ -15,6 +15,15 @@ pub fn purge(core: &Core) -> Option<Sequence> {
     if !core.queue.sync() {
         return None;
     }
+    let_go(core, needed)
+}
+
+/// The same when the store is being opened: nothing is settled yet but what the disk says.
+pub fn purge_at_start(core: &Core) -> Option<Sequence> {
+    let_go(core, core.backlog.oldest_segment())
+}
+
+fn let_go(core: &Core, needed: Option<u32>) -> Option<Sequence> {
     let mut first_left = None;
     while let Some((old, next)) = oldest_expired(core)
         && needed.is_none_or(|needed| needed > old.number)
@@ -24,7 +33,7 @@ pub fn purge(core: &Core) -> Option<Sequence> {
             tracing::warn!(target: "hookward::store", segment, %error, "an expired segment stays");
             break;
         }
-        core.segments.lock().retain(|s| s.number != old.number);
+        core.segments.lock().retain(|s| s.header.number != old.number);
         first_left = Some(next);
     }
     let first_left = first_left?;
@@ -43,8 +52,5 @@ fn oldest_expired(core: &Core) -> Option<(SegmentHeader, SegmentHeader)> {
         [old, next, ..] => (*old, *next),
         _ => return None,
     };
-    if next.created_at.after(core.keeping().retention) >= core.backlog.timeline.wall() {
-        return None;
-    }
-    Some((old, next))
+    (core.age(&next) > core.keeping().retention).then_some((old.header, next.header))
 }

@@ -32,7 +32,8 @@ async fn seen(event: &StoredEvent, change: impl FnOnce(&mut Upstream)) -> stand_
     let mut upstream = to(app.addr);
     change(&mut upstream);
     let forwarder = forwarder(upstream);
-    tokio::time::timeout(PATIENCE, attempt(&forwarder, event, 1)).await.unwrap();
+    let left = Duration::from_secs(3600);
+    tokio::time::timeout(PATIENCE, attempt(&forwarder, event, 1, left)).await.unwrap();
     app.seen.recv().await.unwrap()
 }
 

@@ -111,6 +111,11 @@ impl AppendFile for MemoryFile {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn discard(&mut self) -> io::Result<()> {
+        self.0.lock().clear();
+        Ok(())
+    }
 }
 
 impl ReadFile for MemoryFile {

@@ -20,7 +20,7 @@ use self::lane::{Entry, Lane, Ticks};
 use super::journal::segment::Place;
 use super::roster::{Recipients, Roster};
 use super::{StoredEvent, UpstreamOptions};
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::{Clock, Stopwatch, UnixMillis};
 use crate::event::Sequence;
 use crate::store::memory::{Budget, Hot};
 
@@ -31,13 +31,16 @@ pub const WINDOW: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Timeline {
     started: Instant,
+    stopwatch: Stopwatch,
+    started_at: UnixMillis,
     clock: Clock,
 }
 
 impl Timeline {
     /// Starts now.
     pub fn new(clock: Clock) -> Self {
-        Self { started: Instant::now(), clock }
+        let (stopwatch, started_at) = (clock.stopwatch(), clock.now());
+        Self { started: Instant::now(), stopwatch, started_at, clock }
     }
 
     /// Now, on the clock that never steps.
@@ -50,6 +53,16 @@ impl Timeline {
         self.clock.now()
     }
 
+    /// How much time has passed since the start, wherever the wall clock was set meanwhile.
+    pub fn passed(&self) -> Duration {
+        self.stopwatch.elapsed()
+    }
+
+    /// How old something was at the start that was made `at` before it.
+    pub fn age_at_start(&self, at: UnixMillis) -> Duration {
+        self.started_at.since(at)
+    }
+
     /// The tick at which the wall clock will show `at`, if it does not step; now if it has.
     pub fn tick_at(&self, at: UnixMillis) -> Ticks {
         let ahead = at.since(self.wall());
@@ -58,7 +71,12 @@ impl Timeline {
 
     /// The wall time of `tick`, if the clock does not step.
     pub fn wall_at(&self, tick: Ticks) -> UnixMillis {
-        self.wall().after(Duration::from_millis(tick.0.saturating_sub(self.now().0)))
+        self.wall().after(self.until(tick))
+    }
+
+    /// How long it is until `tick`.
+    pub fn until(&self, tick: Ticks) -> Duration {
+        Duration::from_millis(tick.0.saturating_sub(self.now().0))
     }
 }
 

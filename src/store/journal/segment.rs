@@ -188,6 +188,8 @@ pub struct Scanner {
     /// Where the next frame is looked for.
     pos: u64,
     last: Sequence,
+    /// Whether the disk would not give some of what was asked for.
+    unread: bool,
 }
 
 impl Scanner {
@@ -199,12 +201,18 @@ impl Scanner {
     pub fn new(file: Arc<dyn ReadFile>, offset: u32, last: Sequence) -> io::Result<Self> {
         let len = file.size()?.min(u32::MAX.into());
         let offset = u64::from(offset);
-        Ok(Self { file, len, window: Vec::new(), start: offset, pos: offset, last })
+        let window = Vec::new();
+        Ok(Self { file, len, window, start: offset, pos: offset, last, unread: false })
     }
 
     /// Where the scan stands.
     pub fn offset(&self) -> u32 {
         u32::try_from(self.pos).unwrap_or(u32::MAX)
+    }
+
+    /// Whether there was something that could not be read: then a gap may be no more than that.
+    pub fn has_unread(&self) -> bool {
+        self.unread
     }
 
     /// The next frame or gap; `None` at the end of the file.
@@ -269,8 +277,9 @@ impl Scanner {
             let upto = (wanted + AHEAD).min(self.len) - self.start;
             self.window.resize(index(upto), 0);
             let fresh = self.window.get_mut(have..).unwrap_or_default();
-            let got = read_or_zero(&*self.file, fresh, self.start + have as u64)?;
-            self.window.truncate(have + got);
+            let read = read_or_zero(&*self.file, fresh, self.start + have as u64)?;
+            self.unread |= read.unread;
+            self.window.truncate(have + read.len);
         }
         let from = index(pos - self.start);
         let to = index(wanted - self.start).min(self.window.len());
@@ -280,26 +289,36 @@ impl Scanner {
 
 /// Reads as far as the file goes. Pages that the disk will not give come as zeros, which no frame
 /// survives: to the scan they are damage, and what lies behind them is still found.
-fn read_or_zero(file: &dyn ReadFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+fn read_or_zero(file: &dyn ReadFile, buf: &mut [u8], offset: u64) -> io::Result<Read> {
     const PAGE: usize = 4096;
-    if let Ok(got) = file.read_at(buf, offset) {
-        return Ok(got);
+    if let Ok(len) = file.read_at(buf, offset) {
+        return Ok(Read { len, unread: false });
     }
     let mut at = offset;
-    let mut got = 0;
+    let mut read = Read { len: 0, unread: false };
     for page in buf.chunks_mut(PAGE) {
         match file.read_at(page, at) {
-            Ok(n) if n < page.len() => return Ok(got + n),
+            Ok(n) if n < page.len() => return Ok(Read { len: read.len + n, ..read }),
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(target: "hookward::store", offset = at, %error, "a page of the journal cannot be read");
                 page.fill(0);
+                read.unread = true;
             }
         }
         at += page.len() as u64;
-        got += page.len();
+        read.len += page.len();
     }
-    Ok(got)
+    Ok(read)
+}
+
+/// What was read.
+#[derive(Clone, Copy)]
+struct Read {
+    /// Bytes, zeros for unreadable ones included.
+    len: usize,
+    /// Whether there were such.
+    unread: bool,
 }
 
 /// A distance inside the window, which always fits memory.

@@ -3,44 +3,33 @@
 //!
 //! A failed write or sync is final: what is on the disk is unknown from then on, and no later
 //! success can change that (a kernel may report a failed sync once and forget it). Only a restart,
-//! which reads everything back, can.
+//! which reads everything back, can. The one exception is a write for which the disk has no room: it
+//! is taken back, and events are refused until there is room again.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frame::{Batch, Kind};
+use super::head::{BeginError, Head, is_full};
 use super::record::{self, AttemptRecord, NewEvent};
-use super::segment::{self, Place, SegmentHeader};
+use super::segment::{Place, SegmentHeader};
 use crate::event::Sequence;
 use crate::store::AcceptError;
 use crate::store::backlog::{Fresh, checkpoint};
 use crate::store::core::{Core, State};
-use crate::store::disk::AppendFile;
 use crate::store::index::IndexEntry;
 use crate::store::indexer::IndexFeed;
 use crate::store::queue::{Note, Reply, Submission, Work};
+use crate::store::retention;
 
 /// How often free space is looked at, and unsynced attempts are synced, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
 /// How long a head may grow while no new segment can be begun: offsets have 32 bits.
 const HARD_LIMIT: u32 = 2 << 30;
-/// How soon that is tried again.
-const ROTATE_AGAIN: Duration = Duration::from_secs(1);
-
-/// The head of the journal.
-#[derive(Debug)]
-pub struct Head {
-    header: SegmentHeader,
-    file: Box<dyn AppendFile>,
-    /// Where its first batch started, behind the checkpoint.
-    begun_at: u32,
-    /// Where the next batch starts.
-    offset: u32,
-    /// Whether something was written and not synced.
-    dirty: bool,
-}
+/// How soon that is tried again, and how soon a write after one that the disk had no room for.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The writer's own state.
 #[derive(Debug)]
@@ -53,6 +42,10 @@ pub struct Writer {
     looked_at_space: Instant,
     /// A new segment is not begun before.
     rotate_at: Instant,
+    /// The disk was full: no event is taken before.
+    reopen_at: Instant,
+    /// Attempts were not written down, for there was no room: the next batch has a checkpoint.
+    lags: bool,
 }
 
 /// An event of the current batch: written, and not yet known to anyone.
@@ -61,19 +54,61 @@ struct Written {
     place: Place,
 }
 
+/// Why a batch was not written.
+enum WriteError {
+    /// There was no room, and the journal is as it was before.
+    NoRoom(io::Error),
+    /// It is unknown what stands on the disk.
+    Failed(io::Error),
+}
+
 impl Writer {
     /// A writer that begins a new segment, with a checkpoint of what is unsettled, and makes all of
-    /// it durable.
+    /// it durable. If there is no room for that, it takes nothing until there is: what is stored can
+    /// be delivered meanwhile.
     ///
     /// # Errors
     /// As the file system says.
     pub fn start(core: Arc<Core>, header: SegmentHeader, index: IndexFeed) -> io::Result<Self> {
-        let mut batch = Batch::default();
-        let path = segment::path(core.files.dir(), header.number);
-        let file = core.files.disk().create(&path)?;
-        let (head, next) = begin_segment(&core, file, header, &mut batch)?;
-        let now = Instant::now();
-        Ok(Self { core, head, next, batch, index, looked_at_space: now, rotate_at: now })
+        let (head, next, now) = (Head::unbegun(header), header.first, Instant::now());
+        let mut writer = Self {
+            core,
+            head,
+            next,
+            batch: Batch::default(),
+            index,
+            looked_at_space: now,
+            rotate_at: now,
+            reopen_at: now,
+            lags: false,
+        };
+        writer.begin()?;
+        if !writer.has_begun() && retention::purge_at_start(&writer.core).is_some() {
+            writer.begin()?;
+        }
+        Ok(writer)
+    }
+
+    /// Whether there is a segment to write to.
+    pub fn has_begun(&self) -> bool {
+        self.head.has_begun()
+    }
+
+    /// Begins the first segment, if there is room for it by now.
+    fn begin(&mut self) -> io::Result<()> {
+        match Head::begin(&self.core, self.head.header, &mut self.batch) {
+            Ok((head, next)) => (self.head, self.next) = (head, next),
+            Err(error) => match error.wants_room() {
+                Some(full) => self.wait_for_room(full),
+                None => return Err(error.into()),
+            },
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&mut self, error: &io::Error) {
+        self.core.no_room(error);
+        self.reopen_at = Instant::now() + TRY_AGAIN;
     }
 
     /// Works until it is told to close.
@@ -111,29 +146,43 @@ impl Writer {
             State::Full => refuse(work, AcceptError::Full),
             State::Open | State::Closing => {}
         }
-        if self.is_due_for_rotation() && Instant::now() >= self.rotate_at {
+        if !self.has_begun() || (self.lags && Instant::now() < self.reopen_at) {
+            refuse(work, AcceptError::Full);
+            // Nothing is written, so nothing is durable; the next checkpoint will tell.
+            work.syncs.clear();
+            return Ok(());
+        }
+        if self.head.is_due_for_rotation(&self.core) && Instant::now() >= self.rotate_at {
             self.rotate()?;
         }
+        let before = self.next;
         self.batch.clear();
-        if work.checkpoint {
+        if work.checkpoint || self.lags {
             self.next = checkpoint::write(&self.core.backlog, self.next, &mut self.batch);
         }
         self.add_notes(&work.notes);
         let (written, raced) = self.add_events(std::mem::take(&mut work.submissions));
-        let result = self.write_batch(!written.is_empty() || !work.syncs.is_empty());
-        match result {
-            Ok(()) => self.publish(written),
-            Err(_) => refuse_written(written),
-        }
+        let refusal = match self.write_batch(!written.is_empty() || !work.syncs.is_empty()) {
+            Ok(()) => {
+                self.lags = false;
+                self.publish(written);
+                raced.into_iter().for_each(look_again);
+                return Ok(());
+            }
+            Err(WriteError::NoRoom(error)) => {
+                // None of it was written; what the notes say is in the next checkpoint.
+                (self.next, self.lags) = (before, true);
+                self.wait_for_room(&error);
+                work.syncs.clear();
+                Ok(AcceptError::Full)
+            }
+            Err(WriteError::Failed(error)) => Err(error),
+        };
         // A possible repeat is let go only now: what it may repeat is safe, or has failed.
-        for submission in raced {
-            let reply = match &result {
-                Ok(()) => Reply::Raced(Box::new((submission.event, submission.share))),
-                Err(_) => Reply::Refused(AcceptError::Failed),
-            };
-            drop(submission.reply.send(reply));
-        }
-        result
+        let answer = *refusal.as_ref().unwrap_or(&AcceptError::Failed);
+        let written = written.into_iter().map(|written| written.submission);
+        written.chain(raced).for_each(|submission| refuse_one(submission, answer));
+        refusal.map(drop)
     }
 
     fn add_notes(&mut self, notes: &[Note]) {
@@ -174,23 +223,18 @@ impl Writer {
         (written, raced)
     }
 
-    fn write_batch(&mut self, sync: bool) -> io::Result<()> {
+    fn write_batch(&mut self, sync: bool) -> Result<(), WriteError> {
         let bytes = self.batch.bytes();
-        if !bytes.is_empty() {
-            self.head.file.append(bytes)?;
-            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            self.head.offset = self.head.offset.saturating_add(len);
-            self.head.dirty = true;
+        if !bytes.is_empty()
+            && let Err(error) = self.head.append(bytes)
+        {
+            return Err(match is_full(&error).then(|| self.head.take_back(&self.core)) {
+                Some(Ok(())) => WriteError::NoRoom(error),
+                Some(Err(worse)) => WriteError::Failed(worse),
+                None => WriteError::Failed(error),
+            });
         }
-        if sync && self.head.dirty { self.sync() } else { Ok(()) }
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let begun = Instant::now();
-        self.head.file.sync()?;
-        self.core.metrics.journal_synced(begun.elapsed());
-        self.head.dirty = false;
-        Ok(())
+        if sync { self.head.sync(&self.core).map_err(WriteError::Failed) } else { Ok(()) }
     }
 
     /// Makes durable events known: first to look-ups, then to the lanes, then to who waits.
@@ -225,16 +269,8 @@ impl Writer {
         }
     }
 
-    fn is_due_for_rotation(&self) -> bool {
-        let age = self.core.backlog.timeline.wall().since(self.head.header.created_at);
-        let old = age >= self.core.segment_age() && self.head.offset > self.head.begun_at;
-        old || self.head.offset >= self.head.begun_at.saturating_add(self.core.tuning.segment_bytes)
-    }
-
     fn rotate(&mut self) -> io::Result<()> {
-        if self.head.dirty {
-            self.sync()?;
-        }
+        self.head.sync(&self.core)?;
         let header = SegmentHeader {
             number: self.head.header.number + 1,
             follows: Sequence(self.next.0 - 1),
@@ -242,44 +278,42 @@ impl Writer {
             created_at: self.core.backlog.timeline.wall().max(self.head.header.created_at),
             ..self.head.header
         };
-        let path = segment::path(self.core.files.dir(), header.number);
-        match self.core.files.disk().create(&path) {
-            Ok(file) => match begin_segment(&self.core, file, header, &mut self.batch) {
-                Ok(begun) => {
-                    (self.head, self.next) = begun;
-                    Ok(())
-                }
-                // The new segment took the last descriptor, and there was none for its directory.
-                // Nothing in it was promised to anybody.
-                Err(error) if is_shortage(&error) => {
-                    self.core.files.disk().remove(&path)?;
-                    self.rotate_later(error)
-                }
-                Err(error) => Err(error),
-            },
-            Err(error) => self.rotate_later(error),
+        match Head::begin(&self.core, header, &mut self.batch) {
+            Ok((head, next)) => {
+                (self.head, self.next, self.lags) = (head, next, false);
+                Ok(())
+            }
+            // Nothing is uncertain, and the head will do for a while: descriptors may be short, or
+            // room.
+            Err(BeginError::NotCreated(error) | BeginError::TakenBack(error))
+                if self.head.offset < HARD_LIMIT =>
+            {
+                tracing::warn!(target: "hookward::store", %error, "no new segment can be begun; trying again");
+                self.rotate_at = Instant::now() + TRY_AGAIN;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
-    }
-
-    /// Nothing is uncertain yet, and the head will do for a while: descriptors may be short.
-    fn rotate_later(&mut self, error: io::Error) -> io::Result<()> {
-        if self.head.offset >= HARD_LIMIT {
-            return Err(error);
-        }
-        tracing::warn!(target: "hookward::store", %error, "no new segment can be begun; trying again");
-        self.rotate_at = Instant::now() + ROTATE_AGAIN;
-        Ok(())
     }
 
     fn look_at_space(&mut self) {
         self.looked_at_space = Instant::now();
-        if self.head.dirty
-            && self.core.state() != State::Failed
-            && let Err(error) = self.sync()
+        let failed = self.core.state() == State::Failed;
+        if !failed && let Err(error) = self.head.sync(&self.core) {
+            return self.fail(&error, &mut Work::default());
+        }
+        if self.looked_at_space < self.reopen_at {
+            return;
+        }
+        if !failed
+            && !self.has_begun()
+            && let Err(error) = self.begin()
         {
             return self.fail(&error, &mut Work::default());
         }
-        self.core.look_at_space();
+        if self.has_begun() {
+            self.core.look_at_space();
+        }
     }
 
     fn fail(&self, error: &io::Error, work: &mut Work) {
@@ -294,50 +328,25 @@ impl Writer {
     }
 
     fn finish(mut self) {
-        if self.head.dirty && self.core.state() != State::Failed && self.sync().is_err() {
+        if self.core.state() != State::Failed && self.head.sync(&self.core).is_err() {
             self.core.fail();
         }
         let place = Place { segment: self.head.header.number, offset: self.head.offset };
-        let clean = self.core.state() != State::Failed;
+        let clean = self.core.state() != State::Failed && self.has_begun();
         self.index.close(clean.then_some((place, Sequence(self.next.0 - 1))));
     }
 }
 
-/// Whether the system only had no descriptor to give.
-fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let errno = Errno::from_io_error(error);
-    errno.is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
-}
-
 fn refuse(work: &mut Work, error: AcceptError) {
-    for submission in work.submissions.drain(..) {
-        drop(submission.reply.send(Reply::Refused(error)));
-    }
+    work.submissions.drain(..).for_each(|submission| refuse_one(submission, error));
 }
 
-fn refuse_written(written: Vec<Written>) {
-    for Written { submission, .. } in written {
-        drop(submission.reply.send(Reply::Refused(AcceptError::Failed)));
-    }
+fn refuse_one(submission: Submission, error: AcceptError) {
+    // Who no longer waits need not know.
+    drop(submission.reply.send(Reply::Refused(error)));
 }
 
-/// Begins a segment that opens with a checkpoint, durable before anything is added to it.
-fn begin_segment(
-    core: &Core,
-    mut file: Box<dyn AppendFile>,
-    header: SegmentHeader,
-    batch: &mut Batch,
-) -> io::Result<(Head, Sequence)> {
-    batch.clear();
-    let next = checkpoint::write(&core.backlog, header.first, batch);
-    let mut bytes = header.encode().to_vec();
-    bytes.extend_from_slice(batch.bytes());
-    file.append(&bytes)?;
-    file.sync()?;
-    core.files.disk().sync_dir(core.files.dir())?;
-    core.segments.lock().push(header);
-    batch.clear();
-    let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    Ok((Head { header, file, begun_at: offset, offset, dirty: false }, next))
+fn look_again(submission: Submission) {
+    let again = Reply::Raced(Box::new((submission.event, submission.share)));
+    drop(submission.reply.send(again));
 }

@@ -159,3 +159,62 @@ async fn a_damaged_segment_is_not_taken_for_an_empty_one() {
     drop(reopen(dir.path(), &disk));
     assert!(disk.names().contains(&FIRST.to_owned()), "{:?}", disk.names());
 }
+
+/// The pages that the disk would not give at a start were taken for a write that had never ended,
+/// and cut off: what had been acknowledged in them was lost for good, although the next read would
+/// have found it.
+#[tokio::test]
+async fn what_cannot_be_read_at_a_start_is_not_cut_off() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let tuning = || Tuning { segment_bytes: 1 << 20, window: 100, ..small(&disk) };
+    let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+    for n in 0..40 {
+        store.accept(event(n), app(&store)).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    disk.set_bad_from(Some(5000));
+    let refused = Store::open_with(options(dir.path()), tuning()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("cannot be read"), "{refused}");
+    disk.set_bad_from(None);
+    let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+    assert_eq!(store.report().gaps, []);
+    assert_eq!(drain(&store).await.len(), 40);
+}
+
+/// The newest segment was taken away, and nobody was told: the index, which knew better, was set
+/// aside as if it were of another journal.
+#[tokio::test]
+async fn missing_segments_at_the_end_are_told() {
+    for keep in [1, 0] {
+        let dir = tempfile::tempdir().unwrap();
+        let tuning = || Tuning { segment_bytes: 4096, ..Tuning::default() };
+        let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+        for n in 0..80 {
+            store.accept(event(n), app(&store)).await.unwrap();
+        }
+        store.close().await;
+        drop(store);
+        let journal = dir.path().join("journal");
+        let mut segments: Vec<_> =
+            std::fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path()).collect();
+        segments.sort();
+        segments.drain(..keep);
+        assert!(segments.len() > 1, "{segments:?}");
+        segments.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+        let [(found, indexed)] = store.report().missing[..] else {
+            panic!("{keep}: {:?}", store.report())
+        };
+        assert!(found < indexed && store.report().index_rebuilt);
+        let left = drain(&store).await.len();
+        assert_eq!(left == 0, keep == 0);
+        let again = store.accept(event(79), app(&store)).await.unwrap();
+        assert_eq!(again.outcome(), Outcome::Stored);
+        store.close().await;
+        drop(store);
+        let store = Store::open_with(options(dir.path()), tuning()).unwrap();
+        assert_eq!(store.report().missing, [], "{keep}: it is told once");
+        assert_eq!(drain(&store).await.len(), 1);
+    }
+}

@@ -113,13 +113,19 @@ async fn any_operation_may_be_done_in_part() {
     loop_over_operations(Fault::Tears, |_| Leaves::Nothing).await;
 }
 
+#[tokio::test]
+async fn the_disk_may_be_full_from_any_operation_on() {
+    let operations = loop_over_operations(Fault::FillsUp, |_| Leaves::Nothing).await;
+    assert!(operations > 100, "{operations}");
+}
+
 /// After a failed sync a later one may succeed although the data is gone: no 200 may follow.
 #[tokio::test]
 async fn after_a_failed_write_nothing_is_accepted_until_a_restart() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
     store.accept(event(1), app(&store)).await.unwrap();
-    disk.plan(0, Fault::Tears);
+    disk.plan(0, Fault::Fails(ErrorKind::Other));
     assert_eq!(store.accept(event(2), app(&store)).await.unwrap_err(), AcceptError::Failed);
     assert_eq!(store.accept(event(3), app(&store)).await.unwrap_err(), AcceptError::Failed);
     assert_eq!(store.writable(), Err(AcceptError::Failed));

@@ -1,10 +1,13 @@
 //! The store as its callers see it, on a disk that can fail.
 
 mod behaviour;
+mod clocks;
 mod damage;
 mod faults;
 mod kept;
+mod shortage;
 mod sim_disk;
+mod space;
 mod upstreams;
 
 use std::path::Path;

@@ -19,6 +19,17 @@ pub(super) enum Fault {
     Tears,
     /// The power goes: it and every later one fails.
     PowerCut,
+    /// The disk is full from then on: what is appended fits in part at most, and nothing is created.
+    FillsUp,
+}
+
+/// What there is no descriptor for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Short {
+    /// A new file.
+    Create,
+    /// A directory, to sync it.
+    SyncDir,
 }
 
 /// What a power cut leaves of what was not durable.
@@ -52,7 +63,12 @@ struct Sim {
     fault: Option<(usize, Fault)>,
     fired: bool,
     off: bool,
+    full: bool,
+    /// Reads beyond this place in any file fail.
+    bad_from: Option<u64>,
     free: Option<u64>,
+    /// What there is no descriptor for.
+    short: Option<Short>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,10 +96,26 @@ impl SimDisk {
         self.0.lock().free = Some(bytes);
     }
 
+    /// From here on reads beyond `offset` fail in every file, until it is `None`.
+    pub(super) fn set_bad_from(&self, offset: Option<u64>) {
+        self.0.lock().bad_from = offset;
+    }
+
+    /// From here on there is no descriptor for this, until it is `None`.
+    pub(super) fn set_short(&self, of: Option<Short>) {
+        self.0.lock().short = of;
+    }
+
+    /// The disk is not full any more.
+    pub(super) fn make_room(&self) {
+        let mut sim = self.0.lock();
+        (sim.fault, sim.full) = (None, false);
+    }
+
     /// The power comes back. What was not durable is left as `leaves` says.
     pub(super) fn reboot(&self, leaves: Leaves) {
         let mut sim = self.0.lock();
-        (sim.fault, sim.off) = (None, false);
+        (sim.fault, sim.off, sim.full, sim.short) = (None, false, false, None);
         let mut random = match leaves {
             Leaves::SomePages(seed) => fastrand::Rng::with_seed(seed),
             Leaves::Nothing | Leaves::Everything => fastrand::Rng::with_seed(0),
@@ -145,6 +177,10 @@ impl SimDisk {
                 match fault {
                     Fault::Fails(kind) => Err(kind.into()),
                     Fault::Tears => Ok(true),
+                    Fault::FillsUp => {
+                        sim.full = true;
+                        Ok(false)
+                    }
                     Fault::PowerCut => {
                         sim.off = true;
                         Err(io::Error::other("power is off"))
@@ -153,6 +189,12 @@ impl SimDisk {
             }
             _ => Ok(false),
         }
+    }
+
+    fn descriptor(&self, of: Short) -> io::Result<()> {
+        self.whole()?;
+        let short = self.0.lock().short == Some(of);
+        if short { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
     }
 
     fn whole(&self) -> io::Result<()> {
@@ -187,10 +229,13 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
-        self.whole()?;
+        self.descriptor(Short::Create)?;
         let mut sim = self.0.lock();
         if sim.files.get(path).is_some_and(|f| !f.removed) {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if sim.full {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         sim.files.insert(path.to_owned(), SimFile::default());
         Ok(Box::new(Handle { disk: self.clone(), path: path.to_owned() }))
@@ -231,7 +276,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.whole()?;
+        self.descriptor(Short::SyncDir)?;
         let mut sim = self.0.lock();
         sim.files.retain(|_, file| !file.removed);
         sim.files.values_mut().for_each(|file| file.named = true);
@@ -254,6 +299,7 @@ impl AppendFile for Handle {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let torn = self.disk.step()?;
         let mut sim = self.disk.0.lock();
+        let torn = torn || sim.full;
         let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let len = if torn { bytes.len() * 2 / 3 } else { bytes.len() };
         file.bytes.extend_from_slice(&bytes[..len]);
@@ -278,6 +324,16 @@ impl AppendFile for Handle {
         file.durable = end;
         Err(io::Error::other("I/O error"))
     }
+
+    fn discard(&mut self) -> io::Result<()> {
+        self.disk.whole()?;
+        let mut sim = self.disk.0.lock();
+        let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        file.bytes.clear();
+        file.dropped.clear();
+        file.durable = 0;
+        Ok(())
+    }
 }
 
 impl ReadFile for Handle {
@@ -287,6 +343,9 @@ impl ReadFile for Handle {
         let file = sim.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let from = usize::try_from(offset).unwrap().min(file.bytes.len());
         let len = buf.len().min(file.bytes.len() - from);
+        if sim.bad_from.is_some_and(|bad| offset + len as u64 > bad) {
+            return Err(io::Error::other("I/O error"));
+        }
         buf[..len].copy_from_slice(&file.bytes[from..from + len]);
         Ok(len)
     }

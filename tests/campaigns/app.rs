@@ -10,14 +10,15 @@ use fastrand::Rng;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::ledger::Ledger;
+use crate::gateway::LIFE_HEADER;
+use crate::ledger::{Delivery, Ledger};
 
 /// Of 256 attempts: how many are refused unseen, and how many are seen and not acknowledged.
 const REFUSED: u8 = 24;
@@ -105,13 +106,23 @@ async fn take(request: Request<Incoming>, shared: &Shared) -> StatusCode {
         return StatusCode::BAD_REQUEST;
     };
     let body = body.to_bytes();
-    let event = serde_json::from_slice::<CloudEvent<'_>>(&body);
-    let webhook_id = head.headers.get("webhook-id").and_then(|value| value.to_str().ok());
-    let (Ok(event), Some(webhook_id)) = (event, webhook_id) else {
-        ledger.note_problem(format!("not a delivery: {head:?} {body:?}"));
-        return StatusCode::OK;
-    };
     let taken = chance >= REFUSED + SEEN_AND_FAILED;
-    ledger.note_delivered(event.id, webhook_id, event.data.get(), taken);
+    match delivery(&head.headers, &body, taken) {
+        Some(delivery) if ledger.note_delivered(&delivery) => {}
+        Some(_) => return StatusCode::SERVICE_UNAVAILABLE,
+        None => ledger.note_problem(format!("not a delivery: {head:?}")),
+    }
     if taken { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }
+}
+
+fn delivery<'a>(headers: &'a HeaderMap, body: &'a [u8], taken: bool) -> Option<Delivery<'a>> {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let event = serde_json::from_slice::<CloudEvent<'_>>(body).ok()?;
+    Some(Delivery {
+        id: event.id,
+        webhook_id: header("webhook-id")?.parse().ok()?,
+        body: event.data.get(),
+        life: header(LIFE_HEADER)?.parse().ok()?,
+        taken,
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +15,12 @@ use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::event::TestEvent;
 use crate::gateway::{Gateway, KEY};
 use crate::ledger::Ledger;
 
 /// The longest an answer may take is `ack_deadline`, at most 4.5 s; more is silence.
-const LONGEST_ANSWER: Duration = Duration::from_secs(10);
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 
 /// An answer's status and `Hookward-Event-Id`.
 struct Answer {
@@ -29,8 +29,10 @@ struct Answer {
 }
 
 /// One connection to the gateway.
-struct Sender {
+pub(crate) struct Sender {
     connection: SendRequest<Full<Bytes>>,
+    /// Which of the gateway's lives it is a connection to.
+    life: u32,
     ledger: Arc<Ledger>,
     rng: Rng,
 }
@@ -44,85 +46,106 @@ pub(crate) fn start(
 ) -> JoinSet<()> {
     let mut senders = JoinSet::new();
     for _ in 0..connections {
-        senders.spawn(send_until_gone(gateway.public(), Arc::clone(ledger), rng.fork()));
+        let (place, life) = (gateway.public(), gateway.life());
+        senders.spawn(send_until_gone(place, life, Arc::clone(ledger), rng.fork()));
     }
     senders
 }
 
 /// A gateway that merely closes a connection is there for the next one.
-async fn send_until_gone(gateway: SocketAddr, ledger: Arc<Ledger>, mut rng: Rng) {
-    while let Ok(stream) = TcpStream::connect(gateway).await {
-        if let Ok((connection, driver)) = handshake(TokioIo::new(stream)).await {
-            tokio::spawn(driver);
-            let mut sender = Sender { connection, ledger: Arc::clone(&ledger), rng: rng.fork() };
-            while sender.send_something().await.is_some() {}
-        }
+async fn send_until_gone(gateway: SocketAddr, life: u32, ledger: Arc<Ledger>, mut rng: Rng) {
+    while let Some(mut sender) = Sender::connect(gateway, life, &ledger, &mut rng).await {
+        while sender.send_something().await.is_some() {}
     }
 }
 
 impl Sender {
-    /// `None` when the connection is.
-    async fn send_something(&mut self) -> Option<()> {
-        match self.rng.u8(..16) {
-            0..2 => self.forge().await,
-            2..4 => match self.ledger.any_acknowledged(&mut self.rng) {
-                Some((id, body)) => self.send(&id, body).await,
-                None => Some(()),
-            },
-            4..6 => match self.ledger.take_unanswered() {
-                Some((id, body)) => self.send(&id, body).await,
-                None => Some(()),
-            },
-            _ => {
-                let id = next_id("evt");
-                let body = self.body(&id);
-                self.ledger.note_sent(&id, &body);
-                self.send(&id, body).await
-            }
-        }
+    /// A connection; `None` when nobody listens.
+    pub(crate) async fn connect(
+        gateway: SocketAddr,
+        life: u32,
+        ledger: &Arc<Ledger>,
+        rng: &mut Rng,
+    ) -> Option<Self> {
+        let stream = TcpStream::connect(gateway).await.ok()?;
+        let (connection, driver) = handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(driver);
+        Some(Self { connection, life, ledger: Arc::clone(ledger), rng: rng.fork() })
     }
 
-    async fn send(&mut self, id: &str, body: String) -> Option<()> {
+    /// Sends a new event; the answer's status, `None` without an answer.
+    pub(crate) async fn send_fresh(&mut self) -> Option<StatusCode> {
+        let event = self.ledger.fresh(&mut self.rng);
+        self.send(event).await
+    }
+
+    /// Sends an event again that was acknowledged before.
+    pub(crate) async fn send_repeat(&mut self) -> Option<StatusCode> {
+        let event = self.ledger.any_acknowledged(&mut self.rng)?;
+        self.send(event).await
+    }
+
+    /// `None` when the connection is gone.
+    async fn send_something(&mut self) -> Option<()> {
+        match self.rng.u8(..16) {
+            0..2 => return self.forge().await,
+            2..4 => {
+                if let Some(event) = self.ledger.any_acknowledged(&mut self.rng) {
+                    return self.send(event).await.map(drop);
+                }
+            }
+            4..6 => {
+                if let Some(event) = self.ledger.take_unanswered() {
+                    return self.send_or_pause(event).await;
+                }
+            }
+            _ => {}
+        }
+        let event = self.ledger.fresh(&mut self.rng);
+        self.send_or_pause(event).await
+    }
+
+    /// Who is answered 503 does not come back at once.
+    async fn send_or_pause(&mut self, event: TestEvent) -> Option<()> {
+        if self.send(event).await? == StatusCode::SERVICE_UNAVAILABLE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Some(())
+    }
+
+    async fn send(&mut self, event: TestEvent) -> Option<StatusCode> {
+        let body = event.body();
         let signature = sign(KEY, &body);
         let Some(answer) = self.post(Some(signature), body).await else {
-            self.ledger.note_unanswered(id);
+            self.ledger.note_unanswered(event);
             return None;
         };
         match answer.status {
-            StatusCode::OK => self.ledger.note_acknowledged(id, &answer.event_id),
-            StatusCode::SERVICE_UNAVAILABLE => self.ledger.note_unanswered(id),
+            StatusCode::OK => self.ledger.note_acknowledged(event, &answer.event_id, self.life),
+            StatusCode::SERVICE_UNAVAILABLE => self.ledger.note_unavailable(event),
             other => self.ledger.note_problem(format!("a valid event was answered with {other}")),
         }
-        Some(())
+        Some(answer.status)
     }
 
     async fn forge(&mut self) -> Option<()> {
-        let id = next_id("forged");
-        let body = self.body(&id);
+        let mut body = TestEvent::new(0, &mut self.rng).body();
+        body = body.replacen("evt_", "forged_", 1);
         let signature = match self.rng.u8(..3) {
             0 => None,
             1 => Some(sign(b"a-key-that-the-gateway-has-never-seen", &body)),
-            _ => Some(sign(KEY, &self.body("another"))),
+            _ => Some(sign(KEY, &body[1..])),
         };
         let answer = self.post(signature, body).await?;
         match answer.status {
-            StatusCode::UNAUTHORIZED => self.ledger.note_refused(),
-            other => self.ledger.note_problem(format!("{id} was answered with {other}")),
+            // Who tries often is not even looked at for a while.
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => self.ledger.note_refused(),
+            other => self.ledger.note_problem(format!("a forgery was answered with {other}")),
         }
         Some(())
     }
 
-    /// Few orders, so that order of delivery matters, and bodies of very different length.
-    fn body(&mut self, id: &str) -> String {
-        let order = self.rng.u8(..50);
-        let note = if self.rng.u8(..32) == 0 { 20_000 } else { self.rng.usize(..600) };
-        let note = "n".repeat(note);
-        format!(
-            r#"{{"id":"{id}","event":"order.updated","order_id":"ord_{order}","note":"{note}"}}"#
-        )
-    }
-
-    /// `None` when the connection is.
+    /// `None` when the connection is gone.
     async fn post(&mut self, signature: Option<String>, body: String) -> Option<Answer> {
         let mut request = Request::post("/hooks/lab")
             .header("host", "gateway.example")
@@ -149,11 +172,6 @@ impl Sender {
             }
         }
     }
-}
-
-fn next_id(kind: &str) -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{kind}_{:08}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn sign(key: &[u8], body: &str) -> String {
