@@ -97,7 +97,7 @@ pub(super) fn told<T>(
     }
 }
 
-/// Warns of a certificate that clients refuse now, or will soon.
+/// Warns of a certificate that is refused now, or will be soon.
 pub(super) fn warn_of_its_end(path: &Path, facts: &Facts, at: &Spot, cx: &mut Context<'_>) {
     let now = cx.now();
     let path = path.to_owned();

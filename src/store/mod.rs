@@ -31,12 +31,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use self::backlog::LaneSlot;
+pub use self::backlog::lane::CircuitState;
 pub use self::claim::Claimed;
 pub use self::core::{Cancel, Tuning};
 pub use self::open::OpenError;
 pub use self::recover::Report;
 pub use self::roster::{Recipients, Roster};
-pub use self::state::{LaneStatus, StoreBytes};
+pub use self::state::{CircuitStatus, LaneStatus, StoreBytes};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName, UpstreamName};
 use crate::metrics::Metrics;

@@ -58,7 +58,7 @@ pub enum Warning {
         enough: usize,
     },
     /// A certificate that has ended.
-    #[error("{} ended on {on}: clients refuse it", path.display())]
+    #[error("{} ended on {on}: it is refused", path.display())]
     Expired {
         /// The certificate's file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum Warning {
         days: u64,
     },
     /// A certificate that does not hold yet.
-    #[error("{} holds from {on} on: until then clients refuse it", path.display())]
+    #[error("{} holds from {on} on: until then it is refused", path.display())]
     NotYetValid {
         /// The certificate's file.
         path: PathBuf,

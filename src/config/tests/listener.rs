@@ -142,10 +142,10 @@ fn a_certificate_near_its_end_is_warned_about() {
     let file = "/etc/hookward/cert.pem";
     assert_eq!(with("2029-12-10T23:59:59Z"), [""; 0]);
     for (now, expected) in [
-        ("2024-12-31T23:59:59Z", "holds from 2025-01-01 on: until then clients refuse it"),
+        ("2024-12-31T23:59:59Z", "holds from 2025-01-01 on: until then it is refused"),
         ("2029-12-11T00:00:01Z", "ends on 2030-01-01, in 20 days"),
         ("2029-12-31T23:00:00Z", "ends on 2030-01-01, in 0 days"),
-        ("2030-01-01T00:00:01Z", "ended on 2030-01-01: clients refuse it"),
+        ("2030-01-01T00:00:01Z", "ended on 2030-01-01: it is refused"),
     ] {
         assert_eq!(with(now), [format!("{file} {expected}")], "{now}");
     }

@@ -6,6 +6,7 @@ mod listener;
 mod mistakes;
 mod presets;
 mod robust;
+mod upstreams;
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -5,6 +5,7 @@ mod carried;
 mod clocks;
 mod damage;
 mod faults;
+mod kept;
 mod shortage;
 mod sim_disk;
 mod space;
