@@ -2,7 +2,7 @@
 //! tell it where their events have been carried. A lane that has none there is not gone through.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use super::entry::At;
 use super::{Cursor, HELD_WINDOWS, Lane};
@@ -58,13 +58,12 @@ impl Lane {
                 *place = now;
             }
         };
-        for heap in [&mut self.retries, &mut self.held_back] {
-            let mut all = std::mem::take(heap).into_vec();
-            all.iter_mut().for_each(|Reverse(At { entry, .. })| relocate(&mut entry.place));
-            *heap = BinaryHeap::from(all);
-        }
+        let mut retries = std::mem::take(&mut self.retries).into_vec();
+        retries.iter_mut().for_each(|Reverse(At { entry, .. })| relocate(&mut entry.place));
+        self.retries = retries.into();
         let parked = self.parked.values_mut().flat_map(|busy| &mut busy.waiting);
         let others = self.fresh.iter_mut().chain(&mut self.ready).chain(self.taken.values_mut());
+        let others = others.chain(self.held_back.values_mut());
         others.chain(parked).for_each(|entry| relocate(&mut entry.place));
     }
 
