@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -181,6 +182,20 @@ pub struct EventMeta {
     pub content_type: Option<String>,
     /// Where in the body the event's data stands.
     pub data: Range<u32>,
+    /// What is kept of the request's headers, for forwarding the body as it came.
+    pub headers: Vec<KeptHeader>,
+}
+
+/// A header of the provider's request. Its value is visible ASCII; it is no credential that would
+/// authenticate anything but this event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptHeader {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value.
+    pub value: HeaderValue,
+    /// Whether it is part of the provider's proof of who sent it: a signature or its timestamp.
+    pub signature: bool,
 }
 
 /// The normalized form of a provider's event name: ASCII letters in lower case, digits, `_` and

@@ -2,8 +2,8 @@
 //!
 //! A thread that logs copies its line into a bounded buffer and goes on: it never waits for the
 //! disk or the terminal. One writer thread empties the buffer with one write at a time. Lines that
-//! do not fit are dropped and counted, and the count is logged once there is room again. Nothing
-//! here sees a secret or a payload, because nothing that logs may hand one over.
+//! do not fit, or that the descriptor fails to take, are dropped and counted, and the count is logged
+//! once there is room again. Nothing here sees a secret or a payload, because nothing that logs may hand one over.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -31,6 +31,10 @@ const FULL_ENOUGH: usize = 64 << 10;
 /// How long the writer lets lines gather after the first, so that a busy gateway pays one wake-up
 /// and one write for many lines.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the writer waits for whoever reads a descriptor that does not block and is full: a pipe
+/// that a supervisor has made so.
+const FULL: Duration = Duration::from_millis(5);
 
 /// How long the end of the process waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -75,7 +79,11 @@ impl Logging {
 /// stranger sent, such as a path with its query.
 fn at(level: LevelFilter) -> Targets {
     let others = level.min(LevelFilter::WARN);
-    Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_default(others)
+    // h2 warns of a client that has too many streams reset, with every connection that has. That is
+    // a refusal, and told as one, where floods of them are summed.
+    let h2 = level.min(LevelFilter::ERROR);
+    let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
+    ours.with_target("h2", h2).with_default(others)
 }
 
 /// Writes out what has been logged when it is dropped.
@@ -189,19 +197,70 @@ fn start(sink: impl Write + Send + 'static, capacity: usize) -> io::Result<(Line
     Ok((lines, Flush { queue, writer: Some(writer) }))
 }
 
-/// The writer's thread. A sink that fails (a closed pipe) loses lines; it must not stop the
-/// gateway, and there is nowhere left to say so.
-fn write_all(queue: &Queue, mut sink: impl Write) {
-    let mut spare = Vec::new();
+/// The writer's thread.
+fn write_all(queue: &Queue, sink: impl Write) {
+    let (mut spare, mut out) = (Vec::new(), Out { sink, untold: 0, torn: false });
     while let Some(Batch { mut lines, dropped }) = queue.take(spare) {
-        let _ = sink.write_all(&lines);
-        let _ = sink.flush();
+        let dropped = out.write(&mut lines, dropped);
         lines.clear();
         spare = lines;
         if dropped > 0 {
-            tracing::warn!(target: "hookward::log", dropped, "log lines dropped: the writer is slow");
+            tracing::warn!(
+                target: "hookward::log",
+                dropped,
+                "log lines dropped: whoever reads them is slow, or cannot be written to"
+            );
         }
     }
+}
+
+/// Where the lines go, and what went wrong there. A sink that fails (a full disk, a closed pipe)
+/// loses lines; it must not stop the gateway.
+struct Out<W> {
+    sink: W,
+    /// Lines that were dropped, and nobody was told.
+    untold: u64,
+    /// Whether the last byte that went out was not a line's last.
+    torn: bool,
+}
+
+impl<W: Write> Out<W> {
+    /// Writes the lines, before which so many were dropped. How many are to be told of: none as long
+    /// as the sink fails, since that line would be lost as well, and be another one to tell of.
+    fn write(&mut self, lines: &mut Vec<u8>, dropped: u64) -> u64 {
+        if self.torn {
+            // What follows is a line of its own.
+            lines.insert(0, b'\n');
+        }
+        let written = write_some(&mut self.sink, lines);
+        let lost = lines.get(written.max(usize::from(self.torn))..).map_or(0, count_lines);
+        if let Some(last) = written.checked_sub(1) {
+            self.torn = lines.get(last) != Some(&b'\n');
+        }
+        self.untold += dropped + lost;
+        if lost > 0 { 0 } else { std::mem::take(&mut self.untold) }
+    }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
+/// How many of the bytes the sink took before it failed: all of them, mostly. One that is full and
+/// does not block is waited for like one that does.
+fn write_some(sink: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match sink.write(rest) {
+            Ok(0) => break,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::park_timeout(FULL),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let _ = sink.flush();
+    written
 }
 
 #[cfg(test)]
@@ -243,6 +302,71 @@ mod tests {
         drop(open);
         drop(flush);
         assert_eq!(shown.iter().collect::<Vec<_>>().concat(), b"one\ntwo\n");
+    }
+
+    /// A sink that gives each of these answers once: how many bytes it takes, or why none. Then it
+    /// takes everything.
+    struct Moody {
+        answers: std::vec::IntoIter<Result<usize, io::ErrorKind>>,
+        taken: Vec<u8>,
+    }
+
+    impl Write for &mut Moody {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let most = self.answers.next().unwrap_or(Ok(usize::MAX))?;
+            let taken = &bytes[..most.min(bytes.len())];
+            self.taken.extend_from_slice(taken);
+            Ok(taken.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What such a sink takes of these batches, and how many lines are told to be lost after each.
+    fn written(answers: Vec<Result<usize, io::ErrorKind>>, batches: &[&str]) -> (String, Vec<u64>) {
+        let mut sink = Moody { answers: answers.into_iter(), taken: Vec::new() };
+        let mut out = Out { sink: &mut sink, untold: 0, torn: false };
+        let told = batches.iter().map(|batch| out.write(&mut batch.as_bytes().to_vec(), 0));
+        let told = told.collect();
+        (String::from_utf8(sink.taken).unwrap(), told)
+    }
+
+    /// Standard error that somebody had made non-blocking: most of a flood's lines were missing, one
+    /// was torn, and nobody was told.
+    #[test]
+    fn a_sink_that_is_full_is_waited_for() {
+        let full = Err(io::ErrorKind::WouldBlock);
+        let answers = vec![full, Ok(2), full, full, Err(io::ErrorKind::Interrupted), Ok(3)];
+        let (taken, told) = written(answers, &["one\ntwo\n", "three\n"]);
+        assert_eq!((taken.as_str(), told), ("one\ntwo\nthree\n", vec![0, 0]));
+    }
+
+    #[test]
+    fn lines_that_a_sink_fails_to_take_are_told_when_it_takes_others() {
+        let fails = Err(io::ErrorKind::StorageFull);
+        let (taken, told) =
+            written(vec![Ok(6), fails, fails, Ok(0)], &["one\ntwo\n", "a\nb\n", "c\n", "d\n"]);
+        assert_eq!((taken.as_str(), told), ("one\ntw\nd\n", vec![0, 0, 0, 4]));
+        // Not even the end of the line that was torn.
+        let (taken, told) =
+            written(vec![Ok(6), fails, Ok(1), fails], &["one\ntwo\n", "a\n", "b\n"]);
+        assert_eq!((taken.as_str(), told), ("one\ntw\nb\n", vec![0, 0, 2]));
+    }
+
+    #[test]
+    fn libraries_say_nothing_that_a_stranger_can_make_them_say() {
+        use tracing::Level;
+        let shows = |level| {
+            let targets = at(level);
+            move |target, level: Level| targets.would_enable(target, &level)
+        };
+        let info = shows(LevelFilter::INFO);
+        assert!(info("hookward::request", Level::INFO) && info("tokio::x", Level::WARN));
+        assert!(!info("h2::proto::streams", Level::WARN) && !info("tokio::x", Level::INFO));
+        assert!(info("h2::proto::streams", Level::ERROR));
+        assert!(!shows(LevelFilter::OFF)("h2", Level::ERROR));
     }
 
     #[test]

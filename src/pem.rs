@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
 
 use crate::clock::UnixMillis;
@@ -176,6 +177,8 @@ pub struct Facts {
     pub not_before: UnixMillis,
     /// The last second at which it holds.
     pub not_after: UnixMillis,
+    /// How long its key is, in bits, if that is an RSA key.
+    pub rsa_bits: Option<usize>,
 }
 
 impl Facts {
@@ -188,7 +191,15 @@ impl Facts {
             serial: hex::encode(certificate.raw_serial()),
             not_before: instant(validity.not_before.timestamp()),
             not_after: instant(validity.not_after.timestamp()),
+            rsa_bits: rsa_bits(&certificate),
         })
+    }
+}
+
+fn rsa_bits(certificate: &X509Certificate<'_>) -> Option<usize> {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+        Ok(_) | Err(_) => None,
     }
 }
 

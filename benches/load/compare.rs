@@ -86,7 +86,7 @@ async fn measure(options: &Options, kind: Kind, connections: usize) -> Result<Fi
             let file = options.store.join("durable.jsonl");
             let (process, server) = start_role(Role::Durable, Some(&file))?;
             let figures = load(options, server, &process, connections).await?;
-            check_stored(&figures, Some(lines(&file)?))?;
+            check_stored(figures.outcome.acked, lines(&file)?)?;
             drop(process);
             fs::remove_file(file)?;
             Ok(figures)
@@ -96,7 +96,7 @@ async fn measure(options: &Options, kind: Kind, connections: usize) -> Result<Fi
             hookward.start().await?;
             let server = hookward.public();
             let figures = load(options, server, hookward.process()?, connections).await?;
-            check_stored(&figures, hookward.stored())?;
+            hookward.check_stored(figures.outcome.acked)?;
             hookward.remove()?;
             Ok(figures)
         }
@@ -119,14 +119,11 @@ async fn load(
 }
 
 /// Every ack must have an event behind it, and every event here was acked.
-fn check_stored(figures: &Figures, stored: Option<u64>) -> Result<()> {
-    let acked = figures.outcome.acked;
-    match stored {
-        Some(stored) if stored != acked => {
-            Err(format!("{acked} events were acked, {stored} are stored").into())
-        }
-        _ => Ok(()),
+pub(crate) fn check_stored(acked: u64, stored: u64) -> Result<()> {
+    if stored == acked {
+        return Ok(());
     }
+    Err(format!("{acked} events were acked, {stored} are stored").into())
 }
 
 fn lines(file: &Path) -> Result<u64> {

@@ -213,8 +213,7 @@ fn run_thread(shared: Shared, connections: Vec<usize>) -> Result<Tally> {
 /// One connection's life.
 async fn converse(shared: Rc<Shared>, connection: usize, tally: Rc<RefCell<Tally>>) -> Result<()> {
     let load = &shared.load;
-    let mut stream = TcpStream::connect(load.server).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = connect(load.server).await?;
     let mut request = Request::new(shared.run, connection, load.body_size)?;
     let mut answer = Vec::with_capacity(LONGEST_ANSWER);
     let mut gate = load.gate.clone();
@@ -231,6 +230,9 @@ async fn converse(shared: Rc<Shared>, connection: usize, tally: Rc<RefCell<Tally
             .await
             .map_err(|_| "no answer in 30 s")??;
         now = Instant::now();
+        if ends_connection(&answer) {
+            stream = connect(load.server).await?;
+        }
         let mut tally = tally.borrow_mut();
         if status != 200 {
             *tally.others.entry(status).or_default() += 1;
@@ -244,6 +246,17 @@ async fn converse(shared: Rc<Shared>, connection: usize, tally: Rc<RefCell<Tally
         }
     }
     Ok(())
+}
+
+async fn connect(server: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(server).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Whether the server ends the connection with this answer: it takes so many requests on each.
+fn ends_connection(answer: &[u8]) -> bool {
+    memchr::memmem::find(answer, b"connection: close").is_some()
 }
 
 /// Reads one answer to its end and returns its status.

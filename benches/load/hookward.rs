@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::Result;
-use crate::event;
-use crate::process::Process;
+use crate::process::{Ended, Process};
+use crate::{Result, compare, event};
 
 /// How long a start may take, a full rebuild of a large store included.
 const LONGEST_START: Duration = Duration::from_secs(600);
@@ -113,10 +112,26 @@ impl Hookward {
         Ok(fs::remove_dir_all(self.directory.join("data/index"))?)
     }
 
-    /// How many events the store has, as told by something else than the process that acked
-    /// them. `None` until a command reads a store offline.
-    pub(crate) fn stored(&self) -> Option<u64> {
-        None
+    /// Every ack must have an event behind it, and every event here was acked: as told by something
+    /// else than the process that acked them.
+    pub(crate) fn check_stored(&self, acked: u64) -> Result<()> {
+        let said = self.command(&["store", "stat", "--json"])?.said;
+        let stat: serde_json::Value = serde_json::from_str(&said)?;
+        let stored = stat["events"]["count"].as_u64().ok_or("a stat without a count")?;
+        compare::check_stored(acked, stored)
+    }
+
+    /// Runs another command of the binary with this configuration to its end.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Ended> {
+        let output = self.directory.join("command.out");
+        let child = Command::new(env!("CARGO_BIN_EXE_hookward"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.directory.join("hookward.toml"))
+            .stdin(Stdio::null())
+            .stdout(File::create(&output)?)
+            .spawn()?;
+        Process::new(child).end(&output)
     }
 
     /// Ends it, if it runs, and removes everything it has written.

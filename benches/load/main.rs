@@ -8,12 +8,15 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod compare;
+mod drain;
 mod durable;
 mod end_to_end;
 mod event;
 mod generator;
 mod hookward;
 mod hostile;
+mod index;
+mod journal;
 mod plot;
 mod process;
 mod recovery;
@@ -45,18 +48,20 @@ struct Cli {
     /// Space stays bounded: N events through a store with a short retention, as a table and a plot.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10000000")]
     soak: Option<u64>,
-    /// The soak's retention, in seconds.
-    #[arg(long, default_value_t = 60)]
-    retention: u64,
-    /// Where the soak's table and plot go.
-    #[arg(long, value_name = "DIR", default_value_os_t = default_out())]
-    out: PathBuf,
+    #[command(flatten)]
+    soaked: Soak,
     /// Accepted and delivered to a fast sink: the rate at which the backlog stays flat.
     #[arg(long)]
     end_to_end: bool,
     /// Fill a store with N events, then time a restart after kill -9 and a full index rebuild.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
     recovery: Option<u64>,
+    /// Fill a store with N events that wait, then time how fast they reach a fast upstream.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
+    drain: Option<u64>,
+    /// Write a journal of N settled events, then see what its index takes of time and memory.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10000000")]
+    index: Option<u64>,
     /// One honest client beside slow connections and forged requests (needs slowhttptest).
     #[arg(long)]
     hostile: bool,
@@ -97,6 +102,20 @@ pub(crate) struct Options {
     /// Threads of the load generator.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+}
+
+/// What the soak has besides.
+#[derive(Args)]
+pub(crate) struct Soak {
+    /// The soak's retention, in seconds.
+    #[arg(long, default_value_t = 60)]
+    retention: u64,
+    /// Events that wait for an upstream that is configured no more, and are carried all the time.
+    #[arg(long, default_value_t = 2_000)]
+    kept: u64,
+    /// Where the soak's table and plot go.
+    #[arg(long, value_name = "DIR", default_value_os_t = default_out())]
+    out: PathBuf,
 }
 
 impl Options {
@@ -165,11 +184,15 @@ fn run(cli: Cli) -> Result<()> {
         if let Some(minutes) = cli.minutes {
             soak::run(&options, minutes).await
         } else if let Some(events) = cli.soak {
-            space::run(&options, events, cli.retention, &cli.out).await
+            space::run(&options, &cli.soaked, events).await
         } else if cli.end_to_end {
             end_to_end::run(&options).await
         } else if let Some(events) = cli.recovery {
             recovery::recovery(&options, events).await
+        } else if let Some(events) = cli.drain {
+            drain::run(&options, events).await
+        } else if let Some(events) = cli.index {
+            index::run(&options, events).await
         } else if cli.hostile {
             hostile::run(&options).await
         } else if cli.memory {

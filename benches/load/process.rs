@@ -1,17 +1,27 @@
 //! Child processes and what the kernel says about them.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::servers::Role;
 
 /// `USER_HZ`: what Linux counts CPU time in for user space, the same on all machines of today.
 const TICKS_A_SECOND: u64 = 100;
+
+/// What a child left that has ended by itself.
+pub(crate) struct Ended {
+    /// What it printed; its first bytes, if that was much.
+    pub(crate) said: String,
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// The most it had in memory, as last seen before it ended.
+    pub(crate) peak_mib: f64,
+}
 
 /// A child that is killed with its owner.
 pub(crate) struct Process(Child);
@@ -41,6 +51,30 @@ impl Process {
     /// Whether it has ended by itself, and how.
     pub(crate) fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
         Ok(self.0.try_wait()?)
+    }
+
+    /// Waits until it has ended in order; `output` is the file that it prints to.
+    pub(crate) fn end(&mut self, output: &Path) -> Result<Ended> {
+        const LOOK_EVERY: Duration = Duration::from_millis(2);
+        const SAID: u64 = 64 * 1024;
+        let begun = Instant::now();
+        let mut peak_mib = 0f64;
+        let status = loop {
+            // An error is a process that has just ended, and has no memory any more.
+            peak_mib = peak_mib.max(self.memory_mib("VmHWM").unwrap_or(0.0));
+            match self.ended()? {
+                Some(status) => break status,
+                None => std::thread::park_timeout(LOOK_EVERY),
+            }
+        };
+        let took = begun.elapsed();
+        let mut said = String::new();
+        File::open(output)?.take(SAID).read_to_string(&mut said)?;
+        if status.success() {
+            Ok(Ended { said, took, peak_mib })
+        } else {
+            Err(format!("it ended with {status}: {said}").into())
+        }
     }
 
     /// CPU time it has used so far, user and system, all threads.

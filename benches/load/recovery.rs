@@ -23,6 +23,7 @@ pub(crate) async fn recovery(options: &Options, events: u64) -> Result<()> {
 
     hookward.process()?.kill()?;
     print_start("restart after kill -9", events, hookward.start().await?);
+    hookward.check_stored(filled.acked)?;
 
     hookward.process()?.terminate()?;
     print_start("restart after a clean stop", events, hookward.start().await?);
@@ -30,6 +31,10 @@ pub(crate) async fn recovery(options: &Options, events: u64) -> Result<()> {
     hookward.process()?.terminate()?;
     hookward.delete_index()?;
     print_start("restart without an index (full rebuild)", events, hookward.start().await?);
+
+    hookward.process()?.terminate()?;
+    let rebuilt = hookward.command(&["store", "rebuild-index"])?;
+    println!("store rebuild-index: {:.2?}: {}", rebuilt.took, rebuilt.said.trim_end());
     hookward.remove()
 }
 
@@ -63,7 +68,8 @@ fn print_backlog(hookward: &mut Hookward, when: &str) -> Result<()> {
     Ok(())
 }
 
-async fn fill(
+/// Stores so many events.
+pub(crate) async fn fill(
     options: &Options,
     hookward: &Hookward,
     events: u64,

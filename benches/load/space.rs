@@ -19,10 +19,8 @@ use crate::hookward::{Hookward, Upstream};
 use crate::plot::{self, Panel};
 use crate::process::start_role;
 use crate::servers::Role;
-use crate::{Options, Result};
+use crate::{Options, Result, Soak};
 
-/// Events for the upstream that is gone for most of the run.
-const KEPT: u64 = 2_000;
 /// One line of the table.
 const ROUND: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
@@ -40,24 +38,24 @@ struct Row {
     rss_mib: f64,
 }
 
-/// Sends `events` events with this retention in seconds, and writes `soak.csv` and `soak.svg` to
-/// `out`.
-pub(crate) async fn run(options: &Options, events: u64, retention: u64, out: &Path) -> Result<()> {
+/// Sends so many events, and writes `soak.csv` and `soak.svg`.
+pub(crate) async fn run(options: &Options, soak: &Soak, events: u64) -> Result<()> {
+    let Soak { retention, kept, ref out } = *soak;
     let connections = options.one_connection_count();
     let (_sink, sink) = start_role(Role::Sink, None)?;
     let mut hookward = Hookward::new(&options.store, &options.log, None)?;
     let nobody = hookward.refusing()?;
     hookward.configure(Some(retention), &[Upstream { name: "gone", address: nobody }])?;
     hookward.start().await?;
-    let kept = Load::new(hookward.public(), connections, Until::Events(KEPT));
-    generator::run(kept).await?.check()?;
+    let gone = Load::new(hookward.public(), connections, Until::Events(kept));
+    generator::run(gone).await?.check()?;
     hookward.process()?.terminate()?;
 
     let app = Upstream { name: "app", address: sink };
     hookward.configure(Some(retention), &[app])?;
     hookward.start().await?;
     println!(
-        "\nhookward, {connections} connections, retention {retention} s, {KEPT} events carried"
+        "\nhookward, {connections} connections, retention {retention} s, {kept} events carried"
     );
     println!(
         "{:>8} {:>11} {:>9} {:>9} {:>9} {:>9} {:>12} {:>10} {:>9}",
@@ -85,7 +83,7 @@ pub(crate) async fn run(options: &Options, events: u64, retention: u64, out: &Pa
     hookward.configure(Some(retention), &[app, Upstream { name: "gone", ..app }])?;
     hookward.start().await?;
     println!("the upstream that was gone is back");
-    drain(sink, acked + KEPT).await?;
+    drain(sink, acked + kept).await?;
     write(out, &rows, retention)?;
     hookward.remove()
 }

@@ -122,6 +122,7 @@ mod tests {
             serial: String::new(),
             not_before: NOW,
             not_after: NOW.after(secs(days * DAY)),
+            rsa_bits: None,
         }
     }
 

@@ -144,6 +144,7 @@ fn a_certificate_must_be_for_all_the_names_and_may_be_for_more() {
         serial: String::new(),
         not_before: crate::clock::UnixMillis(0),
         not_after: crate::clock::UnixMillis(0),
+        rsa_bits: None,
     };
     let wanted = ["a.example".to_owned(), "b.example".to_owned()];
     assert!(covers(&facts(&["b.example", "c.example", "A.example"]), &wanted));

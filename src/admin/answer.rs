@@ -14,6 +14,8 @@ pub(super) enum Problem {
     Malformed,
     /// No token, or a wrong one.
     Unauthenticated,
+    /// A wrong token, after too many of them from the same client: seconds to wait.
+    TooMany(u8),
     /// There is no token that could be right.
     NoToken,
     /// Nothing has this path.
@@ -35,6 +37,10 @@ pub(super) fn problem(problem: Problem) -> Answer {
             StatusCode::UNAUTHORIZED,
             r#"{"title":"Unauthorized","status":401,"detail":"The admin token is missing or wrong."}"#,
         ),
+        Problem::TooMany(_) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            r#"{"title":"Too Many Requests","status":429,"detail":"Too many wrong tokens; try again later."}"#,
+        ),
         Problem::NoToken => (
             StatusCode::FORBIDDEN,
             r#"{"title":"Forbidden","status":403,"detail":"Nothing but health is served here until admin.token is configured."}"#,
@@ -54,6 +60,9 @@ pub(super) fn problem(problem: Problem) -> Answer {
         // RFC 6750, section 3.
         let bearer = HeaderValue::from_static("Bearer");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    if let Problem::TooMany(seconds) = problem {
+        answer.headers_mut().insert(header::RETRY_AFTER, u16::from(seconds).into());
     }
     if problem == Problem::OnlyGet {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -82,6 +91,7 @@ mod tests {
         for kind in [
             Problem::Malformed,
             Problem::Unauthenticated,
+            Problem::TooMany(7),
             Problem::NoToken,
             Problem::NotFound,
             Problem::OnlyGet,
@@ -91,6 +101,8 @@ mod tests {
             let status = answer.status().as_u16();
             let challenged = answer.headers().contains_key(header::WWW_AUTHENTICATE);
             assert_eq!(challenged, kind == Problem::Unauthenticated);
+            let waits = answer.headers().get(header::RETRY_AFTER);
+            assert_eq!(waits.is_some_and(|wait| wait == "7"), kind == Problem::TooMany(7));
             let body = answer.into_body().collect().await.unwrap().to_bytes();
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["status"], status, "{kind:?}");

@@ -35,7 +35,7 @@ impl Health {
 
     fn ready(&self) -> Result<(), &'static str> {
         if self.draining.load(Ordering::Relaxed) {
-            return Err(r#"{"status":"unavailable","reason":"shutting down"}"#);
+            return Err("shutting down");
         }
         self.store.writable().map_err(unavailable)
     }
@@ -43,7 +43,7 @@ impl Health {
 
 /// The answer of a gateway that starts, if this is a path of health.
 pub(super) fn starting(path: &str) -> Option<Answer> {
-    respond(path, || Err(r#"{"status":"unavailable","reason":"starting"}"#))
+    respond(path, || Err("starting"))
 }
 
 fn respond(path: &str, ready: impl FnOnce() -> Result<(), &'static str>) -> Option<Answer> {
@@ -53,32 +53,34 @@ fn respond(path: &str, ready: impl FnOnce() -> Result<(), &'static str>) -> Opti
         _ => return None,
     };
     Some(match found {
-        Ok(()) => json(StatusCode::OK, r#"{"status":"ok"}"#),
-        Err(body) => json(StatusCode::SERVICE_UNAVAILABLE, body),
+        Ok(()) => answer::plain(StatusCode::OK, "application/json", Bytes::from_static(ALIVE)),
+        Err(reason) => not_ready(reason),
     })
 }
 
-/// The body that tells why nothing is accepted.
-fn unavailable(error: AcceptError) -> &'static str {
-    match error {
-        AcceptError::Overloaded | AcceptError::OverShare => {
-            r#"{"status":"unavailable","reason":"the journal's queue is full"}"#
-        }
-        AcceptError::Full => {
-            r#"{"status":"unavailable","reason":"free space is below store.min_free"}"#
-        }
-        AcceptError::Failed => {
-            r#"{"status":"unavailable","reason":"the journal has failed and waits for a restart"}"#
-        }
-        AcceptError::Unreadable => {
-            r#"{"status":"unavailable","reason":"the journal cannot be read"}"#
-        }
-        AcceptError::Closing => r#"{"status":"unavailable","reason":"the store is closing"}"#,
-    }
+const ALIVE: &[u8] = br#"{"status":"ok"}"#;
+
+/// A problem like any other, with the reason once more in a field of its own.
+fn not_ready(reason: &'static str) -> Answer {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let body = serde_json::json!({
+        "title": "Service Unavailable",
+        "status": status.as_u16(),
+        "detail": format!("New events are not taken: {reason}."),
+        "reason": reason,
+    });
+    answer::plain(status, "application/problem+json", body.to_string().into())
 }
 
-fn json(status: StatusCode, body: &'static str) -> Answer {
-    answer::plain(status, "application/json", Bytes::from_static(body.as_bytes()))
+/// Why nothing is accepted.
+fn unavailable(error: AcceptError) -> &'static str {
+    match error {
+        AcceptError::Overloaded | AcceptError::OverShare => "the journal's queue is full",
+        AcceptError::Full => "free space is below store.min_free",
+        AcceptError::Failed => "the journal has failed and waits for a restart",
+        AcceptError::Unreadable => "the journal cannot be read",
+        AcceptError::Closing => "the store is closing",
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +92,8 @@ mod tests {
     async fn asked(path: &str, ready: Result<(), AcceptError>) -> Option<(u16, serde_json::Value)> {
         let answer = respond(path, || ready.map_err(unavailable))?;
         let status = answer.status().as_u16();
+        let kind = if status == 200 { "application/json" } else { "application/problem+json" };
+        assert_eq!(answer.headers()[http::header::CONTENT_TYPE], kind);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         Some((status, serde_json::from_slice(&body).unwrap()))
     }
@@ -101,6 +105,11 @@ mod tests {
         {
             let (status, body) = asked("/readyz", Err(error)).await.unwrap();
             assert_eq!((status, body["reason"].as_str()), (503, Some(&*error.to_string())));
+            assert_eq!(
+                (&body["status"], &body["title"]),
+                (&503.into(), &"Service Unavailable".into())
+            );
+            assert!(body["detail"].as_str().unwrap().contains(&error.to_string()), "{body}");
             assert_eq!(asked("/healthz", Err(error)).await.unwrap().0, 200);
         }
         let ready = asked("/readyz", Ok(())).await;

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::answer::{self, Problem};
 use crate::listen::Answer;
 use crate::metrics::{CONTENT_TYPE, Exposition, Kind, Metrics};
-use crate::store::{LaneStatus, Store, StoreBytes};
+use crate::store::{CircuitState, LaneStatus, Store, StoreBytes};
 
 /// The whole text. Directories are read for it, so it is not made on a thread that serves others.
 ///
@@ -41,6 +41,28 @@ fn write_lanes(lanes: &[LaneStatus], text: &mut Exposition) {
     let mut family = text.family("hookward_dead_letters", Kind::Gauge, help);
     for lane in lanes {
         family.sample(&[("upstream", &lane.upstream)], lane.dead_letters);
+    }
+    write_circuits(lanes, text);
+}
+
+fn write_circuits(lanes: &[LaneStatus], text: &mut Exposition) {
+    let help = "Where the upstream's circuit breaker stands: 1 for that state, 0 for the others.";
+    let mut family = text.family("hookward_circuit_state", Kind::Gauge, help);
+    for lane in lanes {
+        for state in CircuitState::ALL {
+            let labels = [("upstream", &*lane.upstream), ("state", state.as_str())];
+            family.sample(&labels, u8::from(lane.circuit.state == state));
+        }
+    }
+    let help = "Attempts at once that the upstream's circuit breaker allows.";
+    let mut family = text.family("hookward_circuit_limit", Kind::Gauge, help);
+    for lane in lanes {
+        family.sample(&[("upstream", &lane.upstream)], lane.circuit.limit);
+    }
+    let help = "How often the upstream's circuit breaker has opened.";
+    let mut family = text.family("hookward_circuit_opened_total", Kind::Counter, help);
+    for lane in lanes {
+        family.sample(&[("upstream", &lane.upstream)], lane.circuit.opened);
     }
 }
 

@@ -14,9 +14,10 @@ use http::Method;
 use self::access::Access;
 use self::answer::Problem;
 use self::health::Health;
-use crate::config;
+use crate::config::Config;
 use crate::listen::{Answer, Arrival};
 use crate::metrics::Metrics;
+use crate::secret::Secret;
 use crate::store::Store;
 
 /// Connections at once: probes and scrapers are few.
@@ -32,16 +33,16 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The operators' side of a gateway with this store. `config`: `[admin]`, if there is such a
-    /// table; without a token in it only health is answered.
-    pub fn new(config: Option<&config::Admin>, store: Arc<Store>, metrics: Arc<Metrics>) -> Self {
-        let access = Access::new(config.and_then(|admin| admin.token.clone()));
+    /// The operators' side of a gateway with this store. Without a token in `[admin]`, or without
+    /// that table, only health is answered.
+    pub fn new(config: &Config, store: Arc<Store>, metrics: Arc<Metrics>) -> Self {
+        let access = Access::new(token(config), config.server.failure_rate_limit);
         Self { health: Health::new(Arc::clone(&store)), access, store, metrics }
     }
 
     /// From here on this configuration's token is asked for.
-    pub fn reload(&self, config: Option<&config::Admin>) {
-        self.access.set(config.and_then(|admin| admin.token.clone()));
+    pub fn reload(&self, config: &Config) {
+        self.access.set(token(config), config.server.failure_rate_limit);
     }
 
     /// From here on the gateway is alive, but not ready.
@@ -70,7 +71,7 @@ impl Admin {
         let admitted = self.access.check(request.headers(), arrival.origin.address());
         match (path, admitted) {
             // Who does not show the token is not told either what there is.
-            (_, Err(Problem::Unauthenticated)) => Err(Problem::Unauthenticated),
+            (_, Err(problem @ (Problem::Unauthenticated | Problem::TooMany(_)))) => Err(problem),
             ("/metrics", admitted) => {
                 admitted?;
                 only_get(request.method())?;
@@ -79,6 +80,10 @@ impl Admin {
             (_, _) => Err(Problem::NotFound),
         }
     }
+}
+
+fn token(config: &Config) -> Option<Secret> {
+    config.admin.as_ref().and_then(|admin| admin.token.clone())
 }
 
 /// Answers a request while the gateway starts: it is alive, and not ready.

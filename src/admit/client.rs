@@ -15,34 +15,57 @@ use crate::listen::Origin;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Whom to believe about who is calling.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// Those that are trusted to tell.
+    pub trusted: Vec<IpNet>,
+    /// Whether each of their connections must begin with a PROXY header.
+    pub proxy_protocol: bool,
+}
+
+impl Proxies {
+    /// Whether this connection began when others were believed, so that nobody can tell who is
+    /// calling on it now: its PROXY header is from a peer that is trusted no longer; it has none,
+    /// and now there must be one; or it speaks for somebody who is trusted only now, and until now
+    /// has passed on what anybody wrote into X-Forwarded-For.
+    pub fn outlived(&self, origin: &Origin) -> bool {
+        let peer = origin.peer.ip().to_canonical();
+        let is_new = !origin.forwards && self.trust(origin.address());
+        let lacks_header = self.proxy_protocol && !origin.proxy_header;
+        is_new || lacks_header || (origin.proxied.is_some() && !self.trust(peer))
+    }
+
+    fn trust(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&ip))
+    }
+}
+
 /// The client's address, IPv4-mapped ones as IPv4.
 ///
-/// Where the connection comes from, unless that is one of `trusted`. Then X-Forwarded-For is read
-/// from right to left, over all its lines: the first address that is none of `trusted` is the
+/// Where the connection comes from, unless that is a trusted proxy. Then X-Forwarded-For is read
+/// from right to left, over all its lines: the first address that is no trusted proxy's is the
 /// client, and where all are trusted the left-most. `None`, on no allowlist, when an element on the
 /// way is no address. Empty ones, `unknown`, `_hidden`, names, zones (`fe80::1%eth0`) and anything
 /// in quotes are none: what a trusted proxy would not have written was not written by one.
 ///
-/// A PROXY header counts for as long as the peer that sent it is one of `trusted`; after that nobody
-/// can tell who is calling.
+/// Also `None` on a connection that has outlived what it began with ([`Proxies::outlived`]).
 ///
 /// A connection whose PROXY header names nobody is the proxy's own: nobody is forwarded on it.
 ///
 /// Allocates nothing. Only as many elements are looked at as are trusted, and one more.
-pub fn client_address(origin: &Origin, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
-    // It was trusted when the connection began; since then it may have been struck off the list.
-    if origin.proxied.is_some() && !is_trusted(origin.peer.ip().to_canonical()) {
+pub fn client_address(origin: &Origin, headers: &HeaderMap, proxies: &Proxies) -> Option<IpAddr> {
+    if proxies.outlived(origin) {
         return None;
     }
     let mut client = origin.address();
-    if !is_trusted(client) || (origin.proxy_header && origin.proxied.is_none()) {
+    if !proxies.trust(client) || (origin.proxy_header && origin.proxied.is_none()) {
         return Some(client);
     }
     for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
         for element in line.as_bytes().rsplit(|byte| *byte == b',') {
             client = forwarded_address(element)?;
-            if !is_trusted(client) {
+            if !proxies.trust(client) {
                 return Some(client);
             }
         }
@@ -80,17 +103,28 @@ mod tests {
 
     const TRUSTED: &[&str] = &["10.0.0.0/8", "192.0.2.7/32", "2001:db8:1::/48"];
 
+    /// A connection from this peer that began when [`TRUSTED`] were.
     fn origin(peer: &str) -> Origin {
-        Origin::plain(SocketAddr::new(peer.parse().unwrap(), 40_000))
+        let peer = SocketAddr::new(peer.parse().unwrap(), 40_000);
+        let forwards = proxies(TRUSTED).trust(peer.ip().to_canonical());
+        Origin { forwards, ..Origin::plain(peer) }
+    }
+
+    fn proxies(trusted: &[&str]) -> Proxies {
+        let trusted = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        Proxies { trusted, proxy_protocol: false }
     }
 
     fn client_of(origin: &Origin, lines: &[&[u8]], trusted: &[&str]) -> String {
+        client_by(origin, lines, &proxies(trusted))
+    }
+
+    fn client_by(origin: &Origin, lines: &[&[u8]], proxies: &Proxies) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line).unwrap());
         }
-        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let client = client_address(origin, &headers, &trusted);
+        let client = client_address(origin, &headers, proxies);
         client.map_or("unknown".to_owned(), |ip| ip.to_string())
     }
 
@@ -227,6 +261,30 @@ mod tests {
         assert_eq!(client_of(&own, &lines, TRUSTED), "10.0.0.1");
     }
 
+    /// A stranger kept a connection through a TCP proxy open until a reload trusted that proxy:
+    /// then what the stranger itself had written into X-Forwarded-For was believed.
+    #[test]
+    fn who_calls_on_a_connection_that_has_outlived_what_it_began_with_is_unknown() {
+        let (lines, now) = ([b"203.0.113.9".as_slice()], proxies(TRUSTED));
+        let by = |origin: &Origin, proxies: &Proxies| client_by(origin, &lines, proxies);
+        let before = Origin { forwards: false, ..origin("10.0.0.1") };
+        assert_eq!(by(&before, &now), "unknown");
+        assert_eq!(by(&before, &proxies(&[])), "10.0.0.1");
+        // Named by a proxy, and trusted itself only now.
+        let inside = Some(SocketAddr::new([10, 0, 0, 2].into(), 1));
+        let before = Origin { proxy_header: true, proxied: inside, ..before };
+        assert_eq!(by(&before, &now), "unknown");
+        // Named by a proxy that is trusted no longer.
+        let named = Origin { forwards: true, ..before };
+        assert_eq!(by(&named, &now), "203.0.113.9");
+        assert_eq!(by(&named, &proxies(&["10.0.0.2/32"])), "unknown");
+        // Trusted before and after, but without the header that there must be now.
+        let strict = Proxies { proxy_protocol: true, ..now };
+        assert_eq!(by(&named, &strict), "203.0.113.9");
+        assert_eq!(by(&origin("10.0.0.1"), &strict), "unknown");
+        assert_eq!(by(&origin("203.0.113.1"), &strict), "unknown");
+    }
+
     #[test]
     fn other_headers_are_ignored() {
         let mut headers = HeaderMap::new();
@@ -234,8 +292,7 @@ mod tests {
         {
             headers.insert(name, HeaderValue::from_static("203.0.113.9"));
         }
-        let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let client = client_address(&origin("10.0.0.1"), &headers, &trusted);
+        let client = client_address(&origin("10.0.0.1"), &headers, &proxies(TRUSTED));
         assert_eq!(client, Some([10, 0, 0, 1].into()));
     }
 }

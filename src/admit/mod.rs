@@ -15,13 +15,13 @@ use http::HeaderMap;
 
 use crate::audit::Reason;
 use crate::clock::UnixMillis;
-use crate::config::Source;
+use crate::config::{Auth, Source};
 use crate::listen::Origin;
 
 pub use address::check_address;
 pub use certificate::VerifierError;
-pub use client::client_address;
-pub use rate::{REMEMBERED_CLIENTS, Rates};
+pub use client::{Proxies, client_address};
+pub use rate::{Failures, REMEMBERED_CLIENTS, Rates};
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.
 #[derive(Debug)]
@@ -110,6 +110,11 @@ impl Verifier {
     ) -> Result<(), Refusal> {
         self.check_certificate(origin, received_at)?;
         self.scheme.check_head(&self.source, headers, received_at)
+    }
+
+    /// Whether its source asks for a credential at all.
+    pub fn tells_strangers(&self) -> bool {
+        self.client_roots.is_some() || !matches!(self.source.auth, Auth::NoneDangerous)
     }
 
     /// Proves that the request comes from the holder of one of the source's keys, over its raw

@@ -110,6 +110,30 @@ impl Rates {
     }
 }
 
+/// A bucket of failed attempts for each client, for a door of its own: what fails there, and what
+/// fails at the sources, is not held against each other.
+#[derive(Debug)]
+pub struct Failures(ArcSwap<Each>);
+
+impl Failures {
+    /// Full buckets; of `clients` at most it is remembered what they have used up.
+    pub fn new(limit: RateLimit, clients: usize) -> Self {
+        Self(ArcSwap::from_pointee(Limiter::each(limit, clients)))
+    }
+
+    /// From here on this limit holds. If it is another one, the buckets are full.
+    pub fn reload(&self, limit: RateLimit, clients: usize) {
+        let old = self.0.load_full();
+        self.0.store(kept(limit, Some(&old), |limit| Limiter::each(limit, clients)));
+    }
+
+    /// The client has failed once more. If that was too often: whole seconds, at most 60, after
+    /// which it may try again.
+    pub fn count(&self, client: Option<IpAddr>) -> Option<u8> {
+        self.0.load().take(Network::of(client)).err().map(|empty| empty.0)
+    }
+}
+
 impl Buckets {
     /// The buckets for this configuration; those of `old` are kept where the limit is the same.
     fn new(config: &Config, old: Option<&Self>) -> Self {

@@ -1,8 +1,11 @@
-//! What was refused, and why: the fixed vocabulary, and the record of each refusal.
+//! What was refused, and why: the fixed vocabulary, and the record of each refusal. And what operators
+//! do with the store's files.
 
+mod act;
 mod refused;
 mod summed;
 
+pub use self::act::{Acts, Who};
 pub use self::refused::{Client, Refused, ServerName, micros};
 pub use self::summed::{Ending, Refusals};
 

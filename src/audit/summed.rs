@@ -34,6 +34,8 @@ pub enum Ending {
     Refused(Reason),
     /// The client went away before the answer.
     Abandoned,
+    /// We were told to stop, and did not wait for its end.
+    CutOff,
 }
 
 /// All refusals of one gateway.
@@ -235,6 +237,16 @@ impl Told {
                 %first,
                 %last,
                 "abandoned further"
+            ),
+            Ending::CutOff => tracing::warn!(
+                target: "hookward::request",
+                outcome = "cut_off",
+                source,
+                client,
+                count,
+                %first,
+                %last,
+                "cut off further"
             ),
         }
     }

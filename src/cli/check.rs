@@ -191,7 +191,7 @@ listener  https://0.0.0.0:8443, 4096 connections (1024 from one address), bodies
 hookward.toml:1:1: warning: server.listen: plain HTTP for more than this machine: whoever is on the way can read and change events and credentials. Set server.tls, or listen on 127.0.0.1 behind a TLS terminator, or name the terminator in server.trusted_proxies
 hookward.toml:1:1: error: source: missing; accepted: 1 to 1024 tables [source.NAME]
 hookward.toml:1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version
-hookward.toml:3:1: error: upstream.app.time: unknown key; accepted: url, format, headers, signing_key, ca, timeout, concurrency, ordering, retry
+hookward.toml:3:1: error: upstream.app.time: unknown key; accepted: url, format, headers, signing_key, original_signature, resign, ca, client_cert, allow_link_local, timeout, concurrency, rate_limit, ordering, retry
 2 errors: nothing is started
 "
         );

@@ -315,7 +315,7 @@ mod tests {
         let loaded: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(loaded, sources);
         assert!(config.admin.unwrap().token.is_some());
-        assert!(config.upstreams[0].signing_key.is_some());
+        assert!(!config.upstreams[0].signing_keys.is_empty());
         let secrets: BTreeSet<_> =
             config.sources.iter().map(|source| source.keys[0].expose().to_vec()).collect();
         assert_eq!(secrets.len(), sources.len(), "secrets are repeated");

@@ -183,6 +183,7 @@ fn conclude(
             let (level, changed) = (next.config().log.level, next.changes().join(", "));
             log.set_level(level);
             gateway.switch(next);
+            let changed = if changed.is_empty() { "nothing" } else { changed.as_str() };
             tracing::info!(target: "hookward", changed, "config reloaded");
             return gateway.metrics().reloaded(true);
         }

@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::context::{Context, Spot};
-use super::defaults::EXPIRY_WARNING;
+use super::defaults::{ENOUGH_RSA, EXPIRY_WARNING};
 use super::problem::{ProblemKind, Warning};
 use super::tree::Node;
 use crate::clock::UnixMillis;
@@ -97,7 +97,7 @@ pub(super) fn told<T>(
     }
 }
 
-/// Warns of a certificate that clients refuse now, or will soon.
+/// Warns of a certificate that is refused now, or will be soon.
 pub(super) fn warn_of_its_end(path: &Path, facts: &Facts, at: &Spot, cx: &mut Context<'_>) {
     let now = cx.now();
     let path = path.to_owned();
@@ -108,6 +108,13 @@ pub(super) fn warn_of_its_end(path: &Path, facts: &Facts, at: &Spot, cx: &mut Co
     } else if facts.not_after < now.after(EXPIRY_WARNING) {
         let days = facts.not_after.since(now).as_secs() / 86_400;
         cx.problem(at, Warning::Expires { path, on: day(facts.not_after), days });
+    }
+}
+
+/// Warns of a certificate whose handshakes are costly: they come before anybody has proved anything.
+pub(super) fn warn_of_its_cost(path: &Path, facts: &Facts, at: &Spot, cx: &mut Context<'_>) {
+    if let Some(bits) = facts.rsa_bits.filter(|bits| *bits > ENOUGH_RSA) {
+        cx.problem(at, Warning::LargeKey { path: path.to_owned(), bits, enough: ENOUGH_RSA });
     }
 }
 

@@ -187,9 +187,10 @@ fn source_keys(old: &Source, new: &Source) -> Vec<&'static str> {
         dedupe,
         on_conflict,
         events,
+        forward_headers,
         rate_limit,
         client_ca,
-    } but { name, auth, event });
+    } but { name, auth, event, keep_signature });
     if !same_scheme(&old.auth, &new.auth) {
         keys.push("auth");
     }
@@ -218,11 +219,17 @@ fn same_scheme(old: &Auth, new: &Auth) -> bool {
 fn upstream_keys(old: &Upstream, new: &Upstream) -> Vec<&'static str> {
     let mut keys = differing!(old, new, Upstream {
         url,
+        format,
         headers,
-        signing_key,
+        signing_keys as "signing_key",
+        original_signature,
+        resign,
         ca,
+        client_cert,
+        allow_link_local,
         timeout,
         concurrency,
+        rate_limit,
         ordering,
     } but { name, retry });
     keys.extend(differing!(&old.retry, &new.retry, Retry {

@@ -9,7 +9,7 @@ use super::tree::Table;
 use super::{Auth, EventPaths, Place, Selector};
 
 /// The header that the scheme's credential comes in.
-fn header(auth: &Auth) -> Option<HeaderName> {
+pub(super) fn header(auth: &Auth) -> Option<HeaderName> {
     match auth {
         Auth::ApiKey { header } => Some(header.clone()),
         Auth::Hmac(scheme) => Some(scheme.header.clone()),

@@ -1,5 +1,5 @@
 //! Configuration: raw TOML -> checked, immutable [`Config`]; every problem at once, each with its
-//! place. Imports only `event`, `clock`, `secret`, `pem` and the presets' data.
+//! place. Imports only `event`, `clock`, `secret`, `network`, `pem` and the presets' data.
 //!
 //! The TOML is walked by hand (`tree`), one file for each family of settings. What is absent gets
 //! its default from [`defaults`]; what is invalid is noted and stands in for itself as its
@@ -19,6 +19,7 @@ mod changes;
 mod context;
 mod credential;
 pub mod defaults;
+mod forwarded;
 mod log;
 pub mod problem;
 mod rate;
@@ -151,12 +152,17 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
     let admin = root.get("admin").and_then(|node| admin::read(&node, cx));
     let log = log::read(&section(&root, "log", log::KEYS, &empty, cx), cx);
     let sources = named(&root, "source", MAX_SOURCES, source::read, cx);
-    let upstreams = named(&root, "upstream", MAX_UPSTREAMS, upstream::read, cx);
+    let read_upstream = |name: &str, node: &tree::Node<'_>, cx: &mut Context<'_>| {
+        upstream::read(name, node, &sources, cx)
+    };
+    let upstreams = named(&root, "upstream", MAX_UPSTREAMS, read_upstream, cx);
     let routes = match root.get("route") {
         Some(node) => route::read(&node, &sources, &upstreams, cx),
         None => Some(Vec::new()),
     };
     rules::check(&server, admin.as_ref(), &store.retention, &sources, &upstreams, cx);
+    let keep = upstreams.iter().filter_map(|u| u.upstream.as_ref());
+    let keep_signature = keep.map(|u| u.original_signature).any(|s| s == OriginalSignature::Keep);
     Some(Config {
         file: file.into(),
         files: Vec::new(),
@@ -164,7 +170,10 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
         admin: admin.map(|admin| admin.admin),
         store: store.store,
         log,
-        sources: sources.into_iter().map(|s| s.source.map(Arc::new)).collect::<Option<_>>()?,
+        sources: sources
+            .into_iter()
+            .map(|s| s.source.map(|source| Arc::new(Source { keep_signature, ..source })))
+            .collect::<Option<_>>()?,
         upstreams: upstreams
             .into_iter()
             .map(|u| u.upstream.map(Arc::new))

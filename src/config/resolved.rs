@@ -201,6 +201,10 @@ pub struct Source {
     pub on_conflict: OnConflict,
     /// Patterns over the normalized event name; `None`: all are forwarded.
     pub events: Option<Vec<Pattern>>,
+    /// Headers of the provider's request that are kept with the event. No credential is among them.
+    pub forward_headers: Vec<HeaderName>,
+    /// Whether the headers with the provider's signature are kept too: some upstream is to get them.
+    pub keep_signature: bool,
     /// Verified requests of this source. `None`: no limit.
     pub rate_limit: Option<RateLimit>,
     /// Of whom a caller must show a client certificate, beside its other credentials.
@@ -223,6 +227,8 @@ impl Source {
             dedupe: None,
             on_conflict: defaults::ON_CONFLICT,
             events: None,
+            forward_headers: Vec::new(),
+            keep_signature: false,
             rate_limit: None,
             client_ca: None,
         }
@@ -394,20 +400,62 @@ pub struct Upstream {
     pub name: UpstreamName,
     /// `http` or `https`, with a host.
     pub url: http::Uri,
+    /// What an event becomes on its way there.
+    pub format: Format,
     /// Static headers, their values secret.
     pub headers: BTreeMap<String, (HeaderName, Secret)>,
-    /// The Standard Webhooks key, decoded, if deliveries are signed.
-    pub signing_key: Option<Secret>,
+    /// The Standard Webhooks keys, decoded, newest first: a delivery has a signature of each. None:
+    /// deliveries are not signed.
+    pub signing_keys: Vec<Secret>,
+    /// Whether an event in [`Format::Passthrough`] has the signature that its provider made.
+    pub original_signature: OriginalSignature,
+    /// How events of these sources are signed anew in [`Format::Passthrough`].
+    pub resign: BTreeMap<SourceName, Resign>,
     /// Whom to trust instead of the platform's roots, for `https`.
     pub ca: Option<Authorities>,
+    /// What to prove oneself with, for `https`.
+    pub client_cert: Option<Identity>,
+    /// Whether a link-local address, or one of a metadata service, may be connected to.
+    pub allow_link_local: bool,
     /// For one attempt, from connecting to the end of the answer's head.
     pub timeout: Duration,
     /// Attempts at once.
     pub concurrency: usize,
+    /// Attempts in a time. `None`: no limit.
+    pub rate_limit: Option<RateLimit>,
     /// Whether deliveries about one subject wait for each other.
     pub ordering: Ordering,
     /// When to try again, and when no more.
     pub retry: Retry,
+}
+
+/// What an event becomes on its way to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// CloudEvents 1.0 in structured mode: one JSON document.
+    CloudEvents,
+    /// CloudEvents 1.0 in binary mode: attributes in headers, the event's data as the body.
+    CloudEventsBinary,
+    /// What the provider sent: its bytes, its content type, its chosen headers.
+    Passthrough,
+}
+
+/// What becomes of the signature that a provider made, when its bytes are passed through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginalSignature {
+    /// It is not kept.
+    Drop,
+    /// It is stored with the event and sent along.
+    Keep,
+}
+
+/// How a source's events are signed for the app: as the provider signs them, with another key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resign {
+    /// The source's own scheme; never [`Auth::NoneDangerous`].
+    pub auth: Auth,
+    /// The key that the app has; for [`Auth::StandardWebhooks`] decoded.
+    pub key: Secret,
 }
 
 /// In which order deliveries go out.

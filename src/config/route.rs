@@ -83,9 +83,31 @@ fn known(
     let text = node.text(accepted, cx)?;
     let index = names.iter().position(|name| *name == text);
     if index.is_none() {
-        let shown = names.iter().take(8).map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
-        let accepted = if shown.is_empty() { accepted.to_owned() } else { shown.join(", ") };
+        let accepted = if names.is_empty() { accepted.to_owned() } else { some(names) };
         node.refuse(text, accepted, nearest(text, names).map(|n| format!("\"{n}\"")), cx);
     }
     index
+}
+
+/// The first few names, and how many more there are.
+fn some(names: &[&str]) -> String {
+    const MOST: usize = 8;
+    let mut shown: Vec<_> = names.iter().take(MOST).map(|name| format!("\"{name}\"")).collect();
+    if let Some(further) = names.len().checked_sub(MOST).filter(|further| *further > 0) {
+        shown.push(format!("and {further} more"));
+    }
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_shown_are_counted() {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        assert_eq!(some(&names[..2]), r#""a", "b""#);
+        assert!(some(&names[..8]).ends_with(r#", "g", "h""#));
+        assert!(some(&names).ends_with(r#", "g", "h", and 2 more"#));
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
@@ -14,7 +15,7 @@ use super::problem::{Contradiction, SecretProblem, Warning};
 use super::secrets::{self, Reference, Resolved, Use};
 use super::tree::{Node, Table};
 use super::{Auth, EventPaths, OnConflict, Pattern, Place, Selector, Source};
-use super::{address, auth, certificates, credential, rate, selector};
+use super::{address, auth, certificates, credential, forwarded, rate, selector};
 use crate::event::SourceName;
 use crate::provider::Preset;
 
@@ -30,6 +31,7 @@ pub(super) const KEYS: &[&str] = &[
     "dedupe",
     "on_conflict",
     "events",
+    "forward_headers",
     "rate_limit",
     "client_ca",
 ];
@@ -70,6 +72,7 @@ struct Layer {
     dedupe: Option<Vec<Selector>>,
     on_conflict: Option<OnConflict>,
     events: Option<Vec<Pattern>>,
+    forward_headers: Option<Vec<HeaderName>>,
 }
 
 #[derive(Default)]
@@ -122,6 +125,7 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
         source.rate_limit = rate_limit.or(SOURCE_RATE_LIMIT.default);
         source.client_ca = client_ca.and_then(|ca| ca.value);
         credential::check(&source.auth, &source.event, source.dedupe.as_deref(), &table, cx);
+        forwarded::check(source, &table, cx);
     }
     Some(checked)
 }
@@ -204,6 +208,7 @@ impl Layer {
             dedupe: get("dedupe").and_then(|n| selector::dedupe(&n, cx)),
             on_conflict: get("on_conflict").and_then(|n| n.choice(&conflicts, cx)),
             events: get("events").and_then(|n| selector::patterns(&n, cx)),
+            forward_headers: get("forward_headers").and_then(|n| forwarded::read(&n, cx)),
         }
     }
 
@@ -218,6 +223,7 @@ impl Layer {
             dedupe: self.dedupe.or(below.dedupe),
             on_conflict: self.on_conflict.or(below.on_conflict),
             events: self.events.or(below.events),
+            forward_headers: self.forward_headers.or(below.forward_headers),
         }
     }
 
@@ -269,6 +275,8 @@ impl Layer {
             dedupe: self.dedupe,
             on_conflict: self.on_conflict.unwrap_or(ON_CONFLICT),
             events: self.events,
+            forward_headers: self.forward_headers.unwrap_or_default(),
+            keep_signature: false,
             rate_limit: None,
             client_ca: None,
         })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::{DnsName, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::certificates::{self, CERTIFICATES, told, warn_of_its_end};
+use super::certificates::{self, CERTIFICATES, told, warn_of_its_cost, warn_of_its_end};
 use super::context::Context;
 use super::defaults::{ACME_CACHE, ACME_DIRECTORY, MAX_CONTACTS, MAX_DOMAINS, MAX_TEXT};
 use super::problem::{Contradiction, ProblemKind, SecretProblem};
@@ -49,6 +49,19 @@ pub(super) fn read(node: &Node<'_>, store: &Path, cx: &mut Context<'_>) -> Optio
 }
 
 fn read_files(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Tls> {
+    let (cert, key, identity) = read_pair(table, cx)?;
+    // Only a server is made to sign by whoever connects.
+    if let Some(node) = table.get("cert") {
+        warn_of_its_cost(&cert, &identity.facts, node.spot(), cx);
+    }
+    Some(Tls::Files { cert, key, identity })
+}
+
+/// Reads `cert` and `key`, two files that belong together.
+pub(super) fn read_pair(
+    table: &Table<'_>,
+    cx: &mut Context<'_>,
+) -> Option<(PathBuf, PathBuf, Identity)> {
     for key in ["cert", "key"].into_iter().filter(|key| !table.has(key)) {
         cx.missing(table.spot(), key, "a PEM file's path");
     }
@@ -66,7 +79,7 @@ fn read_files(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Tls> {
         _ => told(identity, &key_node, key.clone(), KEY_FILE, cx),
     }?;
     warn_of_its_end(&cert, &identity.facts, cert_node.spot(), cx);
-    Some(Tls::Files { cert, key, identity })
+    Some((cert, key, identity))
 }
 
 type Key = (PathBuf, Zeroizing<PrivateKeyDer<'static>>);

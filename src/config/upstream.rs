@@ -1,63 +1,50 @@
 //! `[upstream.NAME]`: where events go, and how hard it is tried.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderName, Uri};
+use http::Uri;
 
-use super::certificates;
 use super::context::{At, Context, Spot};
 use super::defaults as d;
-use super::problem::{Contradiction, ProblemKind, SecretProblem};
+use super::problem::{Contradiction, ProblemKind};
 use super::secrets::{self, Reference, Use};
-use super::selector::header_of;
 use super::server::as_usize;
 use super::tree::{Node, Table, shorten};
 use super::units::Quantity as _;
-use super::{Authorities, Ordering, Retry, Upstream};
+use super::{Authorities, Format, Ordering, Retry, Upstream, certificates, rate, source, tls};
 use crate::event::UpstreamName;
+use crate::network;
+use crate::pem::Identity;
 use crate::secret::Secret;
+
+mod headers;
+mod passthrough;
+
+use headers::Headers;
 
 pub(super) const KEYS: &[&str] = &[
     "url",
     "format",
     "headers",
     "signing_key",
+    "original_signature",
+    "resign",
     "ca",
+    "client_cert",
+    "allow_link_local",
     "timeout",
     "concurrency",
+    "rate_limit",
     "ordering",
     "retry",
 ];
 pub(super) const RETRY_KEYS: &[&str] = &["first", "max", "give_up"];
+pub(super) const CLIENT_CERT_KEYS: &[&str] = &["cert", "key"];
 
+const SIGNING_KEYS: &str =
+    "a list of secrets such as [{ file = \"new.key\" }, { file = \"old.key\" }]";
 const URL: &str = "an http or https URL with a host, without user or fragment, such as \"http://127.0.0.1:3000/webhooks\"";
-const HEADERS: &str = "a table such as { Authorization = { env = \"APP_TOKEN\" } }";
-
-/// Headers that belong to HTTP or to Hookward itself.
-const RESERVED: &[&str] = &[
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "hookward-attempt",
-    "hookward-event-id",
-    "hookward-source",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "traceparent",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "webhook-id",
-    "webhook-signature",
-    "webhook-timestamp",
-];
-
-type Headers = BTreeMap<String, (HeaderName, Secret)>;
 
 /// An upstream as far as it could be read.
 pub(super) struct Checked {
@@ -71,8 +58,13 @@ pub(super) struct Checked {
     pub(super) give_up: Option<At<Duration>>,
 }
 
-/// Reads one upstream.
-pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<Checked> {
+/// Reads one upstream, which may get events of these sources.
+pub(super) fn read(
+    name: &str,
+    node: &Node<'_>,
+    sources: &[source::Checked],
+    cx: &mut Context<'_>,
+) -> Option<Checked> {
     let table = node.table(KEYS, cx)?;
     let valid_name = UpstreamName::new(name).ok();
     if valid_name.is_none() {
@@ -83,31 +75,48 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
             cx,
         );
     }
-    if let Some(node) = table.get("format") {
-        check_format(&node, cx);
-    }
-    let url = read_url(&table, cx);
+    let formats = [
+        ("cloudevents", Format::CloudEvents),
+        ("cloudevents-binary", Format::CloudEventsBinary),
+        ("passthrough", Format::Passthrough),
+    ];
+    let format = table.get("format").map(|node| node.choice(&formats, cx));
+    let format = format.unwrap_or(Some(d::FORMAT));
+    let passthrough = passthrough::read(&table, format, sources, cx);
+    let allow_link_local = table.get("allow_link_local").and_then(|node| node.flag(cx));
+    let allow_link_local = allow_link_local.unwrap_or(false);
+    let url = read_url(&table, allow_link_local, cx);
     let headers = match table.get("headers") {
-        Some(node) => read_headers(&node, cx),
+        Some(node) => headers::read(&node, cx),
         None => Some(Headers::new()),
     };
-    let signing_key = table.get("signing_key").and_then(|node| {
-        let reference = Reference::read(&node, cx)?;
-        secrets::resolve(&reference, Use::Encoded, cx).map(|key| key.used)
-    });
+    let signing_keys = match table.get("signing_key") {
+        Some(node) => read_signing_keys(&node, cx),
+        None => Some(Vec::new()),
+    };
     let ca = table.get("ca").and_then(|node| read_ca(&node, url.as_ref(), cx));
+    let client_cert =
+        table.get("client_cert").map(|node| read_client_cert(&node, url.as_ref(), cx));
     let orderings = [("subject", Ordering::Subject), ("none", Ordering::None)];
     let ordering = table.get("ordering").and_then(|node| node.choice(&orderings, cx));
     let timeout = table.duration("timeout", &d::TIMEOUT, cx).value;
     let concurrency = as_usize(table.count("concurrency", &d::CONCURRENCY, cx).value.0);
+    let rate_limit = table.get("rate_limit").and_then(|node| rate::read(&node, cx));
     let (retry, give_up) = read_retry(&table, cx);
     let build = || {
+        let passthrough = passthrough?;
         Some(Upstream {
             name: valid_name?,
             url: url?,
+            format: format?,
             headers: headers?,
-            signing_key,
+            signing_keys: signing_keys?,
+            original_signature: passthrough.original_signature,
+            resign: passthrough.resign,
             ca,
+            client_cert: client_cert.map_or(Some(None), |identity| identity.map(Some))?,
+            allow_link_local,
+            rate_limit: rate_limit.or(d::UPSTREAM_RATE_LIMIT.default),
             timeout,
             concurrency,
             ordering: ordering.unwrap_or(d::ORDERING),
@@ -117,14 +126,29 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
     Some(Checked { upstream: build(), spot: table.spot().clone(), name: name.to_owned(), give_up })
 }
 
-fn check_format(node: &Node<'_>, cx: &mut Context<'_>) {
-    let formats = [("cloudevents", true), ("cloudevents-binary", false), ("passthrough", false)];
-    if node.choice(&formats, cx) == Some(false) {
-        cx.problem(node.spot(), ProblemKind::NotAvailable(Some("\"cloudevents\"")));
+/// One key, or a list of them, newest first.
+fn read_signing_keys(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Vec<Secret>> {
+    let mut read = |node: &Node<'_>| {
+        let reference = Reference::read(node, cx)?;
+        secrets::resolve(&reference, Use::Encoded, cx).map(|key| key.used)
+    };
+    if !node.is_list() {
+        return read(node).map(|key| vec![key]);
     }
+    let nodes = node.elements();
+    let keys: Vec<_> = nodes.iter().map(&mut read).collect();
+    node.full_list(SIGNING_KEYS, d::MAX_SIGNING_KEYS, cx)?;
+    let keys: Vec<Secret> = keys.into_iter().collect::<Option<_>>()?;
+    for (at, (key, node)) in keys.iter().zip(&nodes).enumerate() {
+        if keys.iter().take(at).any(|earlier| earlier == key) {
+            let (found, by) = ("a key".to_owned(), "the same list".to_owned());
+            cx.problem(node.spot(), ProblemKind::Taken { found, by });
+        }
+    }
+    Some(keys)
 }
 
-fn read_url(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Uri> {
+fn read_url(table: &Table<'_>, allow_link_local: bool, cx: &mut Context<'_>) -> Option<Uri> {
     let Some(node) = table.get("url") else {
         cx.missing(table.spot(), "url", URL);
         return None;
@@ -142,7 +166,17 @@ fn read_url(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Uri> {
         let accepted = URL.into();
         cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
     }
+    // A name is judged by its addresses whenever it is connected to.
+    let refused = |url: &Uri| literal(url).is_some_and(network::is_link_local);
+    if !allow_link_local && url.as_ref().is_some_and(refused) {
+        cx.problem(node.spot(), Contradiction::LinkLocal);
+    }
     url
+}
+
+/// The URL's host, if it is an address.
+fn literal(url: &Uri) -> Option<IpAddr> {
+    url.host()?.trim_matches(['[', ']']).parse().ok()
 }
 
 /// The URL, if it can be called: `http::Uri` itself takes no offence at fragments, users and
@@ -158,56 +192,19 @@ fn parse_url(text: &str) -> Option<Uri> {
     (plain_scheme && !host.is_empty() && host != "[]" && port_is_one).then_some(url)
 }
 
-fn read_headers(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Headers> {
-    if !node.is_table() && !node.is_list() {
-        cx.problem(node.spot(), SecretProblem::Plaintext);
-        return None;
-    }
-    let entries = node.open_table(HEADERS, cx)?.entries();
-    if entries.len() > d::MAX_STATIC_HEADERS {
-        let (found, accepted) =
-            (entries.len().to_string(), format!("at most {}", d::MAX_STATIC_HEADERS));
-        let accepted = accepted.into();
-        cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
-        return None;
-    }
-    let mut headers = Some(Headers::new());
-    for (name, node) in entries {
-        let header = read_header(name, &node, headers.as_ref(), cx);
-        headers = headers.zip(header).map(|(mut all, (name, value))| {
-            all.insert(name.as_str().to_owned(), (name, value));
-            all
-        });
-    }
-    headers
-}
-
-fn read_header(
-    name: &str,
-    node: &Node<'_>,
-    others: Option<&Headers>,
-    cx: &mut Context<'_>,
-) -> Option<(HeaderName, Secret)> {
-    let reference = Reference::read(node, cx);
-    let header = header_of(node, name, cx)?;
-    if RESERVED.contains(&header.as_str()) {
-        let accepted = "any header but those of HTTP's framing and of Hookward itself";
-        node.refuse(name, accepted, None, cx);
-        return None;
-    }
-    if others.is_some_and(|others| others.contains_key(header.as_str())) {
-        let (found, by) = (format!("\"{header}\""), "the same table".to_owned());
-        cx.problem(node.spot(), ProblemKind::Taken { found, by });
-        return None;
-    }
-    secrets::resolve(&reference?, Use::Header, cx).map(|value| (header, value.used))
-}
-
 fn read_ca(node: &Node<'_>, url: Option<&Uri>, cx: &mut Context<'_>) -> Option<Authorities> {
     if url.is_some_and(|url| url.scheme_str() != Some("https")) {
         cx.problem(node.spot(), Contradiction::CaWithoutTls);
     }
     certificates::authorities(node, cx)
+}
+
+fn read_client_cert(node: &Node<'_>, url: Option<&Uri>, cx: &mut Context<'_>) -> Option<Identity> {
+    if url.is_some_and(|url| url.scheme_str() != Some("https")) {
+        cx.problem(node.spot(), Contradiction::CaWithoutTls);
+    }
+    let table = node.table(CLIENT_CERT_KEYS, cx)?;
+    tls::read_pair(&table, cx).map(|(_, _, identity)| identity)
 }
 
 fn read_retry(table: &Table<'_>, cx: &mut Context<'_>) -> (Option<Retry>, Option<At<Duration>>) {

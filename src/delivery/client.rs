@@ -13,13 +13,17 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
+use super::resolve::{Guarded, check_literal};
 use crate::config::Upstream;
 
+type Connector = Bounded<HttpsConnector<HttpConnector<Guarded>>>;
+
 /// Sends one request at a time on each of its connections.
-pub(super) type Client = legacy::Client<Bounded<HttpsConnector<HttpConnector>>, Full<Bytes>>;
+pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// How long a connection may lie idle. Below the 5 s after which Node.js closes one: a request
 /// that meets the close half-way would count as a failed attempt.
@@ -62,7 +66,7 @@ impl PlatformRoots {
 
 /// The client for `upstream`, with a pool of its own.
 pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<Client, TlsError> {
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(Guarded::new(upstream.allow_link_local));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     // Divided among the host's addresses, so that a second one gets its turn.
@@ -83,7 +87,11 @@ pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result
         // connection was closed before the first byte was written. A request of which a byte may
         // have left is never handed back; it fails, and counts as an attempt.
         .retry_canceled_requests(true)
-        .build(Bounded { inner: connector, limit: upstream.timeout.saturating_mul(2) }))
+        .build(Bounded {
+            inner: connector,
+            limit: upstream.timeout.saturating_mul(2),
+            allow_link_local: upstream.allow_link_local,
+        }))
 }
 
 fn is_https(url: &Uri) -> bool {
@@ -99,10 +107,17 @@ fn tls_config(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<Clien
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(versions.map_err(TlsError::Setup)?.with_root_certificates(roots).with_no_client_auth())
+    let config = versions.map_err(TlsError::Setup)?.with_root_certificates(roots);
+    Ok(match &upstream.client_cert {
+        Some(identity) => {
+            let pair = SingleCertAndKey::from(Arc::clone(&identity.pair));
+            config.with_client_cert_resolver(Arc::new(pair))
+        }
+        None => config.with_no_client_auth(),
+    })
 }
 
-/// A connector that gives up after `limit`.
+/// A connector that gives up after `limit`, and does not call addresses that it must not.
 ///
 /// An attempt has a timeout of its own, which ends the connecting with it. But the pool goes on
 /// with a connection in the background when an idle one comes free first, and a peer that accepts
@@ -112,6 +127,7 @@ fn tls_config(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<Clien
 pub(super) struct Bounded<C> {
     inner: C,
     limit: Duration,
+    allow_link_local: bool,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -130,6 +146,10 @@ where
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
+        // The resolver is not asked for what is an address already.
+        if let Err(refused) = check_literal(&url, self.allow_link_local) {
+            return Box::pin(async move { Err(refused.into()) });
+        }
         let connecting = tokio::time::timeout(self.limit, self.inner.call(url));
         Box::pin(async move { connecting.await? })
     }

@@ -1,62 +1,26 @@
-//! One attempt: a stored event becomes a request, the upstream's answer becomes an [`Attempt`].
-//! Decides nothing about order or due times and writes nothing down.
+//! One attempt: the request is sent, and the upstream's answer becomes an [`Attempt`]. Decides
+//! nothing about order or due times and writes nothing down.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http::Response;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use tokio::time::{Instant, timeout};
-use zeroize::Zeroizing;
 
+use super::StartError;
 use super::client::{self, Client, PlatformRoots};
 use super::report::report;
+use super::request::Template;
 use super::retry::{self, Ended};
-use super::sign::Signer;
-use super::{StartError, StartProblem, normalize};
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Upstream;
 use crate::event::EventId;
 use crate::store::{Attempt, AttemptResult, StoredEvent};
-
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const HOOKWARD_SOURCE: HeaderName = HeaderName::from_static("hookward-source");
-const HOOKWARD_ATTEMPT: HeaderName = HeaderName::from_static("hookward-attempt");
-const HOOKWARD_EVENT_ID: HeaderName = HeaderName::from_static("hookward-event-id");
-
-/// Headers that differ from one attempt to the next.
-const PER_ATTEMPT: [HeaderName; 6] = [
-    WEBHOOK_ID,
-    WEBHOOK_TIMESTAMP,
-    TRACEPARENT,
-    HOOKWARD_SOURCE,
-    HOOKWARD_ATTEMPT,
-    HOOKWARD_EVENT_ID,
-];
-
-/// Headers beside our own that the configuration must not set, because the body's framing or the
-/// connection's life hang on them, or what the body is.
-const RESERVED: [&str; 11] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// What keeps an attempt's jitter apart from its span's id.
 const JITTER: u64 = 0x5DEE_CE66_D1CE_4E5B;
@@ -72,10 +36,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(250);
 pub struct Forwarder {
     pub(super) upstream: Arc<Upstream>,
     client: Client,
-    signer: Option<Signer>,
-    /// The request's headers, with empty values for those in [`PER_ATTEMPT`]: a copy of it has
-    /// room for all of them.
-    headers: HeaderMap,
+    template: Template,
     pub(super) clock: Clock,
     pub(super) seed: u64,
 }
@@ -98,10 +59,9 @@ impl Forwarder {
         roots: &mut PlatformRoots,
     ) -> Result<Self, StartError> {
         let failed = |problem| StartError { upstream: upstream.name.clone(), problem };
-        let headers = base_headers(&upstream).map_err(failed)?;
+        let template = Template::new(&upstream).map_err(failed)?;
         let client = client::build(&upstream, roots).map_err(|e| failed(e.into()))?;
-        let signer = upstream.signing_key.as_ref().map(Signer::new);
-        Ok(Self { upstream, client, signer, headers, clock, seed })
+        Ok(Self { upstream, client, template, clock, seed })
     }
 
     /// The upstream it forwards to.
@@ -121,7 +81,8 @@ pub async fn attempt(
     left: Duration,
 ) -> Attempt {
     let begun = Begun::now(forwarder, event, number, left);
-    let request = request(forwarder, event, number, begun.at);
+    let mut rng = rng(forwarder.seed, event.id, number);
+    let request = forwarder.template.request(event, number, begun.at, &mut rng);
     let answer = timeout(forwarder.upstream.timeout, forwarder.client.request(request)).await;
     let (result, asked, error) = match &answer {
         Ok(Ok(response)) => {
@@ -213,102 +174,4 @@ async fn drain(response: Response<Incoming>) {
     };
     // Too slow is as good as too long.
     let _ = timeout(DRAIN_TIME, read).await;
-}
-
-fn request(
-    forwarder: &Forwarder,
-    event: &StoredEvent,
-    number: u32,
-    at: UnixMillis,
-) -> Request<Full<Bytes>> {
-    let body = normalize::cloudevent(event);
-    let id = event.id.to_string();
-    let signature = forwarder.signer.as_ref().map(|signer| signer.sign(&id, at.as_secs(), &body));
-
-    let mut headers = forwarder.headers.clone();
-    let traceparent = traceparent(event.id, &mut rng(forwarder.seed, event.id, number));
-    let id = text(id);
-    headers.insert(WEBHOOK_ID, id.clone());
-    headers.insert(HOOKWARD_EVENT_ID, id);
-    headers.insert(WEBHOOK_TIMESTAMP, at.as_secs().into());
-    headers.insert(TRACEPARENT, text(traceparent));
-    headers.insert(HOOKWARD_SOURCE, text(event.source.as_str().to_owned()));
-    headers.insert(HOOKWARD_ATTEMPT, number.into());
-    if let Some(signature) = signature {
-        headers.insert(WEBHOOK_SIGNATURE, text(signature));
-    }
-
-    let mut request = Request::new(Full::new(Bytes::from(body)));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = forwarder.upstream.url.clone();
-    *request.headers_mut() = headers;
-    request
-}
-
-/// W3C Trace Context, level 1. The trace is the event: its id's 16 bytes, over all attempts; the
-/// span is the attempt.
-fn traceparent(event: EventId, rng: &mut fastrand::Rng) -> String {
-    let trace = u128::from_be_bytes(*event.as_bytes());
-    // A span id of zeros is invalid.
-    let span = rng.u64(1..);
-    format!("00-{trace:032x}-{span:016x}-01")
-}
-
-/// A header value out of text of our own making.
-#[expect(
-    clippy::expect_used,
-    reason = "ids, names and signatures are printable ASCII by their types"
-)]
-fn text(value: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(value)).expect("printable ASCII")
-}
-
-fn base_headers(upstream: &Upstream) -> Result<HeaderMap, StartProblem> {
-    // Every name once, with room for the map's load factor.
-    let mut headers = HeaderMap::with_capacity(2 * (upstream.headers.len() + 10));
-    headers.insert(HOST, host(&upstream.url)?);
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("hookward/", env!("CARGO_PKG_VERSION"))),
-    );
-    for (name, value) in upstream.headers.values() {
-        if is_reserved(name) {
-            return Err(StartProblem::ReservedHeader(name.clone()));
-        }
-        // Every request shares these bytes, and the last that lets go of them wipes them.
-        let wiped = Bytes::from_owner(Zeroizing::new(value.expose().to_vec()));
-        let mut value = HeaderValue::from_maybe_shared(wiped)
-            .map_err(|_| StartProblem::HeaderValue(name.clone()))?;
-        value.set_sensitive(true);
-        headers.insert(name.clone(), value);
-    }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(normalize::CONTENT_TYPE));
-    for name in PER_ATTEMPT {
-        headers.insert(name, HeaderValue::from_static(""));
-    }
-    if upstream.signing_key.is_some() {
-        headers.insert(WEBHOOK_SIGNATURE, HeaderValue::from_static(""));
-    }
-    Ok(headers)
-}
-
-fn is_reserved(name: &HeaderName) -> bool {
-    PER_ATTEMPT.contains(name) || *name == WEBHOOK_SIGNATURE || RESERVED.contains(&name.as_str())
-}
-
-/// The Host header: the URL's authority without a default port. Userinfo is no way to give a
-/// secret; it would be dropped without a word, so it is refused.
-fn host(url: &Uri) -> Result<HeaderValue, StartProblem> {
-    let authority = url.authority().ok_or(StartProblem::Url)?;
-    if authority.as_str().contains('@') {
-        return Err(StartProblem::Url);
-    }
-    let host = match (url.scheme_str(), authority.port_u16()) {
-        (Some("http"), None | Some(80)) | (Some("https"), None | Some(443)) => {
-            authority.host().to_owned()
-        }
-        (Some("http" | "https"), Some(port)) => format!("{}:{port}", authority.host()),
-        _ => return Err(StartProblem::Url),
-    };
-    HeaderValue::try_from(host).map_err(|_| StartProblem::Url)
 }

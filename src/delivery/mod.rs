@@ -9,8 +9,11 @@ mod client;
 mod forward;
 mod guard;
 mod normalize;
+mod pace;
 mod plan;
 mod report;
+mod request;
+mod resolve;
 mod retry;
 mod sign;
 #[cfg(test)]
@@ -30,6 +33,7 @@ pub use self::client::TlsError;
 pub(crate) use self::forward::Begun;
 pub use self::forward::{Forwarder, attempt};
 pub use self::normalize::cloudevent;
+use self::pace::Pace;
 pub use self::plan::Plan;
 pub(crate) use self::retry::retry_after;
 use crate::event::UpstreamName;
@@ -123,7 +127,7 @@ impl Delivery {
         self.crews.retain(stays);
         for (forwarder, lane) in forwarders.into_iter().zip(roster.lanes()) {
             if !self.crews.iter().any(|crew| Arc::ptr_eq(&crew.forwarder, &forwarder)) {
-                store.presume_up(lane);
+                store.presume_up(lane, forwarder.upstream().concurrency);
                 self.engage(forwarder, lane, store);
             }
         }
@@ -132,6 +136,7 @@ impl Delivery {
     fn engage(&mut self, forwarder: Arc<Forwarder>, lane: &Arc<LaneSlot>, store: &Arc<Store>) {
         let (stop, _) = watch::channel(false);
         let counts = self.metrics.upstream(forwarder.upstream().name.as_str());
+        let pace = forwarder.upstream().rate_limit.map(|rate| Arc::new(Pace::new(rate)));
         for number in 1..=forwarder.upstream().concurrency {
             let name = format!("delivery/{}/{number}", forwarder.upstream().name);
             let (all, crew) = (self.stopped(), told(&stop));
@@ -142,8 +147,9 @@ impl Delivery {
                 }
             };
             let (forwarder, lane) = (Arc::clone(&forwarder), Arc::clone(lane));
-            let counts = Arc::clone(&counts);
-            self.spawn(name, serve(stopped, lane, forwarder, counts, Arc::clone(store), attempt));
+            let (counts, pace) = (Arc::clone(&counts), pace.clone());
+            let store = Arc::clone(store);
+            self.spawn(name, serve(stopped, lane, forwarder, pace, counts, store, attempt));
         }
         self.crews.push(Crew { forwarder, _stop: stop });
     }
@@ -220,6 +226,7 @@ pub(crate) async fn serve(
     stopped: impl Future<Output = ()>,
     lane: Arc<LaneSlot>,
     forwarder: Arc<Forwarder>,
+    pace: Option<Arc<Pace>>,
     counts: Arc<UpstreamMetrics>,
     store: Arc<Store>,
     attempt: impl AsyncFn(&Forwarder, &StoredEvent, u32, Duration) -> Attempt,
@@ -233,7 +240,14 @@ pub(crate) async fn serve(
         count(counts, &attempt);
         store.settle(claimed, attempt);
     };
-    work(stopped, || store.claim(lane), deliver).await;
+    let pace = pace.as_deref();
+    let claim = || async move {
+        match pace {
+            Some(pace) => pace.claim(|| store.claim(lane)).await,
+            None => store.claim(lane).await,
+        }
+    };
+    work(stopped, claim, deliver).await;
 }
 
 fn count(counts: &UpstreamMetrics, attempt: &Attempt) {

@@ -1,16 +1,24 @@
-//! From a stored event to the one form the app reads: CloudEvents 1.0 structured JSON.
+//! From a stored event to CloudEvents 1.0: structured JSON, or binary mode, whose attributes are HTTP
+//! headers (HTTP Protocol Binding 1.0.2, section 3.1).
 //!
-//! Writes into one buffer. `data` is copied byte for byte out of the provider's body and never
-//! parsed or re-serialized.
+//! `data` is copied byte for byte out of the provider's body and never parsed or re-serialized.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::Write;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::event::{EventMeta, normalize_type};
 use crate::store::StoredEvent;
 
 /// The media type of [`cloudevent`]'s bytes.
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The media type of an event's data: identification takes nothing else.
+pub(super) const DATA_CONTENT_TYPE: &str = "application/json";
 
 /// Room for everything that is not `data` in an ordinary event.
 const ENVELOPE: usize = 768;
@@ -21,7 +29,7 @@ pub fn cloudevent(event: &StoredEvent) -> Vec<u8> {
     let data = data_of(event);
     let mut out = Vec::with_capacity(ENVELOPE + data.len());
     out.extend_from_slice(br#"{"specversion":"1.0","id":"#);
-    push_id(&mut out, event);
+    push_string(&mut out, &id_of(event));
     out.extend_from_slice(br#","source":"urn:hookward:"#);
     out.extend_from_slice(event.source.as_str().as_bytes());
     out.extend_from_slice(br#"","type":""#);
@@ -30,7 +38,9 @@ pub fn cloudevent(event: &StoredEvent) -> Vec<u8> {
     out.extend_from_slice(normalize_type(meta.provider_type.as_deref()).as_bytes());
     out.push(b'"');
     push_attribute(&mut out, r#","subject":"#, meta.subject.as_deref());
-    push_time(&mut out, meta);
+    if let Some(time) = time_of(meta) {
+        print(&mut out, format_args!(r#","time":"{time}""#));
+    }
     out.extend_from_slice(br#","datacontenttype":"application/json","recordedtime":""#);
     print(&mut out, format_args!("{}\"", event.received_at));
     push_attribute(&mut out, r#","providertype":"#, meta.provider_type.as_deref());
@@ -42,42 +52,91 @@ pub fn cloudevent(event: &StoredEvent) -> Vec<u8> {
     out
 }
 
+/// The event in binary mode: its attributes go into `headers`, its data is the body.
+pub(super) fn binary(event: &StoredEvent, headers: &mut HeaderMap) -> Bytes {
+    let meta = &event.meta;
+    let source = event.source.as_str();
+    let kind = format!("{source}.{}", normalize_type(meta.provider_type.as_deref()));
+    let time = time_of(meta).map(|time| time.to_string());
+    let required = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", &id_of(event)),
+        ("ce-source", &format!("urn:hookward:{source}")),
+        ("ce-type", &kind),
+        ("ce-recordedtime", &event.received_at.to_string()),
+        ("ce-sequence", &format!("{:020}", event.sequence.0)),
+    ];
+    let optional = [
+        ("ce-subject", meta.subject.as_deref()),
+        ("ce-time", time.as_deref()),
+        ("ce-providertype", meta.provider_type.as_deref()),
+        ("ce-tenant", meta.tenant.as_deref()),
+        ("ce-partitionkey", meta.subject.as_deref()),
+    ];
+    for (name, value) in required {
+        put_header(headers, name, value);
+    }
+    for (name, value) in optional {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            put_header(headers, name, &attribute_text(value));
+        }
+    }
+    event.body.slice(data_range(event))
+}
+
+/// Sets the header of an attribute. Its value is UTF-8 in which a space, `"`, `%` and whatever is no
+/// printable ASCII is percent-encoded (HTTP Protocol Binding, section 3.1.3.2).
+fn put_header(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'%' {
+            encoded.push(byte.into());
+        } else {
+            // Writing into a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    // It is printable ASCII now, so that this cannot fail either.
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(encoded)) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+fn data_of(event: &StoredEvent) -> &[u8] {
+    event.body.get(data_range(event)).unwrap_or(&event.body)
+}
+
 /// The bytes identification named, or the whole body where the range holds nothing: an empty
 /// `data` would not be JSON.
-fn data_of(event: &StoredEvent) -> &[u8] {
+fn data_range(event: &StoredEvent) -> Range<usize> {
     let range = &event.meta.data;
     let found = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-    match found.and_then(|(start, end)| event.body.get(start..end)) {
-        Some(data) if !data.is_empty() => data,
-        _ => &event.body,
+    match found {
+        Some((start, end)) if start < end && end <= event.body.len() => start..end,
+        _ => 0..event.body.len(),
     }
 }
 
 /// `source` and `id` together are unique: where another event has this one's key and other
 /// content, the body's hash keeps them apart.
-fn push_id(out: &mut Vec<u8>, event: &StoredEvent) {
+fn id_of(event: &StoredEvent) -> Cow<'_, str> {
     match (&event.meta.provider_id, event.conflict) {
-        (Some(id), false) => push_string(out, id),
+        (Some(id), false) => id.into(),
         (Some(id), true) => {
             let [a, b, c, d, e, f, g, h, ..] = event.body_hash.0;
-            let suffix = hex::encode([a, b, c, d, e, f, g, h]);
-            push_string(out, &format!("{id}.{suffix}"));
+            format!("{id}.{}", hex::encode([a, b, c, d, e, f, g, h])).into()
         }
         (None, conflict) => {
             let digest = if conflict { &event.body_hash.0 } else { &event.meta.id_digest };
-            out.extend_from_slice(b"\"sha256:");
-            out.extend_from_slice(hex::encode(digest).as_bytes());
-            out.push(b'"');
+            format!("sha256:{}", hex::encode(digest)).into()
         }
     }
 }
 
 /// RFC 3339 has no years before 0000; a provider's time that has one is left out.
-fn push_time(out: &mut Vec<u8>, meta: &EventMeta) {
+fn time_of(meta: &EventMeta) -> Option<jiff::Timestamp> {
     const YEAR_0: i64 = -62_167_219_200;
-    if let Some(time) = meta.time.filter(|time| time.as_second() >= YEAR_0) {
-        print(out, format_args!(r#","time":"{time}""#));
-    }
+    meta.time.filter(|time| time.as_second() >= YEAR_0)
 }
 
 /// An optional attribute of type String; an empty one is an absent one (CloudEvents 1.0, 3.1).
@@ -150,6 +209,7 @@ mod tests {
                 time: Some("2025-01-15T10:30:00Z".parse().unwrap()),
                 content_type: None,
                 data: u32::try_from(start).unwrap()..u32::try_from(BODY.len() - 1).unwrap(),
+                headers: Vec::new(),
             },
             body,
         }
@@ -262,6 +322,56 @@ mod tests {
             let mut odd = event();
             odd.meta.data = range.clone();
             assert!(text(&odd).ends_with(&format!(r#""data":{BODY}}}"#)), "{range:?}");
+        }
+    }
+
+    fn in_binary(event: &StoredEvent) -> (HeaderMap, Bytes) {
+        let mut headers = HeaderMap::new();
+        let body = binary(event, &mut headers);
+        (headers, body)
+    }
+
+    #[test]
+    fn both_modes_say_the_same() {
+        let mut bare = event();
+        bare.meta = EventMeta { id_digest: [0xab; 32], ..EventMeta::default() };
+        let mut conflict = event();
+        conflict.conflict = true;
+        for event in [event(), bare, conflict] {
+            let structured = value(&event);
+            let structured = structured.as_object().unwrap();
+            let (headers, body) = in_binary(&event);
+            // Byte for byte, and not a copy.
+            assert_eq!(body, data_of(&event));
+            let mut names: Vec<_> =
+                headers.keys().map(|k| k.as_str().strip_prefix("ce-").unwrap()).collect();
+            names.extend(["data", "datacontenttype"]);
+            names.sort_unstable();
+            assert_eq!(names, structured.keys().collect::<Vec<_>>());
+            for (name, value) in &headers {
+                let same = &structured[&name.as_str()[3..]];
+                assert_eq!(value.to_str().unwrap(), same.as_str().unwrap(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn attributes_are_percent_encoded_in_headers() {
+        for (given, id, attribute) in [
+            ("order:shipped/1~", "order:shipped/1~", "order:shipped/1~"),
+            ("a b\"c%d", "a%20b%22c%25d", "a%20b%22c%25d"),
+            ("Euro € 😀", "Euro%20%E2%82%AC%20%F0%9F%98%80", "Euro%20%E2%82%AC%20%F0%9F%98%80"),
+            ("\u{7f}", "%7F", "%EF%BF%BD"),
+        ] {
+            let mut odd = event();
+            odd.meta.provider_id = Some(given.into());
+            odd.meta.subject = Some(given.into());
+            let (headers, _) = in_binary(&odd);
+            assert_eq!(headers["ce-id"], id);
+            assert_eq!(
+                (&headers["ce-subject"], &headers["ce-partitionkey"]),
+                (&attribute.parse().unwrap(), &attribute.parse().unwrap())
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! The Standard Webhooks signature of a delivery, so the app can tell the gateway from anyone
-//! else. Signs exactly the bytes that are sent; knows nothing of what they mean.
+//! else. Signs exactly the bytes that are sent; knows nothing of what they mean. With several keys there
+//! is a signature of each, so that a key can be changed on both sides one after the other.
 //!
 //! The scheme: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 
@@ -12,6 +13,30 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::secret::Secret;
+
+/// The signatures of all of an upstream's keys, newest first.
+#[derive(Clone, Debug)]
+pub(super) struct Signers(Vec<Signer>);
+
+impl Signers {
+    /// Signers with the decoded keys.
+    pub(super) fn new<'k>(keys: impl IntoIterator<Item = &'k Secret>) -> Self {
+        Self(keys.into_iter().map(Signer::new).collect())
+    }
+
+    /// The value of `webhook-signature`: signatures with a space between them. `more` has another key
+    /// that this delivery alone is signed with. `None`: there is no key.
+    pub(super) fn sign(
+        &self,
+        more: Option<&Signer>,
+        id: &str,
+        timestamp: u64,
+        body: &[u8],
+    ) -> Option<String> {
+        let signatures = self.0.iter().chain(more).map(|s| s.sign(id, timestamp, body));
+        signatures.reduce(|all, one| all + " " + &one)
+    }
+}
 
 /// A keyed HMAC-SHA256, set up once: each signature starts from a copy of its inner state instead
 /// of hashing the key again.
@@ -62,6 +87,18 @@ mod tests {
             signer.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
+    }
+
+    #[test]
+    fn each_key_has_its_signature_in_the_order_of_the_keys() {
+        let keys = [b"new", b"old"].map(|key| Secret::new(key.to_vec()));
+        let sign = |keys: &[Secret], more| Signers::new(keys).sign(more, "id", 7, b"body");
+        let [new, old] = [0, 1].map(|n| sign(&keys[n..=n], None).unwrap());
+        assert_eq!(sign(&keys, None).unwrap(), format!("{new} {old}"));
+        let more = Signer::new(&keys[1]);
+        assert_eq!(sign(&keys[..1], Some(&more)).unwrap(), format!("{new} {old}"));
+        assert_eq!(sign(&[], Some(&more)), Some(old));
+        assert_eq!(sign(&[], None), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Attempts over real sockets, and the workers' life.
 
+mod formats;
 mod stand_in;
 
 use std::collections::BTreeMap;
@@ -15,12 +16,13 @@ use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
-use self::stand_in::{App, Endless, answer, raw, read_request, tls_app};
+use self::stand_in::{App, Endless, answer, raw, read_request, tls_app, tls_app_asking};
 use super::*;
 use crate::clock::Clock;
 use crate::clock::UnixMillis;
-use crate::config::{Authorities, Ordering, Retry, Upstream};
+use crate::config::{Authorities, Format, Ordering, OriginalSignature, Retry, Upstream};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName};
+use crate::pem::{self, Identity};
 use crate::secret::Secret;
 use crate::store::{Attempt, AttemptResult, StoredEvent, Verdict};
 
@@ -54,8 +56,14 @@ fn upstream(url: &str) -> Upstream {
         name: UpstreamName::new("app").unwrap(),
         url: url.parse().unwrap(),
         headers: BTreeMap::new(),
-        signing_key: None,
+        format: Format::CloudEvents,
+        signing_keys: Vec::new(),
+        original_signature: OriginalSignature::Drop,
+        resign: BTreeMap::new(),
         ca: None,
+        client_cert: None,
+        allow_link_local: false,
+        rate_limit: None,
         timeout: Duration::from_secs(10),
         concurrency: 4,
         ordering: Ordering::None,
@@ -97,7 +105,7 @@ async fn the_app_gets_the_event_with_every_header_and_a_signature_that_verifies(
     let mut app = App::start(|| answer(204, &[], "")).await;
     let mut upstream = upstream(&format!("http://{}/hooks?tenant=1", app.addr));
     upstream.headers.extend([header("authorization", "Bearer app-token")]);
-    upstream.signing_key = Some(Secret::new(b"0123456789abcdef".to_vec()));
+    upstream.signing_keys = vec![Secret::new(b"0123456789abcdef".to_vec())];
     let forwarder = forwarder(upstream);
 
     let attempt = once(&forwarder, 3).await;
@@ -338,6 +346,47 @@ async fn an_answer_whose_body_stalls_is_settled_by_its_head() {
     }
 }
 
+/// A name is judged by what it leads to: `2852039166` is 169.254.169.254 to the system's resolver.
+#[tokio::test]
+async fn a_metadata_service_is_not_called() {
+    for url in ["http://169.254.169.254/", "http://2852039166/", "https://[fd00:ec2::254]/"] {
+        let mut upstream = upstream(url);
+        upstream.ca = Some(authorities(&certificate()));
+        // Were it called, the attempt would end another way, or take this long.
+        upstream.timeout = PATIENCE;
+        let attempt = once(&forwarder(upstream), 1).await;
+        assert_eq!(attempt.result, AttemptResult::ConnectFailed, "{url}");
+        assert!(retried(&attempt) && attempt.duration < PATIENCE / 2, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn https_shows_the_configured_certificate_to_who_asks_for_it() {
+    let (own, other) = (rcgen_pair(), rcgen_pair());
+    let (addr, ca) = tls_app_asking(Some(&own.0));
+    for (client_cert, taken) in
+        [(Some(identity(&own)), true), (Some(identity(&other)), false), (None, false)]
+    {
+        let mut upstream = upstream(&format!("https://{addr}/hooks"));
+        upstream.ca = Some(authorities(&ca));
+        upstream.client_cert = client_cert;
+        let attempt = once(&forwarder(upstream), 1).await;
+        assert_eq!(attempt.result == AttemptResult::Answered(200), taken, "{attempt:?}");
+        assert!(taken || retried(&attempt));
+    }
+}
+
+/// A self-signed certificate and its key, in PEM.
+fn rcgen_pair() -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed(["clinic".to_owned()]).unwrap();
+    (pair.cert.pem(), pair.signing_key.serialize_pem())
+}
+
+fn identity((cert, key): &(String, String)) -> Identity {
+    let chain = pem::certificates(cert.as_bytes(), 1).unwrap();
+    Identity::new(chain, &pem::private_key(key.as_bytes()).unwrap()).unwrap()
+}
+
 fn authorities(pem: &str) -> Authorities {
     Authorities::new("ca.pem".into(), pem.as_bytes()).unwrap()
 }
@@ -379,7 +428,7 @@ fn what_cannot_be_delivered_to_does_not_start() {
 fn debug_shows_no_secret() {
     let mut upstream = upstream("http://app/");
     upstream.headers.extend([header("authorization", "Bearer hunter2")]);
-    upstream.signing_key = Some(Secret::new(b"hunter2hunter2".to_vec()));
+    upstream.signing_keys = vec![Secret::new(b"hunter2hunter2".to_vec())];
     let shown = format!("{:?}", forwarder(upstream));
     assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
 }
@@ -511,6 +560,21 @@ fn who_has_not_changed_keeps_its_forwarder() {
     let stayed = stay([with_ca(&first), Arc::clone(&b), Arc::clone(&moved)]);
     assert_eq!(stayed, [true, true, false]);
     assert_eq!(stay([with_ca(&second), b, moved]), [false, true, false], "its roots changed");
+
+    let showing = |pair: &(String, String), key: &[u8]| {
+        let name = UpstreamName::new("showing").unwrap();
+        let (ca, client_cert) = (Some(authorities(&first)), Some(identity(pair)));
+        let signing_keys = vec![Secret::new(key.to_vec())];
+        Arc::new(Upstream { name, ca, client_cert, signing_keys, ..upstream("https://app/") })
+    };
+    let (own, renewed) = (rcgen_pair(), rcgen_pair());
+    let before = prepare(&[showing(&own, b"old")], &Plan(Vec::new()));
+    for (pair, key, stays) in
+        [(&own, b"old", true), (&renewed, b"old", false), (&own, b"new", false)]
+    {
+        let after = prepare(&[showing(pair, key)], &before);
+        assert_eq!(Arc::ptr_eq(&after.0[0], &before.0[0]), stays);
+    }
 }
 
 fn certificate() -> String {

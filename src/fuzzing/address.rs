@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-use crate::admit;
+use crate::admit::{self, Proxies};
 use crate::listen::Origin;
 use crate::listen::proxy_protocol::{self, Header};
 
@@ -44,13 +44,15 @@ pub fn forwarded(data: &[u8]) {
             headers.append("x-forwarded-for", value);
         }
     }
-    let trusted: Vec<IpNet> = vec![IpNet::from(IpAddr::from([10, 0, 0, 1]))];
+    let trusted = vec![IpNet::from(IpAddr::from([10, 0, 0, 1]))];
+    let proxies = Proxies { trusted, proxy_protocol: false };
     let stranger = Origin::plain(SocketAddr::from(([192, 0, 2, 1], 1)));
-    let client = admit::client_address(&stranger, &headers, &trusted);
+    let client = admit::client_address(&stranger, &headers, &proxies);
     assert_eq!(client, Some([192, 0, 2, 1].into()), "a stranger is believed");
 
     let proxy = Origin::plain(SocketAddr::from(([10, 0, 0, 1], 1)));
-    let client = admit::client_address(&proxy, &headers, &trusted);
+    let proxy = Origin { forwards: true, ..proxy };
+    let client = admit::client_address(&proxy, &headers, &proxies);
     assert_eq!(client, client.map(|ip| ip.to_canonical()), "an IPv4-mapped address");
     if client == Some([10, 0, 0, 1].into()) {
         return;
@@ -60,6 +62,6 @@ pub fn forwarded(data: &[u8]) {
     for value in headers.get_all("x-forwarded-for") {
         more.append("x-forwarded-for", value.clone());
     }
-    let again = admit::client_address(&proxy, &more, &trusted);
+    let again = admit::client_address(&proxy, &more, &proxies);
     assert_eq!(again, client, "what the client made up counts");
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,11 +14,12 @@ use tokio::task::JoinHandle;
 use super::GatewayError;
 use crate::admin::{self, Admin};
 use crate::audit::Refusals;
-use crate::config::{self, Server};
+use crate::config::{Config, Server};
 use crate::ingress::{self, Ingress};
 use crate::listen::tls::Acceptor;
-use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Timeouts};
+use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Stop, Timeouts};
 use crate::metrics::Metrics;
+use crate::network::Networks;
 
 /// How long a stop waits for the admin listener's requests, once everything else has ended: they
 /// are answered out of memory.
@@ -49,12 +51,22 @@ impl Reserved {
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// How much a listener is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stopping {
+    Not,
+    /// Requests in hand finish.
+    Soon,
+    /// They are cut off.
+    Now,
+}
+
 /// A listener that runs. Dropping it cuts its connections off.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) address: SocketAddr,
     settings: Arc<ArcSwap<Settings>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stopping>,
     /// Until its end has been seen: a handle must not be asked again.
     task: Option<JoinHandle<()>>,
 }
@@ -63,21 +75,25 @@ impl Listening {
     /// `run` makes the listener out of its settings, and of what is ready when it must stop.
     fn start<R, D>(address: SocketAddr, settings: Settings, run: R) -> Self
     where
-        R: FnOnce(Arc<ArcSwap<Settings>>, BoxFuture) -> D,
+        R: FnOnce(Arc<ArcSwap<Settings>>, Stop<BoxFuture, BoxFuture>) -> D,
         D: Future<Output = Drained> + Send + 'static,
     {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let (stop, mut stopped) = watch::channel(false);
-        let told = Box::pin(async move {
-            // Or nobody is left who could tell.
-            drop(stopped.wait_for(|stop| *stop).await);
-        });
+        let (stop, stopped) = watch::channel(Stopping::Not);
+        let at_least = |least| -> BoxFuture {
+            let mut stopped = stopped.clone();
+            Box::pin(async move {
+                // Or nobody is left who could tell.
+                drop(stopped.wait_for(|stop| *stop >= least).await);
+            })
+        };
+        let told = Stop { soon: at_least(Stopping::Soon), now: at_least(Stopping::Now) };
         let run = run(Arc::clone(&settings), told);
         let task = tokio::spawn(async move {
             let drained = run.await;
             if drained.cut_off > 0 {
                 let connections = drained.cut_off;
-                tracing::warn!(target: "hookward", connections, "cut off at the drain timeout");
+                tracing::warn!(target: "hookward", connections, "connections cut off");
             }
         });
         Self { address, settings, stop, task: Some(task) }
@@ -90,14 +106,12 @@ impl Listening {
 
     /// Takes no further connection, and lets the requests in hand finish.
     pub(super) fn stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stopping::Soon);
     }
 
-    /// Cuts off what is left.
+    /// Takes no further connection, and cuts off the requests in hand.
     pub(super) fn cut_off(&self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.stop.send_replace(Stopping::Now);
     }
 
     /// Ready once the listener has ended. Safe to cancel, and to ask again.
@@ -111,7 +125,9 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.cut_off();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -127,7 +143,7 @@ impl AdminDesk {
     }
 
     /// From here on this configuration's token is asked for.
-    pub(super) fn reload(&self, config: Option<&config::Admin>) {
+    pub(super) fn reload(&self, config: &Config) {
         if let Some(admin) = self.0.get() {
             admin.reload(config);
         }
@@ -151,13 +167,13 @@ impl AdminDesk {
 /// Lets providers in.
 pub(super) fn public(
     reserved: Reserved,
-    server: &Server,
+    config: &Config,
     tls: Option<Arc<Acceptor>>,
     ingress: &Arc<Ingress>,
     metrics: &Metrics,
 ) -> Result<Listening, GatewayError> {
     let refusals = Arc::clone(ingress.refusals());
-    let settings = public_settings(server, tls, ingress);
+    let settings = public_settings(config, tls, ingress);
     let ingress = Arc::clone(ingress);
     let handler = move |arrival| {
         let ingress = Arc::clone(&ingress);
@@ -190,32 +206,38 @@ pub(super) fn admin(
     let (listener, address) = reserved.open()?;
     let settings = admin_settings(server, refusals);
     Ok(Listening::start(address, settings, |settings, stop| {
-        listen::run(listener, settings, handler, stop)
+        listen::run(listener, settings, handler, stop.soon)
     }))
 }
 
 pub(super) fn public_settings(
-    server: &Server,
+    config: &Config,
     tls: Option<Arc<Acceptor>>,
     ingress: &Ingress,
 ) -> Settings {
-    let limits = limits(server);
-    let max_connections = limits.max_connections.min(listen::affordable_connections());
-    if max_connections < limits.max_connections {
-        let wanted = limits.max_connections;
-        tracing::warn!(
-            target: "hookward",
-            wanted, max_connections,
-            "the limit of open files (RLIMIT_NOFILE) allows fewer connections than server.max_connections"
-        );
-    }
+    let server = &config.server;
     Settings {
-        limits: Limits { max_connections, ..limits },
+        limits: limits(server),
         tls,
         trusted_proxies: server.trusted_proxies.clone(),
         proxy_protocol: server.proxy_protocol,
+        expected: expected(config),
         refusals: Arc::clone(ingress.refusals()),
     }
+}
+
+/// The widest networks that name providers rather than half the world.
+const WIDEST_V4: u8 = 24;
+const WIDEST_V6: u8 = 48;
+
+/// Who is expected to call: the sources' allowlists, but for what is wide in them.
+fn expected(config: &Config) -> Networks {
+    let allowed = config.sources.iter().filter_map(|source| source.allow_ips.as_deref());
+    let is_narrow = |net: &IpNet| match net {
+        IpNet::V4(net) => net.prefix_len() >= WIDEST_V4,
+        IpNet::V6(net) => net.prefix_len() >= WIDEST_V6,
+    };
+    Networks::new(allowed.flatten().copied().filter(is_narrow))
 }
 
 pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
@@ -250,5 +272,40 @@ fn limits(server: &Server) -> Limits {
             idle: server.idle_timeout,
         },
         drain_timeout: server.drain_timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::event::SourceName;
+
+    #[test]
+    fn narrow_allowlists_say_who_is_expected() {
+        let source = |name: &str, nets: Option<&[&str]>| {
+            let allow_ips = nets.map(|nets| nets.iter().map(|net| net.parse().unwrap()).collect());
+            Arc::new(config::Source {
+                allow_ips,
+                ..config::Source::open(SourceName::new(name).unwrap())
+            })
+        };
+        let toml = crate::gateway::tests::TOML;
+        let mut config = crate::gateway::tests::config(std::path::Path::new("/"), toml);
+        config.sources = vec![
+            source("a", Some(&["203.0.113.0/24", "198.51.100.0/23", "0.0.0.0/0"])),
+            source("b", None),
+            source("c", Some(&["2001:db8::/48", "2001:db9::/47", "::/0"])),
+        ];
+        let expected = expected(&config);
+        for (address, is) in [
+            ("203.0.113.255", true),
+            ("198.51.100.1", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(expected.contains(address.parse().unwrap()), is, "{address}");
+        }
     }
 }

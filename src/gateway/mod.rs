@@ -1,6 +1,7 @@
 //! The gateway: the only place that knows all the parts, and the order in which they start, change
 //! over to another configuration, and stop.
 
+mod descriptors;
 mod listeners;
 mod reload;
 mod start;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::listeners::{admin_settings, public_settings};
-use super::{Gateway, TlsError, store_options, tls};
+use super::{Gateway, TlsError, descriptors, store_options, tls};
 use crate::admit::VerifierError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -67,7 +67,8 @@ impl Running {
     ///
     /// # Errors
     /// All that is in the way, at least one.
-    pub fn prepare(&self, config: Config) -> Result<Next, Vec<Obstacle>> {
+    pub fn prepare(&self, mut config: Config) -> Result<Next, Vec<Obstacle>> {
+        descriptors::fit(&mut config);
         let fixed = config::fixed(&self.config, &config);
         if !fixed.is_empty() {
             return Err(fixed.into_iter().map(Obstacle::NeedsRestart).collect());
@@ -118,9 +119,9 @@ impl Gateway {
         if let (Some(keeper), Some(acme)) = (&self.acme, tls::acme(&config)) {
             keeper.reload(acme);
         }
-        let settings = public_settings(&config.server, self.tls.clone(), &self.ingress);
+        let settings = public_settings(&config, self.tls.clone(), &self.ingress);
         self.public.reload(settings);
-        self.desk.reload(config.admin.as_ref());
+        self.desk.reload(&config);
         if let Some(admin) = &self.admin {
             admin.reload(admin_settings(&config.server, self.ingress.refusals()));
         }

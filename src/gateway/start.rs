@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::listeners::{self, AdminDesk, Listening, Reserved};
-use super::{Gateway, GatewayError, store_options, tls};
+use super::{Gateway, GatewayError, descriptors, store_options, tls};
 use crate::admin::Admin;
 use crate::audit::Refusals;
 use crate::clock::Clock;
@@ -24,7 +24,8 @@ impl Gateway {
     ///
     /// # Errors
     /// [`GatewayError`]; then nothing is left running.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self, GatewayError> {
+    pub async fn start(mut config: Config, clock: Clock) -> Result<Self, GatewayError> {
+        descriptors::fit(&mut config);
         let config = Arc::new(config);
         // The addresses first: two gateways by mistake should not wait for each other's store.
         let public = Reserved::new(config.server.listen)?;
@@ -53,7 +54,7 @@ impl Gateway {
             &metrics,
             refusals,
         ));
-        let public = listeners::public(public, &config.server, tls.clone(), &ingress, &metrics);
+        let public = listeners::public(public, &config, tls.clone(), &ingress, &metrics);
         let public = match public {
             Ok(public) => public,
             Err(error) => {
@@ -69,7 +70,7 @@ impl Gateway {
         let (acme, renewal) = tls::keeper(&config, tls.as_ref(), &clock, &metrics).unzip();
         renewal.map(|renewal| watches.spawn(renewal));
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
-        desk.open(Admin::new(config.admin.as_ref(), Arc::clone(&store), Arc::clone(&metrics)));
+        desk.open(Admin::new(&config, Arc::clone(&store), Arc::clone(&metrics)));
         Ok(Self {
             config,
             clock,

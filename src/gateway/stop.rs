@@ -46,7 +46,9 @@ impl Gateway {
             Err(why) => {
                 tracing::warn!(target: "hookward", "{why}");
                 self.public.cut_off();
-                self.public.ended().await;
+                if timeout(LAST_CALL, self.public.ended()).await.is_err() {
+                    tracing::error!(target: "hookward", "the public listener does not end");
+                }
             }
         }
         let safe = close(&self.store).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::config::{Placeholders, check_text};
 
-const TOML: &str = r#"
+pub(super) const TOML: &str = r#"
     [server]
     listen = "127.0.0.1:0"
     [store]
@@ -28,7 +28,7 @@ async fn a_gateway_whose_listener_has_died_still_stops_in_order() {
     assert!(gateway.shutdown().await, "the store closes cleanly");
 }
 
-fn config(dir: &Path, toml: &str) -> Config {
+pub(super) fn config(dir: &Path, toml: &str) -> Config {
     let file = dir.join("hookward.toml");
     let (mut config, _) = check_text(&file, toml, &Placeholders).unwrap();
     config.store.min_free = 0;

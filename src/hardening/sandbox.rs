@@ -1,27 +1,28 @@
 //! The sandbox of `server.sandbox`: what the process does not need of the file system it cannot
-//! touch any more, for good (Landlock, Linux 5.13). The kernel keeps to it whatever the process is
-//! brought to do.
+//! touch any more, for good (Landlock, Linux 5.13), nor send signals to others or connect to their
+//! abstract Unix sockets (Linux 6.12). The kernel keeps to it whatever the process is brought to do.
 //!
 //! Nothing is said about the network: where the gateway listens and connects to is the
 //! configuration's, which a reload may change, and a sandbox can only ever be tightened.
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
     PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
-    RulesetError, RulesetStatus, make_bitflags, path_beneath_rules,
+    RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
 use crate::config::{Config, Tls};
 
-/// The newest kernel interface whose file-system rights are all taken away (Linux 6.10). Where the
-/// kernel is older, what it knows is. Connecting to Unix sockets, which came later, is left: the
-/// system's resolver may stand behind one.
-const NEWEST: ABI = ABI::V5;
+/// The newest kernel interface whose rights are all taken away (Linux 6.12): those on files, and the
+/// way out by abstract Unix sockets and signals, which are no files and need none to be found. Where
+/// the kernel is older, what it knows is. Connecting to Unix sockets that are files, which came
+/// later, is left: the system's resolver may stand behind one.
+const NEWEST: ABI = ABI::V6;
 
 /// Where systems keep the roots of TLS.
 const TRUST: &[&str] = &[
@@ -35,10 +36,15 @@ const TRUST: &[&str] = &[
     "/var/lib/ca-certificates",
 ];
 
+/// Where the name servers stand. What manages the network replaces this file, dhclient at every
+/// renewal, and then no name could be resolved any more: where it is not a link to elsewhere, all
+/// files of `/etc` that everyone may read are kept. Not for root, who may read more than those.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// What resolving a host's name reads: its configuration, and where that is kept by what manages
 /// it; and the libraries that the C library loads for it.
 const RESOLVER: &[&str] = &[
-    "/etc/resolv.conf",
+    RESOLV_CONF,
     "/etc/hosts",
     "/etc/host.conf",
     "/etc/nsswitch.conf",
@@ -97,19 +103,26 @@ pub struct Kept {
     /// To read and write, with everything beneath: directories. They are made, mode 0700, if they
     /// are not there.
     pub write: Vec<PathBuf>,
+    /// Those files to read that are kept without their directory: one that is put in their place
+    /// cannot be read.
+    pub alone: Vec<PathBuf>,
 }
 
 impl Kept {
     /// What running with this configuration, and reloading it, takes.
     ///
     /// Of each file that it names the whole directory is kept, since a file that is replaced is
-    /// another one, and the directory of what it is a link to. Parts of the store that are links
-    /// lie elsewhere, and are kept there.
+    /// another one, and the directory of what it is a link to; but never one that belongs to the
+    /// whole system, such as `/etc`. Parts of the store that are links lie elsewhere, and are kept
+    /// there.
     pub fn of(config: &Config) -> Self {
-        let mut kept = Self { read: Vec::new(), write: vec![config.store.path.clone()] };
+        let mut kept = Self { write: vec![config.store.path.clone()], ..Self::default() };
         kept.write.extend(linked_directories(&config.store.path));
         let systems = [TRUST, RESOLVER, SYSTEM].into_iter().flatten();
         kept.read.extend(systems.map(PathBuf::from));
+        if !rustix::process::geteuid().is_root() {
+            kept.read.extend(replaced_in(Path::new(RESOLV_CONF)).map(PathBuf::from));
+        }
         kept.read.extend(TRUST_VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from));
         kept.files(config.files.iter().map(PathBuf::as_path));
         if let Some(Tls::Acme(acme)) = &config.server.tls {
@@ -123,8 +136,11 @@ impl Kept {
             let real = path.canonicalize().ok();
             for path in [Some(path), real.as_deref()].into_iter().flatten() {
                 let kept = around(path);
-                if !self.read.iter().any(|known| known == kept) {
-                    self.read.push(kept.to_owned());
+                if kept == path && !self.alone.iter().any(|known| known == path) {
+                    self.alone.push(path.to_owned());
+                }
+                if !self.read.contains(&kept) {
+                    self.read.push(kept);
                 }
             }
         }
@@ -138,13 +154,22 @@ fn linked_directories(directory: &Path) -> Vec<PathBuf> {
     links.filter_map(|link| link.canonicalize().ok()).filter(|path| path.is_dir()).collect()
 }
 
-/// The directory that the file lies in; of one in the root directory, the file alone.
-fn around(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) if parent.parent().is_some() => parent,
-        _ => path,
+/// The directory that the file lies in; of one in the root directory, or in a directory in that
+/// (`/etc`, `/home`, `/tmp`), the file alone: all kinds of things lie there.
+fn around(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match absolute.parent() {
+        Some(parent) if parent.ancestors().count() > 2 => parent.to_owned(),
+        Some(_) | None => path.to_owned(),
     }
+}
+
+/// The directory of a file that is replaced by another one when it changes: a plain file, and not
+/// one that is mounted there, as in containers.
+fn replaced_in(file: &Path) -> Option<&Path> {
+    let directory = file.parent()?;
+    let (found, around) = (file.symlink_metadata().ok()?, directory.metadata().ok()?);
+    (found.is_file() && found.dev() == around.dev()).then_some(directory)
 }
 
 /// How much the kernel enforces.
@@ -166,6 +191,7 @@ pub fn enter(kept: &Kept) -> Result<Sandbox, SandboxError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
         .create()?
         .add_rules(path_beneath_rules(&kept.read, read))?;
     for directory in &kept.write {
@@ -211,7 +237,14 @@ impl Sandbox {
                 target: "hookward",
                 abi,
                 writes = written,
-                "sandbox entered, with less than asked for: the kernel is older than Linux 6.10"
+                "sandbox entered, with less than asked for: the kernel is older than Linux 6.12"
+            );
+        }
+        for file in &kept.alone {
+            tracing::warn!(
+                target: "hookward",
+                file = %file.display(),
+                "in the sandbox a new file in the place of this one cannot be read until a restart; keep it in a directory of its own"
             );
         }
     }
@@ -222,6 +255,8 @@ mod tests {
     use std::fs;
     use std::io::ErrorKind::PermissionDenied;
     use std::io::Write as _;
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -251,7 +286,8 @@ mod tests {
             fs::write(at(name).join("file"), name).unwrap();
         }
         std::os::unix::fs::symlink(at("other/file"), at("read/link")).unwrap();
-        let kept = Kept { read: vec![at("read"), at("absent")], write: vec![at("write")] };
+        let read = vec![at("read"), at("absent")];
+        let kept = Kept { read, write: vec![at("write")], ..Kept::default() };
         inside(&kept, || {
             assert_eq!(fs::read(at("read/file")).unwrap(), b"read");
             assert_eq!(fs::read_dir(at("read")).unwrap().count(), 2);
@@ -279,6 +315,24 @@ mod tests {
             denied(std::process::Command::new("/bin/true").status());
         });
         assert_eq!(fs::read(at("other/file")).unwrap(), b"other", "other threads go on");
+    }
+
+    /// Both need no file, and were left open: a process could be talked into ending others.
+    #[test]
+    fn others_get_no_signal_and_no_connection_to_an_abstract_socket() {
+        let name = format!("hookward-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let _listener = UnixListener::bind_addr(&address).unwrap();
+        let others = rustix::process::getppid().unwrap();
+        // Whether a signal could be sent: none is.
+        let signal = || rustix::process::test_kill_process(others);
+        UnixStream::connect_addr(&address).unwrap();
+        signal().unwrap();
+        inside(&Kept::default(), || {
+            denied(UnixStream::connect_addr(&address));
+            assert_eq!(signal().unwrap_err(), rustix::io::Errno::PERM);
+            rustix::process::test_kill_process(rustix::process::getpid()).unwrap();
+        });
     }
 
     #[test]
@@ -318,7 +372,7 @@ mod tests {
     fn a_directory_to_write_to_is_made_or_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        let kept = |name| Kept { read: Vec::new(), write: vec![dir.path().join(name)] };
+        let kept = |name| Kept { write: vec![dir.path().join(name)], ..Kept::default() };
         inside(&kept("new"), || fs::write(dir.path().join("new/file"), "x").unwrap());
         let none = kept("file");
         let entered = std::thread::scope(|scope| scope.spawn(|| enter(&none)).join().unwrap());
@@ -326,14 +380,37 @@ mod tests {
     }
 
     #[test]
-    fn of_a_file_its_directory_is_kept_but_never_the_root() {
+    fn of_a_file_its_directory_is_kept_but_never_one_of_the_system() {
+        let here = std::env::current_dir().unwrap();
         for (file, kept) in [
-            ("/etc/hookward/hookward.toml", "/etc/hookward"),
-            ("hookward.toml", "."),
-            ("secrets/key", "secrets"),
-            ("/key", "/key"),
+            ("/etc/hookward/hookward.toml", Path::new("/etc/hookward")),
+            ("hookward.toml", &here),
+            ("secrets/key", &here.join("secrets")),
+            ("/etc/hookward.toml", Path::new("/etc/hookward.toml")),
+            ("/key", Path::new("/key")),
         ] {
-            assert_eq!(around(Path::new(file)), Path::new(kept), "{file}");
+            assert_eq!(around(Path::new(file)), kept, "{file}");
         }
+    }
+
+    #[test]
+    fn files_that_are_kept_alone_are_told() {
+        let mut kept = Kept::default();
+        let files = ["/etc/hookward.toml", "/etc/hookward/key", "/etc/hookward/other"];
+        kept.files(files.map(Path::new));
+        assert_eq!(kept.read, ["/etc/hookward.toml", "/etc/hookward"].map(PathBuf::from));
+        assert_eq!(kept.alone, [PathBuf::from("/etc/hookward.toml")]);
+    }
+
+    /// dhclient puts a new file in the place of `/etc/resolv.conf`: then no name could be resolved.
+    #[test]
+    fn a_plain_file_is_replaced_where_it_lies_and_a_link_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("plain"), "").unwrap();
+        std::os::unix::fs::symlink("plain", at("link")).unwrap();
+        assert_eq!(replaced_in(&at("plain")), Some(dir.path()));
+        assert_eq!(replaced_in(&at("link")), None);
+        assert_eq!(replaced_in(&at("none")), None);
     }
 }

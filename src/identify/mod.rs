@@ -2,6 +2,7 @@
 //! that makes an [`Identified`]. Never copies the body, and never changes a byte of it.
 
 mod dedupe;
+mod kept;
 mod media_type;
 mod select;
 #[cfg(test)]
@@ -109,6 +110,7 @@ pub fn identify(request: Verified) -> Result<Identification, Refusal> {
     let identity = dedupe::identity(&reader, &source, meta.provider_id.as_deref(), body_hash);
     meta.id_digest = identity.digest;
     meta.content_type = content_type.map(str::to_owned);
+    meta.headers = kept::headers(&source, &headers);
     let normalized_type = normalize_type(meta.provider_type.as_deref());
     Ok(Identification::Event(Box::new(Identified {
         wanted: is_wanted(&source, &normalized_type),

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use hyper::body::Body;
 use tokio::time::{Instant, Sleep};
 
@@ -21,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const LATE: Refusal = Refusal::new(Reason::BodyTimeout, "the body was not there by the deadline");
 const SLOW: Refusal =
     Refusal::new(Reason::BodyTimeout, "the body came more slowly than server.min_body_rate");
+
+const BROKEN_OFF: Refusal = Refusal::new(Reason::ProtocolError, "the body broke off");
 
 /// How fast a body must arrive.
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +60,16 @@ pub(super) fn check_declared(body: &impl Body, max: u64) -> Result<(), Refusal> 
     if declared(body) > max { Err(too_large("the declared length")) } else { Ok(()) }
 }
 
-/// Reads the body to its end: at most `max` bytes, at this pace, as far as `account` has room. A
-/// body that arrives in one piece is not copied. Trailers are read and left out. `timer` is set
-/// to [`Pace::deadline`], and afterwards to anything.
+/// Reads the body of a request of this version to its end: at most `max` bytes, at this pace, as far
+/// as `account` has room. A body that arrives in one piece is not copied. Trailers are read and left
+/// out. `timer` is set to [`Pace::deadline`], and afterwards to anything.
 ///
 /// # Errors
 /// [`Reason::BodyTooLarge`], [`Reason::BodyTimeout`], [`Reason::Overloaded`], and
 /// [`Reason::ProtocolError`] for one that breaks off or is badly chunked.
 pub(super) async fn read<B>(
     body: B,
+    version: Version,
     max: u64,
     pace: Pace,
     account: &mut Account<'_>,
@@ -74,9 +78,21 @@ pub(super) async fn read<B>(
 where
     B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
+    let length = body.size_hint().exact();
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let expected = usize::try_from(declared(&body)).unwrap_or(usize::MAX).min(max);
-    let mut reading = Reading { body, pace, account, timer, read: 0, since: None, expected, max };
+    let mut reading = Reading {
+        body,
+        version,
+        length,
+        pace,
+        account,
+        timer,
+        read: 0,
+        since: None,
+        expected,
+        max,
+    };
     let whole = reading.all().await?;
     reading.account.arrived();
     Ok(whole)
@@ -84,6 +100,9 @@ where
 
 struct Reading<'r, 'm, B> {
     body: B,
+    version: Version,
+    /// What the client declared.
+    length: Option<u64>,
     pace: Pace,
     account: &'r mut Account<'m>,
     timer: Pin<&'r mut Sleep>,
@@ -145,7 +164,7 @@ where
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Refusal>> {
         loop {
             match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Ready(None) => return Poll::Ready(self.ended().map(|()| None)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(&error))),
                 Poll::Ready(Some(Ok(frame))) => {
                     // Else it is trailers.
@@ -162,6 +181,15 @@ where
                 }
             }
         }
+    }
+
+    /// Whether what has ended is whole. hyper takes it for the end, and not for an error, when the
+    /// client resets an HTTP/2 stream with NO_ERROR, wherever it is in its body. Whether END_STREAM
+    /// was there h2 knows. HTTP/1 has nothing of the kind.
+    fn ended(&self) -> Result<(), Refusal> {
+        let short = self.length.is_some_and(|length| length != self.read);
+        let reset = self.version == Version::HTTP_2 && !self.body.is_end_stream();
+        if short || reset { Err(BROKEN_OFF) } else { Ok(()) }
     }
 
     /// From the first bytes on there is a rate to keep up; until then, only the deadline: some
@@ -193,8 +221,8 @@ where
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Refusal {
-    let detail = Defect::of_body(error).map_or("the body broke off", Defect::as_str);
-    Refusal::new(Reason::ProtocolError, detail)
+    let defect = Defect::of_body(error);
+    defect.map_or(BROKEN_OFF, |defect| Refusal::new(Reason::ProtocolError, defect.as_str()))
 }
 
 fn too_large(detail: &'static str) -> Refusal {
@@ -208,7 +236,7 @@ mod tests {
 
     use http_body_util::channel::Channel;
     use http_body_util::{Empty, Full};
-    use hyper::body::Frame;
+    use hyper::body::{Frame, SizeHint};
     use tokio::time::{sleep, sleep_until};
 
     use super::super::memory::{Bounds, Memory, surplus};
@@ -237,7 +265,7 @@ mod tests {
         let begun = Instant::now();
         let pace = Pace { deadline: begun + DEADLINE, least };
         let timer = pin!(sleep_until(pace.deadline));
-        read(body, max, pace, account, timer).await
+        read(body, Version::HTTP_11, max, pace, account, timer).await
     }
 
     async fn read_now<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin>(
@@ -362,6 +390,62 @@ mod tests {
         let (send, body) = Channel::<Bytes, io::Error>::new(1);
         send.abort(io::ErrorKind::UnexpectedEof.into());
         assert_eq!(read_now(body, 64).await, Err(Reason::ProtocolError));
+    }
+
+    /// A stream that was reset in mid-body ended as if it were whole, and what was there was stored.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_ends_too_soon_is_malformed() {
+        let (memory, connection) = (Memory::default(), surplus());
+        let begun = Instant::now();
+        let pace = Pace { deadline: begun + DEADLINE, least: 0 };
+        for (declared, ends, version, whole) in [
+            (Some(6), true, Version::HTTP_2, true),
+            (None, true, Version::HTTP_2, true),
+            (Some(6), false, Version::HTTP_11, true),
+            (None, false, Version::HTTP_11, true),
+            (None, false, Version::HTTP_2, false),
+            (Some(6), false, Version::HTTP_2, false),
+            (Some(7), false, Version::HTTP_2, false),
+            (Some(7), false, Version::HTTP_11, false),
+        ] {
+            for pieces in [&["777777"][..], &["777", "777"], &["7", "77", "777"]] {
+                let body = Cut { pieces: pieces.to_vec(), declared, ends };
+                let bounds = Bounds::new(&Server::defaults());
+                let mut account = memory.account(&connection, Network::Unknown, bounds);
+                let timer = pin!(sleep_until(pace.deadline));
+                let read = read(body, version, 64, pace, &mut account, timer).await;
+                let expected = if whole { Ok("777777".into()) } else { Err(BROKEN_OFF) };
+                assert_eq!(read, expected, "{declared:?} {ends} {version:?} {pieces:?}");
+            }
+        }
+    }
+
+    /// A body as hyper has them: its end may be a mere stop.
+    struct Cut {
+        pieces: Vec<&'static str>,
+        declared: Option<u64>,
+        ends: bool,
+    }
+
+    impl Body for Cut {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            let piece = (!self.pieces.is_empty()).then(|| self.pieces.remove(0));
+            Poll::Ready(piece.map(|piece| Ok(Frame::data(piece.into()))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.ends && self.pieces.is_empty()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
     }
 
     #[tokio::test]

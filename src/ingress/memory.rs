@@ -1,7 +1,9 @@
 //! What bodies take of the memory: places for requests that wait for the rest of their body, each
-//! of which may hold a little, and a common budget for what goes beyond. A connection has a place
-//! of its own for one request; on HTTP/2 others wait on common places. Of these and of the budget
-//! one client gets no more than his share. What is full is full: nobody waits for room.
+//! of which may hold a little, and a common budget for what goes beyond. A connection that is
+//! counted for its client has a place of its own for one request. All others wait on common places:
+//! further requests on HTTP/2, and those that come through a proxy, whose connections are nobody's.
+//! Of these and of the budget one client gets no more than his share. What is full is full: nobody
+//! waits for room.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +20,7 @@ use crate::network::Network;
 /// What a body may hold without a part of the budget: more than nearly all events have.
 pub(super) const FREE: usize = 16 << 10;
 
-/// Common places of one client. Providers that send many events at once on one connection send each
+/// Common places of one client beside those of its connections. Providers that send many events at once on one connection send each
 /// with its body; who holds back that many bodies is up to something.
 const PLACES_OF_CLIENT: usize = 64;
 
@@ -36,17 +38,20 @@ const NO_MEMORY_OF_CLIENT: Refusal =
 pub(super) struct Bounds {
     places: usize,
     places_of_client: usize,
+    places_behind_proxies: usize,
     bytes: u64,
     bytes_of_client: u64,
 }
 
 impl Bounds {
-    /// As many common places as there may be connections. Of the budget a quarter for one client, or
+    /// As many common places as there may be connections; for one client behind proxies as many as
+    /// it could have connections of its own. Of the budget a quarter for one client, or
     /// what one body needs.
     pub(super) fn new(server: &Server) -> Self {
         Self {
             places: server.max_connections,
             places_of_client: PLACES_OF_CLIENT,
+            places_behind_proxies: server.max_connections_per_client,
             bytes: server.body_memory,
             bytes_of_client: (server.body_memory / 4).max(server.max_body),
         }
@@ -111,8 +116,16 @@ impl Account<'_> {
         if self.own_place || self.held.places > 0 {
             return Ok(());
         }
-        self.own_place = !self.connection.body_awaited.swap(true, Ordering::AcqRel);
+        // A proxy opens a connection for each request of whoever asks it to: places that came with
+        // those would bound nobody.
+        let counted = self.is_counted();
+        self.own_place = counted && !self.connection.body_awaited.swap(true, Ordering::AcqRel);
         if self.own_place { Ok(()) } else { self.take(Sum { places: 1, bytes: 0 }) }
+    }
+
+    /// Whether the connection is one of the client's own `max_connections_per_client`.
+    fn is_counted(&self) -> bool {
+        self.connection.counted_for() == Some(self.client)
     }
 
     /// Gives the place back: the body is all there.
@@ -134,6 +147,12 @@ impl Account<'_> {
         }
     }
 
+    /// Common places that the client may have.
+    fn most_places(&self) -> usize {
+        let Bounds { places_of_client, places_behind_proxies, .. } = self.bounds;
+        if self.is_counted() { places_of_client } else { places_behind_proxies }
+    }
+
     fn leave_own_place(&mut self) {
         if std::mem::take(&mut self.own_place) {
             self.connection.body_awaited.store(false, Ordering::Release);
@@ -150,7 +169,7 @@ impl Account<'_> {
             return Err(NO_MEMORY);
         }
         let of_client = held.clients.get(&self.client).copied().unwrap_or_default().plus(more);
-        if more.places > 0 && of_client.places > self.bounds.places_of_client {
+        if more.places > 0 && of_client.places > self.most_places() {
             return Err(NO_PLACE_OF_CLIENT);
         }
         if more.bytes > 0 && of_client.bytes > self.bounds.bytes_of_client {
@@ -213,18 +232,36 @@ pub(super) fn surplus() -> Origin {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    const ONE: Network = Network::V6(1);
-    const TWO: Network = Network::V6(2);
+    const ONE: Network = Network::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const TWO: Network = Network::V4(Ipv4Addr::new(192, 0, 2, 2));
 
     fn bounds() -> Bounds {
-        Bounds { places: 4, places_of_client: 3, bytes: 400, bytes_of_client: 300 }
+        Bounds {
+            places: 4,
+            places_of_client: 3,
+            places_behind_proxies: 2,
+            bytes: 400,
+            bytes_of_client: 300,
+        }
+    }
+
+    /// A connection of [`ONE`].
+    fn own() -> Origin {
+        Origin::plain(([192, 0, 2, 1], 1).into())
+    }
+
+    /// A connection of a proxy.
+    fn proxy() -> Origin {
+        Origin { forwards: true, ..Origin::plain(([10, 0, 0, 1], 1).into()) }
     }
 
     #[test]
     fn one_request_of_a_connection_needs_no_common_place() {
-        let (memory, connection) = (Memory::default(), Origin::plain(([192, 0, 2, 1], 1).into()));
+        let (memory, connection) = (Memory::default(), own());
         let account = || memory.account(&connection, ONE, bounds());
         let (mut first, mut second) = (account(), account());
         first.wait().unwrap();
@@ -242,9 +279,10 @@ mod tests {
 
     #[test]
     fn places_are_bounded_in_all_and_for_one_client() {
-        let (memory, connection) = (Memory::default(), surplus());
+        let (memory, connection, proxy) = (Memory::default(), surplus(), proxy());
         let waiting = |client| {
-            let mut account = memory.account(&connection, client, bounds());
+            let connection = if client == ONE { &connection } else { &proxy };
+            let mut account = memory.account(connection, client, bounds());
             account.wait().map(|()| account)
         };
         let mut of_one: Vec<_> = (0..3).map(|_| waiting(ONE).unwrap()).collect();
@@ -257,6 +295,25 @@ mod tests {
         let _again = waiting(ONE).unwrap();
         drop(of_one);
         assert_eq!(memory.held(), (2, 0, 2));
+    }
+
+    /// Behind a proxy one client could wait on as many connections as the proxy would open for it:
+    /// each brought a place of its own.
+    #[test]
+    fn a_proxy_s_connections_bring_no_places() {
+        let memory = Memory::default();
+        let (first, second, third, own) = (proxy(), proxy(), proxy(), own());
+        let waiting = |connection, client| {
+            let mut account = memory.account(connection, client, bounds());
+            account.wait().map(|()| account)
+        };
+        let _held = [waiting(&first, ONE).unwrap(), waiting(&second, ONE).unwrap()];
+        assert_eq!(waiting(&third, ONE).unwrap_err(), NO_PLACE_OF_CLIENT);
+        // The rest is for others, and the client's own connections are still its own.
+        let _other = waiting(&third, TWO).unwrap();
+        let _unknown = waiting(&third, Network::Unknown).unwrap();
+        let _own = waiting(&own, ONE).unwrap();
+        assert_eq!(memory.held(), (4, 0, 3));
     }
 
     #[test]

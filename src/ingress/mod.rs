@@ -18,19 +18,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Method;
-use ipnet::IpNet;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::body::Pace;
 use self::memory::{Bounds, Memory};
 use self::report::Report;
 use self::routes::Routes;
-use crate::admit::{self, Rates, Received, Refusal, VerifierError};
+use crate::admit::{self, Proxies, Rates, Received, Refusal, VerifierError};
 use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identify::{self, Identification};
-use crate::listen::{Answer, Arrival, Defect, Defective, Origin};
+use crate::listen::{self, Answer, Arrival, Defect, Defective, Origin, Unread};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::network::Network;
 use crate::store::{AcceptError, Accepted, Roster, Store};
@@ -54,7 +53,7 @@ pub struct Rules {
     routes: Routes,
     /// Whom the routes' targets mean.
     roster: Roster,
-    trusted_proxies: Vec<IpNet>,
+    proxies: Proxies,
     ack_deadline: Duration,
     max_body: u64,
     min_body_rate: u64,
@@ -70,7 +69,10 @@ impl Rules {
         Ok(Self {
             routes: Routes::new(config, metrics)?,
             roster: Roster::default(),
-            trusted_proxies: config.server.trusted_proxies.clone(),
+            proxies: Proxies {
+                trusted: config.server.trusted_proxies.clone(),
+                proxy_protocol: config.server.proxy_protocol,
+            },
             ack_deadline: config.server.ack_deadline,
             max_body: config.server.max_body,
             min_body_rate: config.server.min_body_rate,
@@ -87,7 +89,7 @@ impl Rules {
 /// A request at the beginning of its road.
 struct Call {
     head: http::request::Parts,
-    body: hyper::body::Incoming,
+    body: Unread,
     defect: Option<Box<Defective>>,
     origin: Arc<Origin>,
     /// Who is calling, as far as trusted proxies tell; `None`: it cannot be told.
@@ -153,14 +155,20 @@ impl Ingress {
         let rules = self.rules.load_full();
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
-        let client = admit::client_address(&origin, &head.headers, &rules.trusted_proxies);
+        let client = admit::client_address(&origin, &head.headers, &rules.proxies);
         let size = body::declared(&body);
         let told = report::Told { refusals: &self.refusals, counts: &self.unrouted };
         let mut report = Report::new(&head, &origin, client, size, told);
         report.unreadable.clone_from(&defect);
+        let outlived = rules.proxies.outlived(&origin);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
-        answer_to(result, report)
+        let mut answer = answer_to(result, report);
+        if outlived {
+            // On the next one it can be told again who is calling.
+            listen::end_with(&mut answer);
+        }
+        answer
     }
 
     /// The road itself. The order of its checks is a contract.
@@ -197,13 +205,18 @@ impl Ingress {
         let network = Network::of(client);
         let mut account = self.memory.account(&connection, network, rules.bodies);
         let mut timer = pin!(sleep_until(pace.deadline));
-        let body = body::read(body, rules.max_body, pace, &mut account, timer.as_mut()).await?;
+        let body =
+            body::read(body, head.version, rules.max_body, pace, &mut account, timer.as_mut())
+                .await?;
         report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let source = Arc::clone(source);
         let received = Received { source, headers: head.headers, body, received_at, origin };
         let verified = endpoint.verifier.verify(received);
         let verified =
             verified.map_err(|refusal| self.rates.failed(&endpoint.source, client, refusal))?;
+        if endpoint.verifier.tells_strangers() {
+            connection.has_proven_itself();
+        }
         self.rates.verified(&endpoint.source)?;
         let event = match identify::identify(verified)? {
             Identification::Event(event) => event,

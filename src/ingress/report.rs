@@ -181,8 +181,8 @@ impl<'r> Report<'r> {
     }
 }
 
-/// A request whose client has gone away before the answer is told of as well, but counted by
-/// nobody: it has no status. If its event was already handed to the store, it is stored, and the
+/// A request whose client has gone away before the answer, or that a stop has cut off, is told of as
+/// well, but counted by nobody: it has no status. If its event was already handed to the store, it is stored, and the
 /// sender's next attempt is a repeat.
 impl Drop for Report<'_> {
     fn drop(&mut self) {
@@ -193,8 +193,33 @@ impl Drop for Report<'_> {
             // Where it was raised is told by the panic hook; the answer is the listener's.
             let status = answer::status(Reason::InternalError);
             self.refused(Reason::InternalError, "handling the request has panicked", status);
-        } else if self.refusals.stands_singly(Ending::Abandoned, self.client, self.source.as_ref())
-        {
+        } else {
+            self.unanswered();
+        }
+    }
+}
+
+impl Report<'_> {
+    fn unanswered(&self) {
+        let cut_off = self.origin.is_cut_off();
+        let ending = if cut_off { Ending::CutOff } else { Ending::Abandoned };
+        if !self.refusals.stands_singly(ending, self.client, self.source.as_ref()) {
+            return;
+        }
+        if cut_off {
+            tracing::warn!(
+                target: "hookward::request",
+                source = self.source_name(),
+                outcome = "cut_off",
+                client = %Client(self.client),
+                peer = self.peer().map(tracing::field::display),
+                tls = self.tls().map(|session| session.version),
+                server_name = ServerName::of(self.tls()),
+                size = self.size,
+                duration_us = micros(self.took()),
+                "cut off by the stop"
+            );
+        } else {
             tracing::info!(
                 target: "hookward::request",
                 source = self.source_name(),

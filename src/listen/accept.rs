@@ -15,20 +15,6 @@ const BACKLOG: u32 = 4096;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Descriptors that connections must leave to the journal, the index, upstreams and operators.
-const KEPT: u64 = 256;
-
-/// How many connections the process's limit of open files allows, with something left for all
-/// that must go on when there are that many: half of it where it is very small.
-pub fn affordable_connections() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    affordable(limit.unwrap_or(u64::MAX))
-}
-
-fn affordable(limit: u64) -> usize {
-    usize::try_from(limit - KEPT.min(limit / 2)).unwrap_or(usize::MAX)
-}
-
 /// How often the same trouble is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -124,13 +110,6 @@ impl Occasionally {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn connections_leave_descriptors_to_the_rest() {
-        for (limit, connections) in [(1024, 768), (128, 64), (1, 1), (0, 0)] {
-            assert_eq!(affordable(limit), connections, "{limit}");
-        }
-    }
 
     #[test]
     fn want_of_descriptors_is_waited_out_ever_longer() {

@@ -6,8 +6,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::{Body, Incoming};
+use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::body::Unread;
 use super::progress::{Progress, Timeouts};
 use super::wire::Wire;
 use super::{Answer, Arrival, Ended, Limits, Origin, Settings, Stage};
@@ -43,7 +45,10 @@ where
     F: Future<Output = Answer>,
 {
     let limits = &settings.limits;
-    let progress = Arc::new(Progress::new(limits));
+    let progress = Arc::new(match origin.counted_for() {
+        Some(_) => Progress::new(limits),
+        None => Progress::of_proxy(limits),
+    });
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| answer(request, &origin, &progress, handler));
     let mut connection = pin!(http(limits).serve_connection(io, service));
@@ -70,7 +75,11 @@ where
                 match (changed, now) {
                     (Ok(()), Stage::Draining) => connection.as_mut().graceful_shutdown(),
                     (Ok(()), Stage::Serving) => {}
-                    (Ok(()), Stage::Forced) | (Err(_), _) => return Ended::Quietly,
+                    (Ok(()), Stage::Forced) | (Err(_), _) => {
+                        // Before its requests are dropped.
+                        origin.cut_off();
+                        return Ended::Quietly;
+                    }
                 }
             }
         }
@@ -102,6 +111,7 @@ where
 {
     let mut turn = progress.begin();
     let chunked = request.body().size_hint().exact().is_none();
+    let request = request.map(Unread::new);
     let arrival = Arrival { request, origin: Arc::clone(origin), defect: turn.defect.take() };
     let mut answer = handler(arrival).await;
     // Whoever refuses a request may have left its body. One of known length hyper can skip; of a
@@ -109,6 +119,10 @@ where
     let unread = chunked && !answer.status().is_success();
     if progress.answer(&turn, unread) {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        // hyper still has the phrase of RFC 7231; this is RFC 9110's, as in the body.
+        answer.extensions_mut().insert(ReasonPhrase::from_static(b"Content Too Large"));
     }
     Ok(answer)
 }

@@ -5,46 +5,52 @@
 //! answer, the handler has a deadline of its own.
 
 mod accept;
+mod body;
 mod connection;
 mod crowd;
 pub(crate) mod framing;
 mod guard;
 mod h2;
 pub(crate) mod in_memory;
+mod known;
 mod open;
 mod progress;
 pub mod proxy_protocol;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod verdicts;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::accept::Occasionally;
-pub use self::accept::{affordable_connections, begin, reserve};
+pub use self::accept::{begin, reserve};
+pub use self::body::Unread;
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
 pub use self::progress::Timeouts;
+pub use self::verdicts::{Fault, Verdicts};
 
 use self::accept::Trouble;
 use self::crowd::{Crowd, Place};
+pub(crate) use self::known::Known;
 use crate::audit::Refusals;
 use crate::metrics::{ListenerMetrics, Metrics};
+use crate::network::{Network, Networks};
 
 /// How long connections that were told to go may take for it: they only have to be polled.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -54,7 +60,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 pub struct Arrival {
     /// Its head, and its body yet to be read. A `100 Continue` that the client waits for is sent
     /// when the body is first polled.
-    pub request: Request<Incoming>,
+    pub request: Request<Unread>,
     /// Where its connection comes from.
     pub origin: Arc<Origin>,
     /// What is wrong with its head. Then `request` is a stand-in that says nothing; it must be
@@ -71,10 +77,20 @@ pub struct Origin {
     pub proxy_header: bool,
     /// Whom that names in the peer's place; `None`: nobody, and the proxy speaks for itself.
     pub proxied: Option<SocketAddr>,
+    /// Whether the address that it speaks for was a trusted proxy's when it began.
+    pub forwards: bool,
     /// What was agreed on in the TLS handshake; `None` on a plain listener.
     pub tls: Option<TlsSession>,
-    /// Whether one of its requests waits for the rest of its body. Others that do are its surplus.
+    /// Whether one of its requests waits for the rest of its body in the connection's own place.
     pub body_awaited: AtomicBool,
+    /// Whether we have ended it, with what was in hand.
+    pub(crate) cut_off: AtomicBool,
+    /// Where it is noted that its client has proven itself; `None`: nowhere.
+    pub(crate) known: Option<Arc<Known>>,
+    /// Whether it was.
+    pub(crate) proven: AtomicBool,
+    /// Whose the client certificates of its TLS session are, as far as it was asked.
+    pub verdicts: Verdicts,
 }
 
 impl Origin {
@@ -84,9 +100,52 @@ impl Origin {
             peer,
             proxy_header: false,
             proxied: None,
+            forwards: false,
             tls: None,
             body_awaited: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
+            known: None,
+            proven: AtomicBool::new(false),
+            verdicts: Verdicts::default(),
         }
+    }
+
+    /// A connection from this peer that begins under these settings.
+    fn begin(peer: SocketAddr, settings: &Settings) -> Self {
+        Self { forwards: settings.trusts(peer.ip()), ..Self::plain(peer) }
+    }
+
+    /// Its PROXY header has named this address, or nobody.
+    fn name(&mut self, proxied: Option<SocketAddr>, settings: &Settings) {
+        self.proxy_header = true;
+        self.proxied = proxied;
+        self.forwards = settings.trusts(self.address());
+    }
+
+    /// Among whose connections it is counted. `None`: nobody's. A trusted proxy that does not say
+    /// whom its connection is for brings many clients on few connections.
+    pub fn counted_for(&self) -> Option<Network> {
+        let is_one_client_s = self.proxied.is_some() || !self.forwards;
+        is_one_client_s.then(|| Network::of(Some(self.address())))
+    }
+
+    /// A request on the connection was verified: its client is one of those for whom the last places
+    /// are kept ([`Limits::max_connections`]). Costs something only the first time.
+    pub fn has_proven_itself(&self) {
+        let Some(known) = &self.known else { return };
+        if !self.proven.swap(true, Ordering::Relaxed) {
+            known.note(Network::of(Some(self.address())));
+        }
+    }
+
+    /// The stop does not wait for its requests any longer: they end when this connection's task does.
+    fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether we have ended it, with what was in hand, rather than its client.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
     }
 
     /// From nowhere in particular: for requests that are verified without a connection.
@@ -123,6 +182,16 @@ pub struct TlsSession {
 /// What a handler answers: always short, always of known length.
 pub type Answer = Response<Full<Bytes>>;
 
+/// In an answer's extensions: it is its connection's last one, but for requests in hand over HTTP/2.
+#[derive(Clone, Copy, Debug)]
+struct Last;
+
+/// Makes this its connection's last answer.
+pub fn end_with(answer: &mut Answer) {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer.extensions_mut().insert(Last);
+}
+
 /// What a listener does that may change while it runs. A connection keeps to the settings that
 /// it began with.
 #[derive(Clone, Debug)]
@@ -135,6 +204,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether each connection begins with a PROXY header, from one of the trusted.
     pub proxy_protocol: bool,
+    /// Whose connections are expected, whether anything of theirs was verified yet or not.
+    pub expected: Networks,
     /// Where requests are recorded that are refused before a handler sees them.
     pub refusals: Arc<Refusals>,
 }
@@ -142,8 +213,14 @@ pub struct Settings {
 impl Settings {
     /// A plain listener with these limits.
     pub fn plain(limits: Limits, refusals: Arc<Refusals>) -> Self {
-        let trusted_proxies = Vec::new();
-        Self { limits, tls: None, trusted_proxies, proxy_protocol: false, refusals }
+        Self {
+            limits,
+            tls: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            expected: Networks::default(),
+            refusals,
+        }
     }
 
     /// Whether this peer may speak for others.
@@ -156,7 +233,9 @@ impl Settings {
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones are closed at once.
+    /// Connections at once; further ones are closed at once. From 512 on, the last eighth of the
+    /// places is kept for trusted proxies, for [`Settings::expected`] clients, and for those of whom
+    /// a request was verified within a week.
     pub max_connections: usize,
     /// Connections at once from one client address.
     pub max_connections_per_client: usize,
@@ -203,6 +282,15 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
+/// What ends a listener.
+#[derive(Debug)]
+pub struct Stop<S, N> {
+    /// Ready when no further connection is to be taken.
+    pub soon: S,
+    /// Ready when nothing in hand is to be waited for either. Polled after `soon` only.
+    pub now: N,
+}
+
 /// Serves `listener` until `shutdown` is ready. Then no further connection is taken, idle ones
 /// close, requests that are being answered finish, and what is left after `drain_timeout` is
 /// cut off. A handler that panics costs its own request an answer of 500.
@@ -217,22 +305,24 @@ where
     F: Future<Output = Answer> + Send,
 {
     let uncounted = Metrics::new().listener(|_| 400);
-    run_counted(listener, settings, handler, uncounted, shutdown).await
+    let stop = Stop { soon: shutdown, now: std::future::pending() };
+    run_counted(listener, settings, handler, uncounted, stop).await
 }
 
-/// [`run`], with its connections and what never reaches the handler counted in `metrics`.
+/// [`run`], with its connections and what never reaches the handler counted in `metrics`, and with a
+/// drain that can be cut short.
 pub async fn run_counted<H, F>(
     listener: TcpListener,
     settings: Arc<ArcSwap<Settings>>,
     handler: H,
     metrics: ListenerMetrics,
-    shutdown: impl Future<Output = ()>,
+    stop: Stop<impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Drained
 where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    let mut shutdown = std::pin::pin!(shutdown);
+    let mut shutdown = std::pin::pin!(stop.soon);
     let serving = Serving::new(settings, handler, metrics);
     let mut trouble = Trouble::default();
     loop {
@@ -243,7 +333,7 @@ where
         }
     }
     drop(listener);
-    serving.drain().await
+    serving.drain(stop.now).await
 }
 
 /// One listener at work.
@@ -276,12 +366,15 @@ where
     /// Serves the connection in a task of its own, or closes it when there are too many.
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let settings = self.settings.load_full();
-        if let Some(place) = self.crowd.enter(settings.limits.max_connections) {
-            self.serve(stream, peer, settings, place);
+        let Some(place) = self.crowd.enter(settings.limits.max_connections) else { return };
+        let origin = Origin { known: Some(self.crowd.known()), ..Origin::begin(peer, &settings) };
+        // Whom a PROXY header names is judged when it is there.
+        if settings.proxy_protocol || self.crowd.may_stay(&place, &origin, &settings) {
+            self.serve(stream, origin, settings, place);
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>, place: Place) {
+    fn serve(&self, stream: TcpStream, origin: Origin, settings: Arc<Settings>, place: Place) {
         let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
         let shared = (Arc::clone(&self.crowd), Arc::clone(&self.failures));
         let stage = self.stage.subscribe();
@@ -290,8 +383,8 @@ where
             let handler = &*handler;
             let guarded = |arrival| guard::answer(handler, arrival);
             let (crowd, failures) = &shared;
-            let door = open::Door { settings: &settings, crowd, failures };
-            let ended = open::serve(stream, peer, door, stage, &guarded).await;
+            let door = open::Door { settings: &settings, crowd, failures, place: &place };
+            let ended = open::serve(stream, origin, door, stage, &guarded).await;
             if let Ended::Refused(status) = ended {
                 metrics.head_refused(status);
             }
@@ -299,11 +392,14 @@ where
         });
     }
 
-    async fn drain(self) -> Drained {
+    async fn drain(self, now: impl Future<Output = ()>) -> Drained {
         let deadline = Instant::now() + self.settings.load().limits.drain_timeout;
         self.stage.send_replace(Stage::Draining);
-        if timeout_at(deadline, self.crowd.all_gone()).await.is_ok() {
-            return Drained { cut_off: 0 };
+        tokio::select! {
+            biased;
+            () = self.crowd.all_gone() => return Drained { cut_off: 0 },
+            () = sleep_until(deadline) => {}
+            () = now => {}
         }
         let cut_off = self.crowd.connections();
         self.stage.send_replace(Stage::Forced);

@@ -5,7 +5,6 @@
 //! malformed request.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,8 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::accept::Occasionally;
-use super::crowd::{ClientPlace, Crowd};
+use super::crowd::{ClientPlace, Crowd, Place};
 use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol, tls};
+use crate::network::Network;
 
 /// A connection that is ready for HTTP.
 enum Opened {
@@ -33,7 +33,8 @@ enum Failure {
     ProxyHeader,
     /// PROXY header and handshake were not over by the deadline.
     TooSlow,
-    /// The client has its share of connections already, which the crowd has told.
+    /// The client has its share of connections already, or what is left is for others, which the
+    /// crowd has told.
     Share,
     /// The TLS handshake.
     Tls(tls::Failure),
@@ -75,12 +76,13 @@ pub(super) struct Door<'a> {
     pub(super) settings: &'a Settings,
     pub(super) crowd: &'a Arc<Crowd>,
     pub(super) failures: &'a Failures,
+    pub(super) place: &'a Place,
 }
 
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<H, F>(
     stream: TcpStream,
-    peer: SocketAddr,
+    mut origin: Origin,
     door: Door<'_>,
     mut stage: watch::Receiver<Stage>,
     handler: &H,
@@ -89,7 +91,6 @@ where
     H: Fn(Arrival) -> F + Sync,
     F: Future<Output = Answer> + Send,
 {
-    let mut origin = Origin::plain(peer);
     let opened = tokio::select! {
         biased;
         opened = open(stream, &mut origin, door) => opened,
@@ -119,20 +120,23 @@ async fn open(
     origin: &mut Origin,
     door: Door<'_>,
 ) -> Result<(Opened, ClientPlace), Failure> {
-    let Door { settings, crowd, .. } = door;
+    let Door { settings, crowd, place, .. } = door;
     let deadline = Instant::now() + settings.limits.timeouts.handshake;
     if settings.proxy_protocol {
         let header = proxy_protocol::read(&mut stream, origin.peer, settings);
         let header = timeout_at(deadline, header).await.map_err(|_| Failure::TooSlow)?;
-        origin.proxied = header.map_err(|_| Failure::ProxyHeader)?;
-        origin.proxy_header = true;
+        origin.name(header.map_err(|_| Failure::ProxyHeader)?, settings);
+        if !crowd.may_stay(place, origin, settings) {
+            return Err(Failure::Share);
+        }
     }
     let place = crowd.enter_client(origin, settings).ok_or(Failure::Share)?;
     let Some(acceptor) = &settings.tls else {
         return Ok((Opened::Plain(stream), place));
     };
     // Boxed: plain connections need not carry room for a handshake.
-    let handshake = Box::pin(acceptor.accept(stream));
+    let client = Network::of(Some(origin.address()));
+    let handshake = Box::pin(acceptor.accept(stream, client));
     let handshake = timeout_at(deadline, handshake).await.map_err(|_| Failure::TooSlow)?;
     let Some((stream, session)) = handshake.map_err(Failure::Tls)? else {
         return Ok((Opened::Over, place));

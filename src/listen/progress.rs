@@ -15,6 +15,11 @@ use super::framing::{Defect, Defective, Framing, HeadLimits};
 /// How long a closed connection is still read.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The same of a proxy's: it is near, and has an answer at once. But it does not close while its own
+/// client goes on sending, and as none of these connections is counted for that client, a longer wait
+/// would let one client hold them all with requests that are refused.
+const LINGER_OF_PROXY: Duration = Duration::from_millis(100);
+
 /// How long a client may take for each step.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -52,6 +57,8 @@ struct State {
     cut: bool,
     /// When writing was over and the rest of what the client sends is being dropped.
     lingering: Option<Instant>,
+    /// For how long.
+    linger: Duration,
 }
 
 /// What the listener knows of a request beside hyper's head.
@@ -75,7 +82,17 @@ pub(super) enum Entry {
 }
 
 impl Progress {
+    /// Of a client's connection.
     pub(super) fn new(limits: &Limits) -> Self {
+        Self::with(limits, LINGER)
+    }
+
+    /// Of a trusted proxy's connection, which may be any client's.
+    pub(super) fn of_proxy(limits: &Limits) -> Self {
+        Self::with(limits, LINGER_OF_PROXY)
+    }
+
+    fn with(limits: &Limits, linger: Duration) -> Self {
         let Limits { max_header_bytes, max_target, max_headers, max_requests, .. } = *limits;
         Self(Mutex::new(State {
             framing: Framing::new(HeadLimits::new(max_header_bytes, max_target, max_headers)),
@@ -88,6 +105,7 @@ impl Progress {
             blocked: None,
             cut: false,
             lingering: None,
+            linger,
         }))
     }
 
@@ -185,7 +203,7 @@ impl Progress {
     pub(super) fn due(&self, timeouts: &Timeouts) -> Option<Instant> {
         let state = self.0.lock();
         if let Some(since) = state.lingering {
-            return Some(since + LINGER);
+            return Some(since + state.linger);
         }
         if let Some(since) = state.blocked {
             return Some(since + timeouts.write);
@@ -198,5 +216,42 @@ impl Progress {
         }
         let patience = if state.taken == 0 { timeouts.header } else { timeouts.idle };
         Some(state.since + patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::super::tests::{limits, plain};
+    use super::super::{Answer, Arrival, Origin, in_memory};
+    use super::*;
+
+    async fn refuse(_: Arrival) -> Answer {
+        let mut answer = Answer::new(Full::new(Bytes::new()));
+        *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        answer
+    }
+
+    /// Requests of one client that were refused before their bodies came held a proxy's connections
+    /// for two seconds each, until there was none left.
+    #[tokio::test(start_paused = true)]
+    async fn a_proxy_s_connection_is_not_read_for_long_after_its_last_answer() {
+        for (forwards, linger) in [(false, LINGER), (true, LINGER_OF_PROXY)] {
+            let origin = Origin { forwards, ..Origin::plain(([10, 0, 0, 1], 1).into()) };
+            let (mut client, server) = duplex(4096);
+            let head = b"POST / HTTP/1.1\r\nHost: gw\r\nContent-Length: 5000\r\n\r\n";
+            client.write_all(head).await.unwrap();
+            let (settings, begun) = (plain(limits()), Instant::now());
+            let stop = std::future::pending();
+            in_memory::serve(server, Arc::new(origin), &settings, &refuse, stop).await;
+            let took = begun.elapsed();
+            assert!(took >= linger && took < linger + LINGER_OF_PROXY, "{took:?}");
+            drop(client);
+        }
     }
 }

@@ -29,6 +29,9 @@ pub enum SignError {
     /// An event id or type that has to stand in a header and cannot.
     #[error("the event's id or type cannot stand in a header")]
     ValueInHeader,
+    /// A header that the signature covers and that is not there.
+    #[error("a header that the signature covers is not there")]
+    CoveredHeader,
 }
 
 /// All headers by which the provider behind `source` would prove and name this event, sent at
@@ -44,17 +47,41 @@ pub fn sign(
 ) -> Result<HeaderMap, SignError> {
     let mut headers = naming_headers(source, now, event)?;
     match &source.auth {
-        Auth::ApiKey { header } => {
-            let mut value =
-                HeaderValue::from_bytes(key.expose()).map_err(|_| SignError::KeyInHeader)?;
-            value.set_sensitive(true);
-            headers.insert(header.clone(), value);
+        Auth::ApiKey { header } => show_key(&mut headers, header, key)?,
+        Auth::Hmac(scheme) => {
+            fill_covered(&mut headers, scheme);
+            sign_hmac(&mut headers, scheme, key, now, &event.body)?;
         }
-        Auth::Hmac(scheme) => sign_hmac(&mut headers, scheme, key, now, &event.body)?,
         Auth::StandardWebhooks { .. } => sign_standard_webhooks(&mut headers, key, now, event)?,
         Auth::NoneDangerous => {}
     }
     Ok(headers)
+}
+
+/// Puts into `headers`, which a provider's request with this body has already, what proves at `now`
+/// that it comes from the holder of `key`. Not for Standard Webhooks, whose signature needs an id.
+///
+/// # Errors
+/// [`SignError`] when the key does not fit the scheme, or a header that it covers is not there.
+pub fn prove(
+    auth: &Auth,
+    key: &Secret,
+    now: UnixMillis,
+    body: &[u8],
+    headers: &mut HeaderMap,
+) -> Result<(), SignError> {
+    match auth {
+        Auth::ApiKey { header } => show_key(headers, header, key),
+        Auth::Hmac(scheme) => sign_hmac(headers, scheme, key, now, body),
+        Auth::StandardWebhooks { .. } | Auth::NoneDangerous => Ok(()),
+    }
+}
+
+fn show_key(headers: &mut HeaderMap, header: &HeaderName, key: &Secret) -> Result<(), SignError> {
+    let mut value = HeaderValue::from_bytes(key.expose()).map_err(|_| SignError::KeyInHeader)?;
+    value.set_sensitive(true);
+    headers.insert(header.clone(), value);
+    Ok(())
 }
 
 /// The request of somebody who has seen this event and does not have the key: with an API key,
@@ -185,7 +212,7 @@ fn sign_hmac(
     if let Some(TimestampPlace::Header(name)) = &scheme.timestamp {
         headers.insert(name.clone(), text(&timestamp)?);
     }
-    let content = signed_content(headers, scheme, &timestamp, body);
+    let content = signed_content(headers, scheme, &timestamp, body)?;
     let digest = mac(scheme.algorithm, key, &content);
     let written = match scheme.encoding {
         Encoding::Hex => hex::encode(digest),
@@ -202,27 +229,34 @@ fn sign_hmac(
     Ok(())
 }
 
-/// What the scheme signs. A header that it covers and that nothing else has filled is sent too.
+/// A header that the scheme covers and that nothing else has filled is sent too.
+fn fill_covered(headers: &mut HeaderMap, scheme: &HmacScheme) {
+    for part in &scheme.signed {
+        if let SignedPart::Header(name) = part {
+            headers.entry(name).or_insert_with(|| HeaderValue::from_static("sample"));
+        }
+    }
+}
+
+/// What the scheme signs.
 fn signed_content(
-    headers: &mut HeaderMap,
+    headers: &HeaderMap,
     scheme: &HmacScheme,
     timestamp: &str,
     body: &[u8],
-) -> Vec<u8> {
+) -> Result<Vec<u8>, SignError> {
     let mut content = Vec::with_capacity(body.len() + 64);
     for part in &scheme.signed {
-        match part {
-            SignedPart::Literal(literal) => content.extend_from_slice(literal.as_bytes()),
-            SignedPart::Timestamp => content.extend_from_slice(timestamp.as_bytes()),
-            SignedPart::Body => content.extend_from_slice(body),
+        content.extend_from_slice(match part {
+            SignedPart::Literal(literal) => literal.as_bytes(),
+            SignedPart::Timestamp => timestamp.as_bytes(),
+            SignedPart::Body => body,
             SignedPart::Header(name) => {
-                let value =
-                    headers.entry(name).or_insert_with(|| HeaderValue::from_static("sample"));
-                content.extend_from_slice(value.as_bytes());
+                headers.get(name).ok_or(SignError::CoveredHeader)?.as_bytes()
             }
-        }
+        });
     }
-    content
+    Ok(content)
 }
 
 fn mac(algorithm: Algorithm, key: &Secret, content: &[u8]) -> Vec<u8> {

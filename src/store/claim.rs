@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backlog::LaneSlot;
-use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks};
+use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks, Turn};
 use super::backlog::replay::{make_entry, walk};
 use super::core::Core;
 use super::journal::files::ReadError;
@@ -77,13 +77,7 @@ impl Store {
             Verdict::Dead => Settled::Dead,
             Verdict::RetryAt(at) => Settled::RetryAt(self.core.backlog.timeline.tick_at(at)),
         };
-        let sign = match attempt.result {
-            AttemptResult::Answered(_) => Some(Sign::Alive),
-            AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
-                Some(Sign::Silent)
-            }
-            AttemptResult::Panicked => None,
-        };
+        let sign = sign_of(attempt.result);
         let (number, note_lane) = (claimed.attempt, Arc::clone(&lane));
         let now = self.core.backlog.timeline.now();
         let mut inside = lane.lane.lock();
@@ -95,9 +89,10 @@ impl Store {
         lane.bell.notify_one();
     }
 
-    /// The upstream's configuration has changed: that it did not answer before says nothing of it.
-    pub fn presume_up(&self, lane: &LaneSlot) {
-        lane.lane.lock().presume_up();
+    /// The upstream's configuration has changed: that it did not answer before says nothing of it. As
+    /// many as `concurrency` deliver to it.
+    pub fn presume_up(&self, lane: &LaneSlot, concurrency: usize) {
+        lane.lane.lock().presume_up(concurrency, self.core.backlog.timeline.now());
         lane.bell.notify_one();
     }
 
@@ -216,8 +211,39 @@ impl Drop for Unread {
 }
 
 fn release(core: &Core, slot: &LaneSlot, sequence: Sequence, settled: Settled, sign: Option<Sign>) {
-    slot.lane.lock().settle(sequence, settled, sign, core.backlog.timeline.now());
+    let now = core.backlog.timeline.now();
+    let (turn, waiting) = {
+        let mut lane = slot.lane.lock();
+        (lane.settle(sequence, settled, sign, now), lane.backlog())
+    };
     slot.bell.notify_one();
+    let upstream = &slot.name;
+    match turn {
+        None => {}
+        Some(Turn::Opened) => {
+            tracing::warn!(target: "hookward::delivery", upstream, waiting, "circuit opened: the upstream fails, and only probes go to it");
+        }
+        Some(Turn::Answered) => {
+            tracing::info!(target: "hookward::delivery", upstream, waiting, "circuit closed: the upstream answers again, and gets one more at once with each good answer");
+        }
+        Some(Turn::Recovered) => {
+            tracing::info!(target: "hookward::delivery", upstream, waiting, "slow start over: the upstream gets as much at once as is configured");
+        }
+    }
+}
+
+/// What an attempt shows of the upstream. A 4xx is about the event, but for those that say that the
+/// upstream is too busy.
+fn sign_of(result: AttemptResult) -> Option<Sign> {
+    match result {
+        AttemptResult::Answered(408 | 429) => Some(Sign::Failing),
+        AttemptResult::Answered(200..=299 | 400..=499) => Some(Sign::Alive),
+        AttemptResult::Answered(_) => Some(Sign::Failing),
+        AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
+            Some(Sign::Silent)
+        }
+        AttemptResult::Panicked => None,
+    }
 }
 
 /// Reads the next events of a lane that had no room for them.
@@ -286,5 +312,25 @@ impl Drop for Refill {
             slot.lane.lock().refill_failed(self.core.backlog.timeline.now());
         }
         slot.bell.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_about_the_event_is_a_good_answer() {
+        for status in [200, 202, 204, 299, 400, 401, 404, 409, 410, 422, 425, 499] {
+            assert_eq!(sign_of(AttemptResult::Answered(status)), Some(Sign::Alive), "{status}");
+        }
+        for status in [100, 301, 308, 408, 429, 500, 502, 503, 504, 599, 999] {
+            assert_eq!(sign_of(AttemptResult::Answered(status)), Some(Sign::Failing), "{status}");
+        }
+        for result in [AttemptResult::ConnectFailed, AttemptResult::TimedOut, AttemptResult::Broken]
+        {
+            assert_eq!(sign_of(result), Some(Sign::Silent), "{result:?}");
+        }
+        assert_eq!(sign_of(AttemptResult::Panicked), None);
     }
 }

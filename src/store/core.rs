@@ -35,6 +35,8 @@ pub struct Tuning {
     pub queue_bytes: usize,
     /// How long a delivery rests whose event cannot be read for the moment.
     pub unreadable_rest: Duration,
+    /// How often retention is looked at; more often if segments end more often.
+    pub purge_every: Duration,
     /// Whether there is an index on disk.
     pub index: bool,
     /// Where the journal's files are.
@@ -70,6 +72,7 @@ impl Default for Tuning {
             queue_events: 8192,
             queue_bytes: 64 << 20,
             unreadable_rest: Duration::from_secs(30),
+            purge_every: Duration::from_secs(10),
             index: true,
             disk: Arc::new(OsDisk),
             blocking: Blocking::default(),

@@ -68,6 +68,19 @@ pub enum IndexError {
     Malformed,
 }
 
+/// What an index says of itself, whether it can be trusted or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The format of its rows.
+    pub format: u32,
+    /// How far it has come; `None` in a format that is not known here.
+    pub progress: Option<Progress>,
+    /// Whether it was written on this boot of the machine.
+    pub this_boot: bool,
+    /// Events in it.
+    pub events: u64,
+}
+
 /// An open index.
 #[derive(Debug)]
 pub struct Index {
@@ -188,6 +201,35 @@ impl Index {
         self.block.clear();
         Ok(())
     }
+}
+
+/// What the index in `dir` says of itself; `None` if nothing was ever written to it. sled changes
+/// what it opens: `dir` is to be a copy.
+///
+/// # Errors
+/// [`IndexError`].
+pub fn look(dir: &Path) -> Result<Option<Look>, IndexError> {
+    guard(|| {
+        let db = open_db(dir)?;
+        let Some(row) = db.get(PROGRESS_KEY)? else { return Ok(None) };
+        let format = Input(&row).u32().ok_or(IndexError::Malformed)?;
+        if format != FORMAT {
+            return Ok(Some(Look { format, progress: None, this_boot: false, events: 0 }));
+        }
+        let progress = decode_progress(&row, true)?;
+        let this_boot = decode_progress(&row, false)?.is_some();
+        let mut events = 0;
+        for row in db.range(..PROGRESS_KEY.as_slice()) {
+            let (key, value) = row?;
+            decode_block(&key, &value, &mut |_| events += 1).ok_or(IndexError::Malformed)?;
+        }
+        Ok(Some(Look { format, progress, this_boot, events }))
+    })
+}
+
+/// Whether the index in `dir` was closed at a clean stop, and not opened since.
+pub fn is_clean(dir: &Path) -> bool {
+    dir.join(CLEAN_MARK).exists()
 }
 
 /// Lets go of an index that has failed: sled may panic once more.

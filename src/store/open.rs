@@ -180,8 +180,12 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenEr
     move |source| OpenError::Io { what, path, source }
 }
 
+/// How often the lock is tried for: who only looks at a store ([`is_in_use`]) has it for an instant.
+const LOCK_TRIES: u32 = 10;
+const LOCK_REST: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Makes the store's directory and takes the lock on it, which ends with the process.
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     make(path)?;
     match sync_parent(path) {
         // In a sandbox, and then the parent was synced before.
@@ -195,11 +199,21 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .mode(0o600)
         .open(path.join("lock"))
         .map_err(io_error("opening the lock of", path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io_error("locking", path)(source)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_REST),
+            Err(TryLockError::Error(source)) => return Err(io_error("locking", path)(source)),
+        }
     }
+    Err(OpenError::Locked { path: path.to_owned() })
+}
+
+/// Whether a process has the store. Changes nothing: the lock is only asked for as a reader, and let
+/// go at once.
+pub(super) fn is_in_use(path: &Path) -> bool {
+    let file = File::open(path.join("lock"));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 fn backlog(options: &Options, tuning: &Tuning, replay: &Replay) -> Backlog {

@@ -178,7 +178,7 @@ fn list_segments(files: &SegmentFiles) -> Result<Vec<SegmentHeader>, OpenError> 
 }
 
 /// What can be said of a segment whose header is damaged: it is no older than the one before it.
-fn guess_header(number: u32, before: Option<&SegmentHeader>) -> SegmentHeader {
+pub(super) fn guess_header(number: u32, before: Option<&SegmentHeader>) -> SegmentHeader {
     let unknown = SegmentHeader {
         number,
         journal: 0,
@@ -189,7 +189,14 @@ fn guess_header(number: u32, before: Option<&SegmentHeader>) -> SegmentHeader {
     before.map_or(unknown, |b| SegmentHeader { number, follows: Sequence(0), ..*b })
 }
 
-fn read_header(files: &SegmentFiles, number: u32) -> io::Result<Result<SegmentHeader, BadHeader>> {
+/// The segment's header, or what is wrong with it.
+///
+/// # Errors
+/// As the file system says.
+pub(super) fn read_header(
+    files: &SegmentFiles,
+    number: u32,
+) -> io::Result<Result<SegmentHeader, BadHeader>> {
     let mut bytes = [0; SEGMENT_HEADER_LEN as usize];
     let got = files.file(number)?.read_at(&mut bytes, 0)?;
     Ok(SegmentHeader::decode(bytes.get(..got).unwrap_or_default()).and_then(|header| {
@@ -197,7 +204,11 @@ fn read_header(files: &SegmentFiles, number: u32) -> io::Result<Result<SegmentHe
     }))
 }
 
-fn has_frames(files: &SegmentFiles, number: u32) -> Result<bool, OpenError> {
+/// Whether there is a good frame in the segment.
+///
+/// # Errors
+/// [`OpenError`] when the file system fails.
+pub(super) fn has_frames(files: &SegmentFiles, number: u32) -> Result<bool, OpenError> {
     let scan = || -> io::Result<bool> {
         let mut scanner = Scanner::new(files.file(number)?, SEGMENT_HEADER_LEN, Sequence(0))?;
         while let Some(scanned) = scanner.step()? {

@@ -11,7 +11,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::backlog::LaneSlot;
 use super::claim::pull_lane;
@@ -23,8 +22,6 @@ use super::journal::segment::{Place, SegmentHeader};
 use super::queue::Carried;
 use crate::event::Sequence;
 
-/// How often retention is looked at; more often if segments end more often.
-const PURGE_EVERY: Duration = Duration::from_secs(10);
 /// What is carried with one write: little enough that the events it shares its sync with hardly
 /// wait longer.
 const SLICE_EVENTS: usize = 64;
@@ -61,7 +58,7 @@ impl Keeper {
 
 fn keep(core: &Arc<Core>, index: &Forgetting, stopped: &Receiver<()>) {
     loop {
-        let every = core.segment_age().min(PURGE_EVERY);
+        let every = core.segment_age().min(core.tuning.purge_every);
         match stopped.recv_timeout(every) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -73,7 +70,8 @@ fn keep(core: &Arc<Core>, index: &Forgetting, stopped: &Receiver<()>) {
 }
 
 /// Removes the segments that are past the retention, and carries what is unsettled in them to the
-/// head before; the number of the first frame that is left, if any went.
+/// head before; the number of the first frame that is left, if any went. One at a time: whoever calls
+/// it while a [`Keeper`] does must not.
 pub fn purge(core: &Arc<Core>) -> Option<Sequence> {
     let mut first_left = None;
     while let Some((old, next)) = oldest_expired(core) {
@@ -122,11 +120,11 @@ fn oldest_expired(core: &Core) -> Option<(SegmentHeader, SegmentHeader)> {
 fn is_free(core: &Core, segment: u32, lost: &[Place]) -> bool {
     let needed = core.backlog.needed_in(segment);
     let all_read = core.backlog.lanes().iter().all(|slot| has_read(slot, segment));
-    all_read && needed.iter().all(|(place, _)| lost.contains(place))
+    all_read && needed.iter().all(|(place, _)| lost.binary_search(place).is_ok())
 }
 
 /// Carries everything unsettled out of the segment. The places of events that are damaged there, and
-/// go with it; `None` if it must stay for now.
+/// go with it, in order; `None` if it must stay for now.
 fn carry(core: &Arc<Core>, segment: u32) -> Option<Vec<Place>> {
     if !core.backlog.lanes().iter().all(|slot| pull(core, slot, segment)) {
         return None;
@@ -156,7 +154,7 @@ fn carry(core: &Arc<Core>, segment: u32) -> Option<Vec<Place>> {
     if !slice.is_empty() && !core.queue.carry(slice) {
         return None;
     }
-    core.backlog.relocate();
+    core.backlog.relocate(segment);
     let events = needed.len() - lost.len();
     if events > 0 {
         tracing::info!(target: "hookward::store", segment, events, "unsettled events are carried beyond the retention");
@@ -209,15 +207,17 @@ fn remove(core: &Core, old: &SegmentHeader) -> bool {
         return false;
     }
     core.segments.lock().retain(|s| s.header.number != segment);
-    true
-}
-
-/// The names are gone: now the directory, and what is known in memory.
-fn forget_before(core: &Core, first_left: Option<SegmentHeader>) -> Option<Sequence> {
-    let first_left = first_left?;
+    // One after the other: a power cut that brought this one back, and not the next, would leave a
+    // journal with a gap.
     if let Err(error) = core.files.disk().sync_dir(core.files.dir()) {
         tracing::warn!(target: "hookward::store", %error, "syncing the journal's directory failed");
     }
+    true
+}
+
+/// The segments' files are gone: now what is known of them in memory.
+fn forget_before(core: &Core, first_left: Option<SegmentHeader>) -> Option<Sequence> {
+    let first_left = first_left?;
     core.dedupe.forget_before(first_left.number);
     core.backlog.forget_before(first_left.number);
     Some(first_left.first)

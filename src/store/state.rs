@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Store;
+use super::backlog::lane::CircuitState;
 
 /// What waits for one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,21 @@ pub struct LaneStatus {
     pub oldest_age: Duration,
     /// Deliveries that were given up, as long as their events are kept.
     pub dead_letters: u64,
+    /// Its circuit breaker.
+    pub circuit: CircuitStatus,
+}
+
+/// The circuit breaker of one upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CircuitStatus {
+    /// Where it stands.
+    pub state: CircuitState,
+    /// For how long it has been closed, in slow start, or one of open and half-open.
+    pub age: Duration,
+    /// Attempts at once that it allows now.
+    pub limit: usize,
+    /// How often it has opened since the process began.
+    pub opened: u64,
 }
 
 /// Bytes of the store's parts.
@@ -35,7 +51,7 @@ impl Store {
     /// What waits, for each upstream.
     pub fn lanes(&self) -> impl Iterator<Item = LaneStatus> {
         let backlog = &self.core.backlog;
-        let now = backlog.timeline.wall();
+        let (now, ticks) = (backlog.timeline.wall(), backlog.timeline.now());
         backlog.lanes().into_iter().map(move |slot| {
             let lane = slot.lane.lock();
             LaneStatus {
@@ -43,6 +59,12 @@ impl Store {
                 backlog: lane.backlog(),
                 oldest_age: lane.oldest_received().map_or(Duration::ZERO, |at| now.since(at)),
                 dead_letters: lane.dead().count(),
+                circuit: CircuitStatus {
+                    state: lane.circuit().state(),
+                    age: Duration::from_millis(ticks.0.saturating_sub(lane.circuit().since().0)),
+                    limit: lane.circuit().limit(),
+                    opened: lane.circuit().opened(),
+                },
             }
         })
     }

@@ -111,9 +111,12 @@ async fn run_on(kind: FileSystem) {
         }
     }
     campaign.deliver_all().await;
+    let segments = campaign.segments();
+    let (first, last) = (segments.first(), segments.last());
     let Campaign { ledger, moments, longest_start, .. } = &campaign;
     println!("{kind:?}: {} rounds in {:?}: {}", plan.rounds, begun.elapsed(), ledger.summary());
     println!("{kind:?}: cut at {moments:?}; the longest start took {longest_start:?}");
+    println!("{kind:?}: segments {first:?} to {last:?} are left");
     let result = ledger.verdict();
     drop(campaign);
     plan.conclude(directory, result);

@@ -4,6 +4,8 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +33,8 @@ pub struct Delivery {
     pub body: Bytes,
     /// What it was answered.
     pub status: u16,
+    /// How many the app had in hand when it came, itself included.
+    pub in_hand: usize,
 }
 
 impl Delivery {
@@ -76,15 +80,22 @@ impl Delivery {
 pub struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
+    takes: Duration,
 }
 
 pub fn reply(status: u16) -> Reply {
-    Reply { status, headers: Vec::new() }
+    Reply { status, headers: Vec::new(), takes: Duration::ZERO }
 }
 
 impl Reply {
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The app works on it for so long before it answers.
+    pub fn takes(mut self, time: Duration) -> Self {
+        self.takes = time;
         self
     }
 }
@@ -146,7 +157,8 @@ impl App {
     ) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(watch::Sender::new(Vec::new()));
-        let desk = Arc::new(Desk { seen: Arc::clone(&seen), script });
+        let in_hand = AtomicUsize::new(0);
+        let desk = Arc::new(Desk { seen: Arc::clone(&seen), script, in_hand });
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -187,6 +199,7 @@ impl App {
 struct Desk<S> {
     seen: Arc<watch::Sender<Vec<Delivery>>>,
     script: S,
+    in_hand: AtomicUsize,
 }
 
 impl<S: Fn(&Delivery, &[Delivery]) -> Reply> Desk<S> {
@@ -201,17 +214,23 @@ impl<S: Fn(&Delivery, &[Delivery]) -> Reply> Desk<S> {
             headers: head.headers,
             body: body.to_bytes(),
             status: 0,
+            in_hand: 0,
         };
         let mut response = Response::new(Full::default());
+        let mut takes = Duration::ZERO;
         self.seen.send_modify(|seen| {
+            delivery.in_hand = self.in_hand.fetch_add(1, Ordering::SeqCst) + 1;
             let reply = (self.script)(&delivery, seen);
             delivery.status = reply.status;
+            takes = reply.takes;
             *response.status_mut() = StatusCode::from_u16(reply.status).unwrap();
             for (name, value) in reply.headers {
                 response.headers_mut().append(name, value.parse().unwrap());
             }
             seen.push(delivery);
         });
+        tokio::time::sleep(takes).await;
+        self.in_hand.fetch_sub(1, Ordering::SeqCst);
         Ok(response)
     }
 }

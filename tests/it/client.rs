@@ -248,9 +248,9 @@ impl Connection {
         String::from_utf8_lossy(&self.read).into_owned()
     }
 
-    /// Waits until anything comes, or the other side closes.
-    pub async fn answer_or_end(&mut self) {
-        self.fill().await;
+    /// Waits until anything comes, or the other side closes. Whether anything came.
+    pub async fn answer_or_end(&mut self) -> bool {
+        self.fill().await
     }
 
     /// Waits for the other side to close, and returns what it sent before.

@@ -159,6 +159,39 @@ async fn what_a_client_shows_is_bounded() {
     }
 }
 
+/// A chain of eight, all named like the root, had a thread check 100 signatures with every request.
+#[tokio::test]
+async fn a_chain_may_be_as_long_as_honest_ones_are_and_no_longer() {
+    let world = World::new();
+    let gateway = world.start().await;
+    let upper = world.one.intermediate("upper");
+    let lower = upper.intermediate("lower");
+    let another = lower.intermediate("another");
+    // Made up by somebody who knows the root's name.
+    let namesakes = [(); 7].map(|()| Authority::new("one"));
+    let made_up = |behind: usize| {
+        let behind: Vec<_> = namesakes.iter().take(behind).collect();
+        Authority::new("one").client().behind(&behind)
+    };
+    for (case, shown, answered) in [
+        ("one intermediate", upper.client().behind(&[&upper]), Some(200)),
+        ("two", lower.client().behind(&[&lower, &upper]), Some(200)),
+        ("two, in another order", lower.client().behind(&[&upper, &lower]), Some(200)),
+        ("two, and the root", lower.client().behind(&[&lower, &upper, &world.one]), Some(200)),
+        ("one is missing", lower.client().behind(&[&lower]), Some(401)),
+        ("five", another.client().behind(&[&another, &lower, &upper, &world.one]), None),
+        ("one namesake of the root", made_up(1), Some(401)),
+        ("two namesakes", made_up(2), None),
+        ("seven namesakes", made_up(7), None),
+    ] {
+        for version in [&TLS12, &TLS13] {
+            let client = world.caller(Some(&shown)).version(version).ready();
+            let sent = client.send(gateway.address, &to("/hooks/one")).await;
+            assert_eq!(sent.ok().and_then(|sent| status(&sent)), answered, "{case} {version:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_resumed_session_is_judged_like_a_new_one() {
     let world = World::new();

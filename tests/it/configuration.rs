@@ -52,7 +52,7 @@ const INVALID: &[(&str, &str, &[&str])] = &[
         "rate_limit = { per_second = 0, burst = 2 }\nkeys =",
         &["rate_limit.per_second", "found 0", "1 to 1000000"],
     ),
-    ("url = ", "format = \"passthrough\"\nurl = ", &["format: not available in this version"]),
+    ("url = ", "format = \"xml\"\nurl = ", &["format: found \"xml\"", "\"passthrough\""]),
     (
         "[source.lab]",
         "[server]\ntls = { acme = {} }\n[source.lab]",

@@ -1,10 +1,14 @@
 //! HTTP/2 through the whole gateway: the same road, the same answers.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 use http::request::Builder;
 use http::{Request, header};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::client::{BOUND, new_tag};
 use crate::lines;
@@ -88,6 +92,50 @@ async fn events_are_accepted_once_whatever_version_they_come_in() {
     assert!(old.contains(first.headers["hookward-event-id"].to_str().unwrap()), "{old}");
     let line = lines::accepted(first.headers["hookward-event-id"].to_str().unwrap()).await;
     assert_eq!(line["tls"], "TLSv1.3");
+}
+
+/// Bytes of a body, and what a stream's window of 128 KiB holds beside them only when some of them
+/// were read.
+const PART: usize = 100 << 10;
+const MORE: usize = 40 << 10;
+
+/// A client that takes a request back in mid-body with NO_ERROR had what was there stored.
+#[tokio::test]
+async fn a_body_that_is_reset_is_no_event_whatever_the_code() {
+    let authority = Authority::new("roots");
+    let gateway = Plan::new(SOURCES).start(&authority.server(1)).await;
+    let sender = connect(&gateway, &authority).await;
+    for (code, length) in [
+        (Reason::NO_ERROR, None),
+        (Reason::NO_ERROR, Some("200000")),
+        (Reason::CANCEL, None),
+        (Reason::CANCEL, Some("200000")),
+    ] {
+        let mut sender = sender.clone().ready().await.unwrap();
+        let (tag, id) = (new_tag(), new_tag());
+        let mut head = to("/hooks/open").header("user-agent", &tag);
+        if let Some(length) = length {
+            head = head.header("content-length", length);
+        }
+        let (answer, mut stream) = sender.send_request(head.body(()).unwrap(), false).unwrap();
+        let part = format!(r#"{{"id":"{id}","padding":"{}"}}"#, "a".repeat(PART));
+        stream.send_data(Bytes::from(part), false).unwrap();
+        stream.reserve_capacity(MORE);
+        while stream.capacity() < MORE {
+            let more = timeout(BOUND, poll_fn(|cx| stream.poll_capacity(cx))).await;
+            more.expect("the body is read").unwrap().unwrap();
+        }
+        stream.send_reset(code);
+        assert!(timeout(BOUND, answer).await.expect("it is over").is_err(), "{code:?}");
+        let line = lines::refusal(&tag).await;
+        assert_eq!(line["detail"], "the body broke off", "{code:?} {length:?}: {line}");
+        // Another event of this id would be a conflict.
+        let whole = format!(r#"{{"id":"{id}","whole":true}}"#);
+        let whole = send(&sender, to("/hooks/open"), whole.leak()).await;
+        assert_eq!(whole.status, 200, "{code:?} {length:?}: {whole:?}");
+        let line = lines::accepted(whole.headers["hookward-event-id"].to_str().unwrap()).await;
+        assert_eq!(line["outcome"], "stored", "{code:?} {length:?}: {line}");
+    }
 }
 
 #[tokio::test]

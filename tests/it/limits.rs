@@ -19,6 +19,10 @@ allow_ips = [\"127.0.0.2/32\"]
 event.time = \"/created\"
 max_event_age = \"1d\"
 
+[source.key]
+auth = { kind = \"api-key\", header = \"X-API-Key\" }
+keys = [{ env = \"LAB\" }]
+
 [upstream.app]
 url = \"http://127.0.0.1:1/\"
 ";
@@ -213,4 +217,46 @@ async fn paths_match_byte_for_byte_and_only_posts_are_taken() {
         let post = Post::to("/hooks/open").method(method);
         gateway.refuses(method, &post, 405, "method_not_allowed").await;
     }
+}
+
+/// Four addresses with a quarter of the places each could hold all of them, on next to no requests.
+#[tokio::test]
+async fn strangers_cannot_hold_all_places() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
+    let server = "max_connections = 512\nmax_connections_per_client = 112";
+    let gateway = small(server).start().await;
+    let key = secret("LAB");
+    let open = Post::to("/hooks/open").from("127.0.0.9");
+    gateway.accepts(&open).await;
+
+    let mut strangers = Vec::new();
+    for n in 0..448 {
+        let nowhere = Post::to("/nowhere").from(&format!("127.0.3.{}", n % 4));
+        let mut connection = nowhere.connect(gateway.address).await;
+        assert_eq!(connection.send(&nowhere).await.status, 404, "{n}");
+        strangers.push(connection);
+    }
+    // Nothing is asked of whom the source without credentials takes, so nothing is proven.
+    assert_eq!(open.connect(gateway.address).await.rest().await, "");
+    // The allowlist names this one.
+    let lab = Post::to("/hooks/lab").header("X-API-Key", &key).from("127.0.0.2");
+    gateway.accepts(&lab).await;
+    strangers.truncate(447);
+    let proven = Post::to("/hooks/key").header("X-API-Key", &key).from("127.0.0.8");
+    let deadline = Instant::now() + crate::client::BOUND;
+    let mut first = loop {
+        let mut connection = proven.connect(gateway.address).await;
+        connection.write(&[proven.head(), proven.bytes().to_vec()].concat()).await;
+        if connection.answer_or_end().await {
+            assert_eq!(connection.answer().await.status, 200);
+            break connection;
+        }
+        assert!(Instant::now() < deadline, "the place is never given back");
+    };
+    // With the first still there, the second is one of the last.
+    gateway.accepts(&proven).await;
+    assert_eq!(first.send(&proven).await.status, 200);
+    assert_eq!(open.connect(gateway.address).await.rest().await, "");
 }

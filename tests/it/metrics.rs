@@ -233,6 +233,26 @@ async fn what_waits_and_who_is_connected_is_told() {
     eventually(&gateway, &[(backlog, 0.0), (age, 0.0)]).await;
 }
 
+/// Eight events without an answer open the circuit; the first good answer closes it.
+#[tokio::test]
+async fn where_the_circuit_breaker_stands_is_told() {
+    let down = Down::new();
+    let gateway = with(ADMIN, &down.url()).start().await;
+    let state =
+        |state: &str| format!("hookward_circuit_state{{upstream=\"app\",state=\"{state}\"}}");
+    let [closed, open] = ["closed", "open"].map(state);
+    let opened = "hookward_circuit_opened_total{upstream=\"app\"}";
+    let limit = "hookward_circuit_limit{upstream=\"app\"}";
+    eventually(&gateway, &[(&closed, 1.0), (&open, 0.0), (opened, 0.0), (limit, 16.0)]).await;
+    for id in 0..60 {
+        gateway.accepts(&lab(&format!("{{\"id\":{id}}}"))).await;
+    }
+    eventually(&gateway, &[(&closed, 0.0), (&open, 1.0), (opened, 1.0), (limit, 0.0)]).await;
+    let app = down.come_up();
+    app.wait(60).await;
+    eventually(&gateway, &[(&closed, 1.0), (&open, 0.0), (opened, 1.0), (limit, 16.0)]).await;
+}
+
 #[tokio::test]
 async fn only_the_token_opens_what_is_not_health() {
     let gateway = with(ADMIN, "http://127.0.0.1:1/").start().await;

@@ -1,5 +1,8 @@
 //! In which order events of one subject reach the app.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::app::{App, Delivery, reply};
 use crate::client::Post;
 use crate::gateway::setup;
@@ -106,5 +109,55 @@ async fn order_holds_while_attempts_fail() {
             .collect();
         assert!(numbers.is_sorted(), "s{subject}: {numbers:?}");
         assert_eq!(numbers.len(), 15);
+    }
+}
+
+/// Events that no answer ever settles hold up nobody but their own subjects, whether order is kept or
+/// not, and over a restart. Once they are dead, their subjects go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_events_hold_up_nobody_else_over_restarts() {
+    for ordering in ["subject", "none"] {
+        let cured = Arc::new(AtomicBool::new(false));
+        let refused = Arc::clone(&cured);
+        // More of them than workers, and than it takes to suspect the upstream.
+        let app = App::answering(move |delivery, _| {
+            let poison = delivery.event()["data"]["n"].as_u64().unwrap() < 12;
+            reply(match (poison, refused.load(Ordering::SeqCst)) {
+                (true, false) => 500,
+                (true, true) => 410,
+                (false, _) => 200,
+            })
+        });
+        let app = app.await;
+        let setup = setup(&text(&app, &format!("ordering = \"{ordering}\"")));
+        let mut gateway = setup.start().await;
+        // Each poisoned subject has one more event behind.
+        for n in 0..24 {
+            gateway.accepts(&post("lab", &format!("p{}", n % 12), n)).await;
+        }
+        let mut free = 0;
+        for round in 0..3 {
+            for n in 0..20 {
+                gateway.accepts(&post("lab", &format!("free{n}"), 1000 + round * 20 + n)).await;
+            }
+            free += 20;
+            let behind = if ordering == "none" { 12 } else { 0 };
+            let seen = app.wait_for(|seen| taken(seen).len() == free + behind).await;
+            let begun = |d: &&Delivery| d.event()["data"]["n"].as_u64().unwrap() < 1000;
+            let subjects = seen.iter().filter(begun).filter(|d| d.status == 200).count();
+            assert_eq!(subjects, behind, "{ordering}");
+            gateway = setup.start_in(gateway.stop().await).await;
+        }
+        cured.store(true, Ordering::SeqCst);
+        let seen = app.wait_for(|seen| taken(seen).len() == free + 12).await;
+        for subject in 0..12 {
+            let name = format!("p{subject}");
+            let of_it: Vec<_> = seen.iter().filter(|d| d.event()["subject"] == *name).collect();
+            let dead = of_it.iter().position(|d| d.status == 410);
+            let next = of_it.iter().position(|d| d.status == 200).unwrap();
+            if ordering == "subject" {
+                assert!(dead.unwrap() < next, "{name} went on before its first event was given up");
+            }
+        }
     }
 }

@@ -40,18 +40,31 @@ pub struct Issued {
     pub pem: String,
     pub key_pem: String,
     der: CertificateDer<'static>,
+    /// What is shown behind it.
+    issuers: Vec<CertificateDer<'static>>,
     key: Vec<u8>,
 }
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
+        let (ca, key) = Self::params(name);
+        let own = ca.self_signed(&key).unwrap();
+        Self { issuer: Issuer::new(ca, key), der: own.der().clone(), pem: own.pem() }
+    }
+
+    /// An authority that has its certificate from this one.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let (ca, key) = Self::params(name);
+        let own = ca.signed_by(&key, &self.issuer).unwrap();
+        Self { issuer: Issuer::new(ca, key), der: own.der().clone(), pem: own.pem() }
+    }
+
+    fn params(name: &str) -> (CertificateParams, KeyPair) {
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.distinguished_name.push(DnType::CommonName, name);
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let own = ca.self_signed(&key).unwrap();
-        Self { issuer: Issuer::new(ca, key), der: own.der().clone(), pem: own.pem() }
+        (ca, KeyPair::generate().unwrap())
     }
 
     /// A certificate for the gateway.
@@ -78,7 +91,7 @@ impl Authority {
         change(&mut params);
         let own = params.signed_by(&key, &self.issuer).unwrap();
         let (der, key_pem) = (own.der().clone(), key.serialize_pem());
-        Issued { pem: own.pem(), key_pem, der, key: key.serialize_der() }
+        Issued { pem: own.pem(), key_pem, der, issuers: Vec::new(), key: key.serialize_der() }
     }
 }
 
@@ -93,10 +106,20 @@ impl Issued {
         std::fs::write(dir.join("key.pem"), &self.key_pem).unwrap();
     }
 
+    /// Shown with these behind it.
+    pub fn behind(mut self, issuers: &[&Authority]) -> Self {
+        self.issuers = issuers.iter().map(|authority| authority.der.clone()).collect();
+        self
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        std::iter::once(&self.der).chain(&self.issuers).cloned().collect()
+    }
+
     fn with_key_of(&self, other: &Self) -> Arc<dyn ResolvesClientCert> {
         let key = PrivateKeyDer::try_from(other.key.clone()).unwrap();
         let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
-        Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![self.der.clone()], key)))
+        Arc::new(SingleCertAndKey::from(CertifiedKey::new(self.chain(), key)))
     }
 }
 

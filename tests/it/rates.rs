@@ -248,6 +248,28 @@ async fn bodies_of_one_client_leave_memory_to_the_others() {
     }
 }
 
+/// A proxy opens a connection for each request, and none of them is counted for its client: two
+/// hundred slow bodies of one took all of two hundred connections.
+#[tokio::test]
+async fn slow_bodies_of_one_client_behind_a_proxy_leave_connections_to_the_others() {
+    let server = "listen = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n\
+                  max_connections = 8\nmax_connections_per_client = 4";
+    let gateway = sources().server(server).start().await;
+    let through = |client: &str| Post::to("/hooks/open").header("X-Forwarded-For", client);
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let post = through("203.0.113.66").header("Expect", "100-continue").declares(5000);
+        let mut connection = post.connect(gateway.address).await;
+        connection.write(&post.head()).await;
+        assert_eq!(connection.status().await, 100);
+        waiting.push(connection);
+    }
+    let slow = through("203.0.113.66").declares(5000);
+    gateway.refuses("the fifth", &slow, 503, "overloaded").await;
+    gateway.accepts(&through("203.0.113.77")).await;
+    drop(waiting);
+}
+
 #[tokio::test]
 async fn a_body_that_drips_is_408_before_the_deadline() {
     let change = |config: &mut Config| config.server.min_body_rate = 1 << 10;

@@ -289,7 +289,9 @@ async fn a_broken_file_changes_nothing_and_is_told_once_with_every_problem() {
     process.lines(REJECTED, 3).await;
     assert_eq!(post(4, "two").send(public).await.status, 200);
     files.write();
-    process.lines(RELOADED, 2).await;
+    // It is what it was.
+    let line = process.lines(RELOADED, 2).await.pop().unwrap();
+    assert_eq!(field(&line, "changed"), "nothing");
     let rejected = process.said().iter().filter(|line| line.contains(REJECTED)).count();
     assert_eq!(rejected, 3, "{:#?}", process.said());
     end(process).await;
@@ -396,6 +398,45 @@ async fn an_upstream_that_moves_gets_its_backlog_where_it_is_now() {
     accepted(public, 12).await;
     assert_eq!(moved.wait(13).await.len(), 13);
     assert_eq!(steady.wait(13).await.len(), 13);
+    end(process).await;
+}
+
+/// A stranger kept a connection through a TCP proxy open until a reload trusted that proxy: what the
+/// stranger had written into X-Forwarded-For then passed the allowlist.
+#[tokio::test]
+async fn older_connections_are_not_believed_what_newer_ones_are() {
+    let app = App::start().await;
+    let mut files = Files::new(&app.url());
+    files.source += "\nallow_ips = [\"203.0.113.9/32\"]";
+    files.write();
+    let (mut process, public, _) = Process::serve(files.path()).await;
+    let forged = |n| post(n, "one").header("X-Forwarded-For", "203.0.113.9");
+    let mut kept = forged(0).connect(public).await;
+    assert_eq!(kept.send(&forged(0)).await.status, 403);
+    let mut proxied = forged(0).connect(public).await;
+    assert_eq!(proxied.send(&forged(0)).await.status, 403);
+
+    files.server += "\ntrusted_proxies = [\"127.0.0.1/32\"]";
+    files.write();
+    process.signal("HUP");
+    process.line(RELOADED).await;
+    let answer = kept.send(&forged(1)).await;
+    assert_eq!((answer.status, answer.header("connection")), (403, Some("close")));
+    let mut trusted = forged(2).connect(public).await;
+    assert_eq!(trusted.send(&forged(2)).await.status, 200);
+
+    files.server += "\nproxy_protocol = true";
+    files.write();
+    process.signal("HUP");
+    process.lines(RELOADED, 2).await;
+    for mut older in [proxied, trusted] {
+        let answer = older.send(&forged(3)).await;
+        assert_eq!((answer.status, answer.header("connection")), (403, Some("close")));
+    }
+    let mut named = forged(4).connect(public).await;
+    named.write(&forged(4).behind(b"PROXY TCP4 203.0.113.9 192.0.2.1 1 2\r\n")).await;
+    assert_eq!(named.answer().await.status, 200);
+    assert_eq!(named.send(&forged(5)).await.status, 200);
     end(process).await;
 }
 

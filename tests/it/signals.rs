@@ -112,12 +112,17 @@ async fn sighup_during_a_stop_is_ignored() {
     assert!(!process.said().iter().any(|line| line.contains("reload")), "{:#?}", process.said());
 }
 
+/// What was cut off was told as if the client had gone away, and the sums of refusals were lost.
 #[tokio::test]
 async fn a_second_signal_cuts_off_what_is_in_hand_and_keeps_what_is_stored() {
     let down = Down::new();
     let dir = draining(&down.url(), LONG);
     let (mut process, public, _) = Process::serve(dir.path()).await;
     let stored = Post::to("/hooks/lab").body(r#"{"id":1}"#).send(public).await;
+    // More than stand singly in a minute, even if another one begins meanwhile.
+    for _ in 0..300 {
+        assert_eq!(Post::to("/nowhere").send(public).await.status, 404);
+    }
     let connection = in_hand(public).await;
     for (signal, said) in [("TERM", "\"message\":\"stopping\""), ("INT", "told again to stop")] {
         process.signal(signal);
@@ -125,6 +130,9 @@ async fn a_second_signal_cuts_off_what_is_in_hand_and_keeps_what_is_stored() {
     }
     assert_eq!(connection.rest().await, "", "it gets no answer");
     assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
+    process.line("\"outcome\":\"cut_off\"").await;
+    process.line("\"message\":\"refused further\"").await;
+    assert!(!process.said().iter().any(|line| line.contains("client_gone")));
     let (mut process, ..) = Process::serve(dir.path()).await;
     let app = down.come_up();
     assert_eq!(app.wait(1).await[0].id(), stored.event_id());

@@ -8,9 +8,11 @@ use ipnet::IpNet;
 use crate::config::certificates::day;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{
-    self, Auth, Config, OnConflict, Ordering, Place, Problem, RateLimit, Selector, Server,
-    SignedPart, Source, TimestampPlace, Tls, Upstream,
+    self, Auth, Config, Format, OnConflict, Ordering, OriginalSignature, Place, Problem, RateLimit,
+    Selector, Server, SignedPart, Source, TimestampPlace, Tls, Upstream,
 };
+use crate::event::SourceName;
+use crate::pem::Facts;
 
 /// What would run, for people. Without its trailing newline.
 pub(super) struct Summary<'c> {
@@ -266,13 +268,30 @@ fn summarize_upstream(f: &mut fmt::Formatter<'_>, upstream: &Upstream) -> fmt::R
         authority.map(http::uri::Authority::as_str).unwrap_or_default(),
         upstream.url.path(),
     )?;
-    let signed =
-        if upstream.signing_key.is_some() { "signed" } else { "NOT signed (no signing_key)" };
     let order = match upstream.ordering {
         Ordering::Subject => "each subject in order",
         Ordering::None => "in any order",
     };
-    writeln!(f, "  sends   CloudEvents, {signed}, {} at once, {order}", upstream.concurrency)?;
+    let rate = upstream.rate_limit.map(|rate| format!(", {}", describe_rate(&rate)));
+    writeln!(
+        f,
+        "  sends   {}, {}, {} at once{}, {order}",
+        describe_format(upstream),
+        describe_signing(upstream.signing_keys.len()),
+        upstream.concurrency,
+        rate.unwrap_or_default(),
+    )?;
+    if !upstream.resign.is_empty() {
+        let names: Vec<&str> = upstream.resign.keys().map(SourceName::as_str).collect();
+        writeln!(f, "  resigns events of {}, as their providers sign", names.join(", "))?;
+    }
+    if let Some(identity) = &upstream.client_cert {
+        let Facts { names, not_after, .. } = &identity.facts;
+        writeln!(f, "  shows   a certificate of {}, until {}", names.join(", "), day(*not_after))?;
+    }
+    if upstream.allow_link_local {
+        writeln!(f, "  calls   link-local and metadata addresses too")?;
+    }
     writeln!(
         f,
         "  retries after {} growing to {}, for {}; {} an attempt",
@@ -281,6 +300,23 @@ fn summarize_upstream(f: &mut fmt::Formatter<'_>, upstream: &Upstream) -> fmt::R
         show_duration(upstream.retry.give_up),
         show_duration(upstream.timeout),
     )
+}
+
+fn describe_format(upstream: &Upstream) -> &'static str {
+    match (upstream.format, upstream.original_signature) {
+        (Format::CloudEvents, _) => "CloudEvents",
+        (Format::CloudEventsBinary, _) => "CloudEvents in binary mode",
+        (Format::Passthrough, OriginalSignature::Drop) => "the provider's bytes",
+        (Format::Passthrough, OriginalSignature::Keep) => "the provider's bytes and signature",
+    }
+}
+
+fn describe_signing(keys: usize) -> String {
+    match keys {
+        0 => "NOT signed (no signing_key)".to_owned(),
+        1 => "signed".to_owned(),
+        n => format!("signed with {n} keys"),
+    }
 }
 
 pub(super) fn counted(n: usize, what: &str) -> String {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::units::{ByteSize, Count, Quantity};
-use super::{Algorithm, Encoding, LogFormat, OnConflict, Ordering, RateLimit};
+use super::{
+    Algorithm, Encoding, Format, LogFormat, OnConflict, Ordering, OriginalSignature, RateLimit,
+};
 use crate::pem;
 
 mod server;
@@ -87,6 +89,10 @@ pub const ON_CONFLICT: OnConflict = OnConflict::Quarantine;
 pub const ALGORITHM: Algorithm = Algorithm::Sha256;
 /// `source.NAME.auth.encoding`
 pub const ENCODING: Encoding = Encoding::Hex;
+/// `upstream.NAME.format`
+pub const FORMAT: Format = Format::CloudEvents;
+/// `upstream.NAME.original_signature`
+pub const ORIGINAL_SIGNATURE: OriginalSignature = OriginalSignature::Drop;
 /// `upstream.NAME.ordering`
 pub const ORDERING: Ordering = Ordering::Subject;
 
@@ -136,7 +142,17 @@ pub const CHOICES: &[(&str, &str, &str)] = &[
     (
         "upstream.NAME.format",
         "cloudevents",
-        "one form for all providers, and the only one in this version",
+        "one form for all providers, whole in one document, which the signature covers",
+    ),
+    (
+        "upstream.NAME.original_signature",
+        "drop",
+        "an app behind a gateway trusts the gateway's own signature; a kept one lets whoever reads the store send the request again",
+    ),
+    (
+        "upstream.NAME.allow_link_local",
+        "false",
+        "no app has such an address, but a cloud's metadata service does, and a name can be made to lead there",
     ),
     (
         "upstream.NAME.ordering",
@@ -199,6 +215,12 @@ pub const CONCURRENCY: Limit<Count> = Limit {
     most: Count(1_024),
     reason: "keeps a small app busy without flooding it after an outage",
 };
+/// `upstream.NAME.rate_limit`
+pub const UPSTREAM_RATE_LIMIT: Rate = Rate {
+    key: "upstream.NAME.rate_limit",
+    default: None,
+    reason: "concurrency bounds what an app has in hand, which is what most of them need",
+};
 /// `upstream.NAME.retry.first`
 pub const RETRY_FIRST: Limit<Duration> = Limit {
     key: "upstream.NAME.retry.first",
@@ -246,12 +268,22 @@ pub const MAX_PATTERNS: usize = 256;
 pub const MAX_TEXT: usize = 512;
 /// The most static headers of an upstream.
 pub const MAX_STATIC_HEADERS: usize = 32;
+/// The most keys that an upstream's deliveries are signed with at once.
+pub const MAX_SIGNING_KEYS: usize = 4;
+/// The most headers in `forward_headers`.
+pub const MAX_FORWARD_HEADERS: usize = 16;
+/// The longest name of such a header, in bytes.
+pub const MAX_FORWARD_NAME: usize = 128;
+/// The most bytes of names and values that are kept of a request's headers with its event.
+pub const MAX_FORWARD_BYTES: usize = 4 << 10;
 /// The most names of a certificate that is got by ACME: Let's Encrypt takes no more.
 pub const MAX_DOMAINS: usize = 100;
 /// The most addresses that the certificate authority may write to.
 pub const MAX_CONTACTS: usize = 10;
 /// A certificate that ends within this time is warned about.
 pub const EXPIRY_WARNING: Duration = days(21);
+/// A longer RSA key of the server's certificate, in bits, is warned about.
+pub const ENOUGH_RSA: usize = 2048;
 /// The longest secret, in bytes.
 pub const MAX_SECRET: usize = 8 << 10;
 /// A secret shorter than this many bytes is warned about.
@@ -289,6 +321,22 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
             count(MAX_STATIC_HEADERS),
             "servers refuse long header sections",
         ),
+        (
+            "signing keys of one upstream",
+            count(MAX_SIGNING_KEYS),
+            "an old and a new one, and room for an interrupted change; each costs one HMAC a delivery",
+        ),
+        (
+            "headers in forward_headers",
+            count(MAX_FORWARD_HEADERS),
+            "they are stored with each event",
+        ),
+        ("bytes of a name in forward_headers", count(MAX_FORWARD_NAME), "longer ones are mistakes"),
+        (
+            "names and values of headers that are kept with one event",
+            size(MAX_FORWARD_BYTES),
+            "some hundred bytes are usual; what is beyond it is left out, signatures last",
+        ),
         ("domains of one ACME certificate", count(MAX_DOMAINS), "Let's Encrypt takes no more"),
         ("contact addresses for ACME", count(MAX_CONTACTS), "authorities take a few"),
         ("file of certificates or a key", size(pem::MAX_FILE), "four times a platform's roots"),
@@ -302,6 +350,11 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
             "time before a certificate's end from which it is warned about",
             EXPIRY_WARNING.show(),
             "authorities renew 30 days ahead: whoever still has it then has missed it",
+        ),
+        (
+            "bits of the server's RSA key, above which it is warned about",
+            count(ENOUGH_RSA),
+            "authorities ask for no more, and each handshake pays for it",
         ),
         ("secret", size(MAX_SECRET), "longer files are not secrets but mistakes"),
         (
@@ -362,6 +415,7 @@ pub fn limits() -> Vec<[String; 4]> {
         row(&TOLERANCE),
         row(&TIMEOUT),
         row(&CONCURRENCY),
+        rate(&UPSTREAM_RATE_LIMIT),
         row(&RETRY_FIRST),
         row(&RETRY_MAX),
         row(&GIVE_UP),

@@ -77,7 +77,7 @@ pub const MAX_CONNECTIONS_PER_CLIENT: Limit<Count> = Limit {
     default: Count(1_024),
     least: Count(1),
     most: Count(1_000_000),
-    reason: "a quarter of all: one address cannot keep the others out, and a provider that calls from one has room",
+    reason: "a quarter of all: one address cannot keep the others out, and a provider that calls from one has room; an IPv6 /48 has twice as many, however many clients are in it; so many requests of one client behind trusted proxies may wait for their bodies",
 };
 /// `server.max_requests_per_connection`
 pub const MAX_REQUESTS: Limit<Count> = Limit {
@@ -147,7 +147,7 @@ pub const FAILURES: RateLimit = RateLimit { per_second: whole(5), burst: whole(5
 pub const FAILURE_RATE_LIMIT: Rate = Rate {
     key: "server.failure_rate_limit",
     default: Some(FAILURES),
-    reason: "a provider with an outdated key still reads 401 for a while, and a guesser gets five tries a second; valid requests are never held up by it",
+    reason: "a provider with an outdated key still reads 401 for a while, and a guesser gets five tries a second, at the admin token too; valid requests are never held up by it",
 };
 
 const fn whole(n: u32) -> NonZeroU32 {

@@ -228,9 +228,34 @@ pub enum Contradiction {
     /// `event.data` from a header.
     #[error("found a header; accepted: a JSON Pointer, since the data stands in the body")]
     DataInHeader,
-    /// `ca` for an upstream that is not `https`.
+    /// `ca` or `client_cert` for an upstream that is not `https`.
     #[error("found with an http url, which needs no certificates; accepted: with an https url")]
     CaWithoutTls,
+    /// `original_signature` or `resign` where the provider's bytes are not sent.
+    #[error(
+        "found with another format, whose bytes no provider has signed; accepted: with format = \"passthrough\""
+    )]
+    OnlyPassthrough,
+    /// `resign` for a source that proves nothing.
+    #[error(
+        "found for a source with kind = \"none-dangerous\", which has no signature; accepted: a source that has"
+    )]
+    NothingToSign,
+    /// `resign` for a source whose signature would stand where Hookward's own does.
+    #[error(
+        "the source's signature stands in a header that Hookward sets itself; accepted: `signing_key`, whose signature stands there"
+    )]
+    SignatureTaken,
+    /// A credential in `forward_headers`.
+    #[error(
+        "found the header that holds the source's credential; accepted: any other, since a credential must not be stored (for signatures there is original_signature = \"keep\" of the upstream)"
+    )]
+    CredentialForwarded,
+    /// An upstream's address that nobody should be made to call.
+    #[error(
+        "found a link-local address, or one of a cloud's metadata service, which gives its credentials to whoever asks; accepted: any other, or with allow_link_local = true"
+    )]
+    LinkLocal,
     /// `proxy_protocol` without `trusted_proxies`.
     #[error(
         "found true without `trusted_proxies`, so every connection would be refused; accepted: with the proxies' networks there"

@@ -44,8 +44,21 @@ pub enum Warning {
         "everyone is trusted to say who is calling, so allow_ips and rate limits keep nobody out"
     )]
     TrustsEveryone,
+    /// A certificate whose key makes handshakes costly.
+    #[error(
+        "{} has an RSA key of {bits} bits: each handshake costs many times what one of {enough} bits does, and anybody can ask for them; ECDSA (P-256) is the cheapest",
+        path.display()
+    )]
+    LargeKey {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Its length.
+        bits: usize,
+        /// What is enough.
+        enough: usize,
+    },
     /// A certificate that has ended.
-    #[error("{} ended on {on}: clients refuse it", path.display())]
+    #[error("{} ended on {on}: it is refused", path.display())]
     Expired {
         /// The certificate's file.
         path: PathBuf,
@@ -63,7 +76,7 @@ pub enum Warning {
         days: u64,
     },
     /// A certificate that does not hold yet.
-    #[error("{} holds from {on} on: until then clients refuse it", path.display())]
+    #[error("{} holds from {on} on: until then it is refused", path.display())]
     NotYetValid {
         /// The certificate's file.
         path: PathBuf,

@@ -88,6 +88,19 @@ fn each_change_is_told_by_its_key() {
             "3000/\"\nretry = { first = \"2s\" }\nsigning_key = { env = \"WHSEC\" }",
             &["upstream.u.signing_key", "upstream.u.retry.first"],
         ),
+        (
+            "3000/\"",
+            "3000/\"\nformat = \"passthrough\"\noriginal_signature = \"keep\"\nresign = { s = { env = \"KEY\" } }\n\
+             allow_link_local = true\nrate_limit = { per_second = 1, burst = 1 }",
+            &[
+                "upstream.u.format",
+                "upstream.u.original_signature",
+                "upstream.u.resign",
+                "upstream.u.allow_link_local",
+                "upstream.u.rate_limit",
+            ],
+        ),
+        (key, "[{ env = \"KEY\" }]\nforward_headers = [\"X-A\"]", &["source.s.forward_headers"]),
         ("[log]", "[log]\n[upstream.v]\nurl = \"http://v/\"", &["upstream.v (added)"]),
         ("[log]", "[log]\n[[route]]\nto = [\"u\"]", &["route"]),
     ] {
@@ -123,7 +136,9 @@ fn renewed_certificates_are_told_by_their_keys() {
     let text = around(
         &format!("{GOOD}\nclient_ca = \"ca.pem\""),
         "",
-        &format!("[server]\n{FILES}\n[upstream.v]\nurl = \"https://v/\"\nca = \"ca.pem\""),
+        &format!(
+            "[server]\n{FILES}\n[upstream.v]\nurl = \"https://v/\"\nca = \"ca.pem\"\nclient_cert = {{ cert = \"cert.pem\", key = \"key.pem\" }}"
+        ),
     );
     let old = config(&text);
     let mut machine = fake();
@@ -132,7 +147,10 @@ fn renewed_certificates_are_told_by_their_keys() {
     machine.files.insert(place("cert.pem"), (cert, 0o100644));
     machine.files.insert(place("key.pem"), (key, 0o100600));
     let new = check_text(Path::new(FILE), &text, &machine).unwrap().0;
-    assert_eq!(changes(&old, &new), ["server.tls.cert", "source.s.client_ca", "upstream.v.ca"]);
+    assert_eq!(
+        changes(&old, &new),
+        ["server.tls.cert", "source.s.client_ca", "upstream.v.ca", "upstream.v.client_cert"]
+    );
     assert_eq!(changes(&old, &config(&text)), [""; 0]);
     assert_eq!(fixed(&old, &new), [""; 0]);
 

@@ -28,6 +28,7 @@ fn the_example_is_valid_and_shows_every_key_that_works() {
         upstream::KEYS,
         route::KEYS,
         upstream::RETRY_KEYS,
+        upstream::CLIENT_CERT_KEYS,
         secrets::KEYS,
         auth::HMAC,
     ];
@@ -119,9 +120,11 @@ fn the_documented_choices_are_the_ones_that_hold() {
             documented("source.NAME.require_event_time"),
         ),
         &format!(
-            "ordering = \"{}\"\nformat = \"{}\"",
+            "ordering = \"{}\"\nformat = \"{}\"\noriginal_signature = \"{}\"\nallow_link_local = {}",
             documented("upstream.NAME.ordering"),
-            documented("upstream.NAME.format")
+            documented("upstream.NAME.format"),
+            documented("upstream.NAME.original_signature"),
+            documented("upstream.NAME.allow_link_local"),
         ),
         &format!("[log]\nformat = \"{}\"", documented("log.format")),
     );

@@ -142,13 +142,25 @@ fn a_certificate_near_its_end_is_warned_about() {
     let file = "/etc/hookward/cert.pem";
     assert_eq!(with("2029-12-10T23:59:59Z"), [""; 0]);
     for (now, expected) in [
-        ("2024-12-31T23:59:59Z", "holds from 2025-01-01 on: until then clients refuse it"),
+        ("2024-12-31T23:59:59Z", "holds from 2025-01-01 on: until then it is refused"),
         ("2029-12-11T00:00:01Z", "ends on 2030-01-01, in 20 days"),
         ("2029-12-31T23:00:00Z", "ends on 2030-01-01, in 0 days"),
-        ("2030-01-01T00:00:01Z", "ended on 2030-01-01: clients refuse it"),
+        ("2030-01-01T00:00:01Z", "ended on 2030-01-01: it is refused"),
     ] {
         assert_eq!(with(now), [format!("{file} {expected}")], "{now}");
     }
+}
+
+/// Strangers had a gateway with RSA-4096 sign 200 handshakes a second, and it had time for nothing
+/// else.
+#[test]
+fn a_key_that_makes_handshakes_costly_is_warned_about() {
+    let tls = "tls = { cert = \"rsa-3072.pem\", key = \"rsa-3072.pem\" }";
+    let [warning] = further(&server(tls)).try_into().unwrap();
+    let expected =
+        "8:16: warning: server.tls.cert: /etc/hookward/rsa-3072.pem has an RSA key of 3072 bits";
+    assert!(warning.starts_with(expected), "{warning}");
+    assert_eq!(further(&server(FILES)), [""; 0]);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn each_bad_setting_of_a_source_is_told_at_its_place() {
         ("event.id = [\"/id\", \"header:X-Key\"]", format!("4:12: error: source.s.event.id: {credential}")),
         ("event.type = \"header:x-key\"", format!("4:14: error: source.s.event.type: {credential}")),
         ("dedupe = [\"/a\", [\"/b\", \"header:X-KEY\"]]", format!("4:10: error: source.s.dedupe: {credential}")),
-        ("retry_horizon = \"1d\"", "4:1: error: source.s.retry_horizon: unknown key; accepted: preset, path, auth, keys, allow_ips, max_event_age, require_event_time, event, dedupe, on_conflict, events, rate_limit, client_ca".into()),
+        ("retry_horizon = \"1d\"", "4:1: error: source.s.retry_horizon: unknown key; accepted: preset, path, auth, keys, allow_ips, max_event_age, require_event_time, event, dedupe, on_conflict, events, forward_headers, rate_limit, client_ca".into()),
     ] {
         one_error(&around(&format!("{GOOD}\n{line}"), "", ""), &expected);
     }
@@ -227,8 +227,7 @@ fn each_bad_authentication_is_told_at_its_place() {
 fn each_bad_setting_of_an_upstream_is_told_at_its_place() {
     let reserved = "any header but those of HTTP's framing and of Hookward itself";
     for (line, expected) in [
-        ("format = \"passthrough\"", "6:10: error: upstream.u.format: not available in this version; accepted: \"cloudevents\"".to_owned()),
-        ("format = \"json\"", "6:10: error: upstream.u.format: found \"json\"; accepted: \"cloudevents\", \"cloudevents-binary\", \"passthrough\"".into()),
+        ("format = \"json\"", "6:10: error: upstream.u.format: found \"json\"; accepted: \"cloudevents\", \"cloudevents-binary\", \"passthrough\"".to_owned()),
         ("concurrency = 0", "6:15: error: upstream.u.concurrency: found 0; accepted: a whole number, 1 to 1024".into()),
         ("ordering = \"sorted\"", "6:12: error: upstream.u.ordering: found \"sorted\"; accepted: \"subject\", \"none\"".into()),
         ("timeout = \"0s\"", "6:11: error: upstream.u.timeout: found \"0s\"; accepted: \"100ms\" to \"5m\"".into()),

@@ -6,6 +6,7 @@ mod listener;
 mod mistakes;
 mod presets;
 mod robust;
+mod upstreams;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -82,6 +83,7 @@ fn fake() -> Fake {
             ("open-key.pem", &OWN.1, 0o100644),
             ("other-key.pem", &OTHER.1, 0o100600),
             ("ca.pem", &OTHER.0, 0o100644),
+            ("rsa-3072.pem", include_str!("rsa-3072.pem"), 0o100600),
         ]
         .into_iter()
         .map(|(name, text, mode)| (place(name), (text.to_owned(), mode)))

@@ -18,6 +18,7 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -150,6 +151,11 @@ fn is_whole(request: &[u8]) -> bool {
 /// A certificate authority and an app behind TLS with a certificate for 127.0.0.1 of its making.
 /// Answers 200 to one request a connection; its thread ends with the process.
 pub(super) fn tls_app() -> (SocketAddr, String) {
+    tls_app_asking(None)
+}
+
+/// The same, which asks for a certificate of this authority (in PEM), if there is one.
+pub(super) fn tls_app_asking(client_ca: Option<&str>) -> (SocketAddr, String) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -160,10 +166,18 @@ pub(super) fn tls_app() -> (SocketAddr, String) {
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
 
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
+        .unwrap();
+    let config = match client_ca {
+        Some(ca) => {
+            let roots = Arc::new(crate::pem::roots(ca.as_bytes()).unwrap());
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            config.with_client_cert_verifier(builder.build().unwrap())
+        }
+        None => config.with_no_client_auth(),
+    };
+    let config = config
         .with_single_cert(
             vec![leaf.der().clone()],
             PrivateKeyDer::try_from(key.serialize_der()).unwrap(),

@@ -5,6 +5,10 @@
 //! WINDOW_UPDATE, unknown frames, and requests that are taken back, may go on for ever. Here each
 //! frame that is no payload costs tokens, and answered requests and time give them back. Never
 //! decides what a frame means: h2 parses, this only counts.
+//!
+//! What comes on a proxy's connection is many clients' at once, and to cut it off would be to let
+//! one of them take away the others' requests. It has the tokens of many clients, and when half of
+//! them are gone it is told to go, so that what is in hand can still be answered.
 
 use std::time::Duration;
 
@@ -56,6 +60,8 @@ pub(super) struct Frames {
     /// When the header section that is not complete was begun.
     section: Option<Instant>,
     tokens: u64,
+    /// For how many clients it has tokens.
+    clients: u64,
     /// When time was last turned into tokens.
     filled: Instant,
     flood: Option<&'static str>,
@@ -75,9 +81,11 @@ enum Place {
 const NEXT: Place = Place::Head([0; HEAD], 0);
 
 impl Frames {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Those of a connection that has the tokens of this many clients.
+    pub(super) fn new(clients: u64, now: Instant) -> Self {
         let place = Place::Preface(PREFACE);
-        Self { place, section: None, tokens: BURST * FRAME, filled: now, flood: None }
+        let tokens = most(clients);
+        Self { place, section: None, tokens, clients, filled: now, flood: None }
     }
 
     /// Takes note of bytes that have arrived.
@@ -96,6 +104,11 @@ impl Frames {
     /// What there was too much of.
     pub(super) fn flood(&self) -> Option<&'static str> {
         self.flood
+    }
+
+    /// Whether it is time for a connection of many clients to go.
+    pub(super) fn is_worn(&self) -> bool {
+        self.clients > 1 && self.tokens < most(self.clients) / 2
     }
 
     /// When the header section that the client has begun and not ended was begun.
@@ -177,7 +190,7 @@ impl Frames {
     }
 
     fn earn(&mut self, tokens: u64) {
-        self.tokens = self.tokens.saturating_add(tokens).min(BURST * FRAME);
+        self.tokens = self.tokens.saturating_add(tokens).min(most(self.clients));
     }
 
     /// Turns the time that has passed into tokens.
@@ -187,9 +200,14 @@ impl Frames {
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         if passed > 0 {
             self.filled = now;
-            self.earn(u64::from(passed) * FRAME);
+            self.earn((u64::from(passed) * FRAME).saturating_mul(self.clients));
         }
     }
+}
+
+/// The tokens that so many clients begin with, and never have more of.
+fn most(clients: u64) -> u64 {
+    clients.saturating_mul(BURST * FRAME)
 }
 
 /// What a frame costs, and how the log calls too many of its kind.
@@ -223,7 +241,7 @@ mod tests {
 
     fn begun() -> (Frames, Instant) {
         let now = Instant::now();
-        let mut frames = Frames::new(now);
+        let mut frames = Frames::new(1, now);
         frames.take(&[0; PREFACE], now).unwrap();
         (frames, now)
     }
@@ -286,6 +304,26 @@ mod tests {
         });
         assert_eq!(taken.count(), 100);
         assert!(frames.flood().is_some());
+    }
+
+    /// One client of a proxy could have the connection cut off that all of them share.
+    #[test]
+    fn a_connection_of_many_clients_is_worn_long_before_it_is_cut_off() {
+        let both = [frame(HEADERS, END_HEADERS, b"head"), frame(RST_STREAM, 0, &[0; 4])].concat();
+        let worn_and_over = |clients| {
+            let now = Instant::now();
+            let mut frames = Frames::new(clients, now);
+            frames.take(&[0; PREFACE], now).unwrap();
+            let (mut worn, mut over) = (None, 0);
+            while frames.take(&both, now).is_ok() && frames.flood().is_none() {
+                frames.abandoned();
+                over += 1;
+                worn = worn.or(frames.is_worn().then_some(over));
+            }
+            (worn, over)
+        };
+        assert_eq!(worn_and_over(1), (None, 100));
+        assert_eq!(worn_and_over(100), (Some(5_001), 10_000));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A connection and all its requests are one task: when it ends, they end.
 
 mod body;
+mod discard;
 mod frames;
 mod head;
 mod progress;
@@ -15,7 +16,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,10 +33,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use self::body::Held;
+use self::discard::discard;
 use self::progress::{Expiry, Progress, Turn};
 use self::watchdog::Watchdog;
 use self::wire::Wire;
-use super::{Answer, Arrival, Defective, Ended, Limits, Origin, Settings, Stage};
+use super::body::{Unread, Unwanted};
+use super::{Answer, Arrival, Defective, Ended, Last, Limits, Origin, Settings, Stage};
 use crate::audit::{Reason, Refused};
 
 /// Bytes of a frame's payload: the least that may be allowed. Every buffer for one is this large.
@@ -62,6 +65,9 @@ const MAX_RESET_UNSEEN: usize = 20;
 /// arrives for a body that was refused long ago counts as well, a frame at a time.
 pub(super) const MAX_RESET_BY_US: usize = 256;
 
+/// Requests that are answered before other connections get their turn on the thread.
+const AT_ONCE: usize = 8;
+
 /// Serves the connection until the client or the listener ends it.
 pub(super) async fn serve<S, H, F>(
     stream: S,
@@ -76,15 +82,22 @@ where
     F: Future<Output = Answer> + Send,
 {
     let limits = &settings.limits;
-    let progress = Arc::new(Progress::new());
+    let is_shared = origin.counted_for().is_none();
+    let clients = if is_shared { limits.max_streams.max(1) } else { 1 };
+    let progress = Arc::new(Progress::new(clients.into()));
     let io = TokioIo::new(Wire::new(stream, Arc::clone(&progress)));
+    let unwanted = Unwanted::default();
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
+        let body = Unread::or_else(body, &unwanted);
         let turn = progress.begin(head::size(&head));
         answer(head, body, turn, &origin, settings, handler)
     });
     let begun = Begun::default();
-    let http = builder(limits, begun.clone());
+    let mut http = builder(limits, begun.clone());
+    if is_shared {
+        share(&mut http, limits);
+    }
     let mut connection = pin!(http.serve_connection(io, service));
     let mut streams = FuturesUnordered::new();
     let mut watchdog = pin!(Watchdog::new(&progress, limits.timeouts));
@@ -94,12 +107,14 @@ where
         tokio::select! {
             biased;
             ended = poll_fn(|cx| {
-                if progress.taken() >= limits.max_requests && progress.leave() {
+                if progress.must_leave(limits.max_requests) && progress.leave() {
                     connection.as_mut().graceful_shutdown();
                 }
                 let ended = connection.as_mut().poll(cx);
                 streams.extend(begun.take());
-                while let Poll::Ready(Some(())) = Pin::new(&mut streams).poll_next(cx) {}
+                if serve_some(&mut streams, &unwanted, cx) {
+                    cx.waker().wake_by_ref();
+                }
                 if progress.taken() > most { Poll::Ready(Ok(())) } else { ended }
             }) => {
                 return match ended {
@@ -129,11 +144,36 @@ where
                         connection.as_mut().graceful_shutdown();
                     }
                     (Ok(()), Stage::Serving) => {}
-                    (Ok(()), Stage::Forced) | (Err(_), _) => return Ended::Quietly,
+                    (Ok(()), Stage::Forced) | (Err(_), _) => {
+                        // Before its requests are dropped.
+                        origin.cut_off();
+                        return Ended::Quietly;
+                    }
                 }
             }
         }
     }
+}
+
+/// Lets requests get on, and what is left of their bodies. Whether there may be more to do at once:
+/// then others get their turn first. A hundred requests can come in one packet, and the thread is not
+/// theirs alone.
+fn serve_some(
+    streams: &mut FuturesUnordered<RequestFuture<'_>>,
+    unwanted: &Unwanted,
+    cx: &mut Context<'_>,
+) -> bool {
+    for _ in 0..AT_ONCE {
+        if let Poll::Ready(Some(())) = Pin::new(&mut *streams).poll_next(cx) {
+            continue;
+        }
+        let left = unwanted.take();
+        if left.is_empty() {
+            return false;
+        }
+        streams.extend(left.into_iter().map(|body| Box::pin(discard(body)) as RequestFuture<'_>));
+    }
+    true
 }
 
 /// hyper's server. Keep-alive pings and adaptive windows stay off: the idle timeout does for the
@@ -154,10 +194,21 @@ fn builder<'a>(limits: &Limits, begun: Begun<'a>) -> http2::Builder<Begun<'a>> {
     http
 }
 
+/// Lets a proxy's connection be its clients' together. h2 can only cut a connection off, with all
+/// requests on it, for what one client has made the proxy send; on such a connection the counter of
+/// frames and `max_requests` end it in good order instead. Streams that are reset before they are
+/// looked at are bounded all the same, for each holds a head; where the gateway has stood still for
+/// a moment, many have come at once.
+fn share(http: &mut http2::Builder<Begun<'_>>, limits: &Limits) {
+    let streams = usize::try_from(limits.max_streams).unwrap_or(usize::MAX);
+    http.max_local_error_reset_streams(None)
+        .max_pending_accept_reset_streams(streams.saturating_mul(10).max(MAX_RESET_UNSEEN));
+}
+
 /// One request's turn. It lasts until the client has taken the answer.
 async fn answer<H, F>(
     head: request::Parts,
-    body: Incoming,
+    body: Unread,
     mut turn: Turn,
     origin: &Arc<Origin>,
     settings: &Settings,
@@ -185,6 +236,9 @@ where
     };
     // A stream ends with its answer anyway (RFC 9113, section 8.2.2).
     answer.headers_mut().remove(header::CONNECTION);
+    if answer.extensions_mut().remove::<Last>().is_some() {
+        turn.ask_to_leave();
+    }
     turn.answer();
     Ok(answer.map(|body| Held::new(body, turn)))
 }

@@ -33,12 +33,16 @@ struct State {
     open: usize,
     /// Bytes of their heads.
     heads: usize,
+    /// How many they may be.
+    most_heads: usize,
     /// Those of them that are answered, and since when; the oldest first.
     answered: VecDeque<(u64, Instant)>,
     /// When the connection was opened, or the last request was over.
     quiet: Instant,
     /// Since when the client has not taken what was written.
     blocked: Option<Instant>,
+    /// Whether an answer has asked for the connection's end.
+    asked_to_leave: bool,
     /// When the client was told to open no further streams.
     leaving: Option<Instant>,
     /// To be woken when no request is in hand.
@@ -57,16 +61,19 @@ pub(super) enum Expiry {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    /// Of a connection that has the tokens for frames, and the room for heads, of this many clients.
+    pub(super) fn new(clients: u64) -> Self {
         let now = Instant::now();
         Self(Mutex::new(State {
-            frames: Frames::new(now),
+            frames: Frames::new(clients, now),
             taken: 0,
             open: 0,
             heads: 0,
+            most_heads: usize::try_from(clients).unwrap_or(usize::MAX).saturating_mul(HEADS),
             answered: VecDeque::new(),
             quiet: now,
             blocked: None,
+            asked_to_leave: false,
             leaving: None,
             waiting: None,
         }))
@@ -78,7 +85,7 @@ impl Progress {
         state.taken += 1;
         state.open += 1;
         state.heads += head;
-        let (number, crowded) = (state.taken, state.heads > HEADS && state.open > 1);
+        let (number, crowded) = (state.taken, state.heads > state.most_heads && state.open > 1);
         drop(state);
         Turn { progress: Arc::clone(self), number, head, crowded, answered: false }
     }
@@ -109,6 +116,13 @@ impl Progress {
         } else {
             state.blocked = None;
         }
+    }
+
+    /// Whether the client is to open no further streams: it has opened `most`, an answer has said
+    /// so, or the frames of its many clients have cost enough.
+    pub(super) fn must_leave(&self, most: u64) -> bool {
+        let state = self.0.lock();
+        state.taken >= most || state.asked_to_leave || state.frames.is_worn()
     }
 
     /// The client was told to open no further streams. Whether this is the first time.
@@ -164,6 +178,11 @@ impl Turn {
     /// The handler has answered the request: further frames are paid for.
     pub(super) fn earn(&self) {
         self.progress.0.lock().frames.answered();
+    }
+
+    /// The request's answer is the last but for those in hand.
+    pub(super) fn ask_to_leave(&self) {
+        self.progress.0.lock().asked_to_leave = true;
     }
 
     /// The request has an answer, which the client must take now.

@@ -13,10 +13,12 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
     SignatureScheme, crypto,
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
-/// The most certificates of a client's chain, its own and those of intermediates.
-const MAX_CHAIN: usize = 8;
+/// The most certificates of a client's chain: its own, two of intermediates, and the root that many
+/// send along. Who looks for a way to a root tries every order of those whose names fit, with a
+/// signature check each: that grows with the factorial, so see [`ambiguous`] as well.
+const MAX_CHAIN: usize = 4;
 
 /// The most bytes of a client's chain. It is kept with the connection and with each session;
 /// RSA certificates have about 1.5 KiB each.
@@ -89,7 +91,7 @@ impl ClientCertVerifier for HoldersOfTheirKey {
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let bytes = end_entity.len() + intermediates.iter().map(|der| der.len()).sum::<usize>();
-        if intermediates.len() >= MAX_CHAIN || bytes > MAX_CHAIN_BYTES {
+        if intermediates.len() >= MAX_CHAIN || bytes > MAX_CHAIN_BYTES || ambiguous(intermediates) {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         Ok(ClientCertVerified::assertion())
@@ -118,20 +120,44 @@ impl ClientCertVerifier for HoldersOfTheirKey {
     }
 }
 
+/// Whether two issuers go by one name and have different keys, so that one would have to be tried
+/// after the other. One with one key may be there twice, issued by an old root and a new one: no
+/// way leads through both. So no more than five signatures are ever checked for one chain.
+fn ambiguous(intermediates: &[CertificateDer<'_>]) -> bool {
+    let mut issuers = RootCertStore::empty();
+    // What cannot be parsed here is no step on anybody's way.
+    issuers.add_parsable_certificates(intermediates.iter().cloned());
+    let mut rest = issuers.roots.as_slice();
+    while let Some((issuer, others)) = rest.split_first() {
+        let namesake = |other: &TrustAnchor<'_>| {
+            other.subject == issuer.subject
+                && other.subject_public_key_info != issuer.subject_public_key_info
+        };
+        if others.iter().any(namesake) {
+            return true;
+        }
+        rest = others;
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
     use super::*;
 
+    fn authority(name: &str, key: &KeyPair) -> CertificateDer<'static> {
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.distinguished_name.push(DnType::CommonName, name);
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.self_signed(key).unwrap().der().clone()
+    }
+
     fn roots(names: impl IntoIterator<Item = String>) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         for name in names {
-            let mut ca = CertificateParams::new(Vec::new()).unwrap();
-            ca.distinguished_name.push(DnType::CommonName, name);
-            ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let ca = ca.self_signed(&KeyPair::generate().unwrap()).unwrap();
-            roots.add(ca.der().clone()).unwrap();
+            roots.add(authority(&name, &KeyPair::generate().unwrap())).unwrap();
         }
         roots
     }
@@ -157,6 +183,29 @@ mod tests {
         assert!(check(1000, MAX_CHAIN, 1000).is_err());
         assert!(check(MAX_CHAIN_BYTES, 0, 0).is_ok());
         assert!(check(MAX_CHAIN_BYTES, 1, 1).is_err());
+    }
+
+    /// A leaf with seven made-up issuers, all named like the root, kept a thread busy for 100
+    /// signature checks.
+    #[test]
+    fn no_two_issuers_of_one_name_are_taken_unless_they_have_one_key() {
+        let keys = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let of = |named: &[(&str, usize)]| {
+            named.iter().map(|(name, key)| authority(name, &keys[*key])).collect::<Vec<_>>()
+        };
+        for (issuers, refused) in [
+            (vec![], false),
+            (vec![("one", 0)], false),
+            (vec![("one", 0), ("two", 1), ("root", 2)], false),
+            (vec![("one", 0), ("two", 0), ("root", 0)], false),
+            (vec![("one", 0), ("one", 0), ("root", 2)], false),
+            (vec![("one", 0), ("one", 1)], true),
+            (vec![("one", 0), ("two", 1), ("one", 2)], true),
+            (vec![("two", 1), ("one", 0), ("one", 2)], true),
+        ] {
+            assert_eq!(ambiguous(&of(&issuers)), refused, "{issuers:?}");
+        }
+        assert!(!ambiguous(&[CertificateDer::from(vec![0; 9]), CertificateDer::from(vec![1; 9])]));
     }
 
     const NO_TIME: std::time::Duration = std::time::Duration::ZERO;

@@ -95,11 +95,15 @@ pub async fn watch_expiry(acceptor: Arc<Acceptor>, clock: Clock) {
     }
 }
 
-/// The first few names, for a log line.
+/// The first few names, and how many more there are, for a log line.
 pub(crate) fn shown(names: &[String]) -> String {
     const MOST: usize = 8;
-    let first = names.get(..MOST).unwrap_or(names).join(" ");
-    if names.len() > MOST { format!("{first} ...") } else { first }
+    match names.split_at_checked(MOST) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", first.join(" "), rest.len())
+        }
+        Some(_) | None => names.join(" "),
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +118,7 @@ mod tests {
             serial: "01".to_owned(),
             not_before: NOW.before(Duration::from_secs(DAY)),
             not_after,
+            rsa_bits: None,
         }
     }
 
@@ -138,7 +143,8 @@ mod tests {
     #[test]
     fn a_log_line_shows_a_few_names() {
         let names: Vec<_> = (0..20).map(|n| format!("n{n}")).collect();
-        assert_eq!(shown(&names), "n0 n1 n2 n3 n4 n5 n6 n7 ...");
+        assert_eq!(shown(&names), "n0 n1 n2 n3 n4 n5 n6 n7 and 12 more");
+        assert_eq!(shown(&names[..8]), "n0 n1 n2 n3 n4 n5 n6 n7");
         assert_eq!(shown(&names[..2]), "n0 n1");
     }
 }

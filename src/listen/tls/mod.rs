@@ -11,6 +11,7 @@ mod sessions;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 
@@ -23,12 +24,15 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use super::TlsSession;
 use crate::clock::UnixMillis;
+use crate::network::Network;
 use crate::pem::{Facts, Identity};
 
 pub use self::challenge::Challenges;
 pub use self::clients::ClientCertificates;
 pub(crate) use self::expiry::shown;
 pub use self::expiry::{Expiry, WARN_BEFORE, watch_expiry};
+
+use self::turns::Turns;
 
 pub(super) use self::failure::Failure;
 pub(super) use self::stream::Stream;
@@ -45,6 +49,7 @@ pub struct Acceptor {
     replacing: Mutex<()>,
     replaced: Notify,
     challenges: Challenges,
+    turns: Turns,
 }
 
 /// Something that is ready to be put in place; `None`: it is in place.
@@ -98,7 +103,8 @@ impl Acceptor {
     ) -> Result<Self, rustls::Error> {
         let serving = ArcSwap::from_pointee(Serving::new(identity.into(), clients)?);
         let (replacing, replaced) = (Mutex::default(), Notify::new());
-        Ok(Self { serving, replacing, replaced, challenges: Challenges::default() })
+        let (challenges, turns) = (Challenges::default(), Turns::new());
+        Ok(Self { serving, replacing, replaced, challenges, turns })
     }
 
     /// Makes another certificate ready to be put in place. The same one again will change nothing:
@@ -179,21 +185,25 @@ impl Acceptor {
         &self.challenges
     }
 
-    /// The handshake. Whoever waits for it bounds its time. `None`: it was an authority's, which
-    /// has its answer, and the connection is closed.
+    /// The handshake with this client. Whoever waits for it bounds its time. `None`: it was an
+    /// authority's, which has its answer, and the connection is closed.
     ///
     /// # Errors
     /// Why there is none.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
+        client: Network,
     ) -> Result<Option<(Stream, TlsSession)>, Failure> {
         let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
         if let Some(config) = self.challenges.asked_for(&begun.client_hello()) {
-            return challenge::answer(begun, config).await.map(|()| None);
+            let answered = self.turns.run(client, challenge::answer(begun, config)).await;
+            return answered.map(|()| None);
         }
         let serving = self.serving.load_full();
-        let opened = begun.into_stream(Arc::clone(&serving.config)).await;
+        // What is costly begins with this call, so it is a part of the turn.
+        let handshake = async { begun.into_stream(Arc::clone(&serving.config)).await };
+        let opened = self.turns.run(client, handshake).await;
         if serving.identity.is_none() {
             return Err(Failure::NoCertificate);
         }

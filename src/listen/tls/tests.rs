@@ -42,14 +42,44 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-/// Sends this many requests at once to a listener whose answers have `size` bytes, and never reads
-/// one. How the listener's drain ended, which waits for the connection.
-async fn never_read(size: usize, requests: usize) -> Drained {
+/// For a certificate that is its own root.
+fn acceptor() -> (Acceptor, CertificateDer<'static>) {
     let key = KeyPair::generate().unwrap();
     let own = CertificateParams::new(vec!["gw".to_owned()]).unwrap().self_signed(&key).unwrap();
     let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let identity = crate::pem::Identity::new(vec![own.der().clone()], &der).unwrap();
-    let acceptor = Acceptor::new(identity, ClientCertificates::none()).unwrap();
+    (Acceptor::new(identity, ClientCertificates::none()).unwrap(), own.der().clone())
+}
+
+/// Handshakes were begun as they came, all of one client's before another's first.
+#[tokio::test]
+async fn a_handshake_begins_when_it_is_its_clients_turn() {
+    let (acceptor, own) = acceptor();
+    let listener = begin(reserve(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
+    let connecting = tokio::spawn(connect(listener.local_addr().unwrap(), own));
+    let (stream, _) = listener.accept().await.unwrap();
+    let others = acceptor.turns.take_all().await;
+    let mut accepting = std::pin::pin!(acceptor.accept(stream, Network::Unknown));
+    let in_line = async {
+        while acceptor.turns.lines() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = &mut accepting => panic!("it did not wait"),
+        () = in_line => {}
+    }
+    drop(others);
+    assert!(timeout(BOUND, accepting).await.expect("it goes on").unwrap().is_some());
+    drop(timeout(BOUND, connecting).await.expect("both ends do").unwrap());
+    assert_eq!(acceptor.turns.lines(), 0);
+}
+
+/// Sends this many requests at once to a listener whose answers have `size` bytes, and never reads
+/// one. How the listener's drain ended, which waits for the connection.
+async fn never_read(size: usize, requests: usize) -> Drained {
+    let (acceptor, own) = acceptor();
     let settings =
         Settings { tls: Some(Arc::new(acceptor)), ..crate::listen::tests::plain(limits()) };
 
@@ -64,7 +94,7 @@ async fn never_read(size: usize, requests: usize) -> Drained {
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let ended = tokio::spawn(run(listener, settings, handler, async { drop(stopped.await) }));
 
-    let mut stream = connect(address, own.der().clone()).await;
+    let mut stream = connect(address, own).await;
     let request = b"GET / HTTP/1.1\r\nHost: gw\r\n\r\n".repeat(requests);
     drop(timeout(BOUND, stream.write_all(&request)).await.expect("somebody reads"));
     drop(timeout(BOUND, stream.flush()).await.expect("somebody reads"));

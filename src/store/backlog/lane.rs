@@ -8,30 +8,30 @@
 //! order.
 
 mod ages;
+mod circuit;
 mod entry;
 mod moving;
 mod rearrange;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
 use self::ages::Ages;
+pub use self::circuit::{Circuit, CircuitState, Sign, Turn};
+use self::circuit::{PROBE_MAX, Permit};
 use self::entry::At;
 pub use self::entry::{Cursor, Entry, Ticks};
+use self::moving::Standing;
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::UpstreamOptions;
 use crate::store::backlog::dead::DeadLetters;
 use crate::store::journal::segment::Place;
 
-/// Failures in a row, without any answer, after which an upstream counts as out.
-const OUTAGE_AFTER: u32 = 8;
-/// The first and the longest wait between two probes of an upstream that is out.
-const PROBE_FIRST: u64 = 250;
-const PROBE_MAX: u64 = 10_000;
 /// The first and the longest wait after a refill that failed.
 const REFILL_FIRST: u64 = 1_000;
 const REFILL_MAX: u64 = 60_000;
@@ -65,26 +65,6 @@ pub enum Settled {
     RestUntil(Ticks),
     /// Nothing was attempted.
     PutBack,
-}
-
-/// Whether the upstream gave any answer to an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
-    /// It answered something.
-    Alive,
-    /// It did not.
-    Silent,
-}
-
-/// Whether the upstream is tried at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    /// It has answered lately, or few attempts have failed.
-    Up { failures: u32 },
-    /// It is out; the next probe may go then.
-    Out { probe_at: Ticks, wait: u64 },
-    /// One delivery is on its way to see whether it is back.
-    Probing { probe: Sequence, wait: u64 },
 }
 
 /// What an upstream's configuration says of its lane.
@@ -139,7 +119,9 @@ pub struct Lane {
     retries: BinaryHeap<Reverse<At>>,
     /// Those of them that became due while the upstream is out, by deadline: only that can make
     /// one of them go now.
-    held_back: BinaryHeap<Reverse<At>>,
+    held_back: BTreeMap<(Ticks, Sequence), Entry>,
+    /// The last of them that was a probe: the next one comes after it.
+    probed: (Ticks, Sequence),
     /// Taken and not settled.
     taken: HashMap<Sequence, Entry>,
     /// What waits for a delivery about the same subject that is taken or to be tried again.
@@ -147,13 +129,15 @@ pub struct Lane {
     parked_count: usize,
     /// When those that are held were received.
     ages: Ages,
+    /// In which segments their events stand.
+    standing: Standing,
     dead: DeadLetters,
     cursor: Option<Cursor>,
     refilling: bool,
     /// After a refill that failed: when to try again, and how long the next wait will be.
     refill_at: Ticks,
     refill_wait: u64,
-    health: Health,
+    circuit: Circuit,
 }
 
 impl Lane {
@@ -165,17 +149,19 @@ impl Lane {
             fresh: VecDeque::new(),
             ready: VecDeque::new(),
             retries: BinaryHeap::new(),
-            held_back: BinaryHeap::new(),
+            held_back: BTreeMap::new(),
+            probed: (Ticks(0), Sequence(0)),
             taken: HashMap::new(),
             parked: HashMap::new(),
             parked_count: 0,
             ages: Ages::default(),
+            standing: Standing::default(),
             dead: DeadLetters::default(),
             cursor: None,
             refilling: false,
             refill_at: Ticks(0),
             refill_wait: REFILL_FIRST,
-            health: Health::Up { failures: 0 },
+            circuit: Circuit::new(1, Ticks(0)),
         }
     }
 
@@ -216,44 +202,55 @@ impl Lane {
             self.cursor = Some(Cursor { sequence, place, last: sequence, count: 1 });
             return false;
         }
-        self.ages.add(entry.sequence, entry.received_at);
+        self.hold(&entry);
         self.fresh.push_back(entry);
         true
     }
 
+    /// Where the circuit breaker stands.
+    pub fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
     /// The next delivery that may go.
     pub fn take(&mut self, now: Ticks) -> Take {
-        match self.health {
-            Health::Up { .. } => {
+        match self.circuit.permit(self.taken.len(), now) {
+            Permit::Any => {
                 self.let_go();
                 self.take_any(now)
             }
-            Health::Out { probe_at, wait } if probe_at <= now => {
-                let take = match self.held_back.pop() {
-                    Some(Reverse(At { entry, .. })) => Take::Ready(self.give(entry)),
-                    None => self.take_any(now),
-                };
+            Permit::Full => Take::Idle,
+            Permit::Probe => {
+                let take = self.take_probe(now);
                 if let Take::Ready(entry) = &take {
-                    self.health = Health::Probing { probe: entry.sequence, wait };
+                    self.circuit.probe(entry.sequence);
                 }
                 take
             }
-            Health::Out { probe_at, .. } => self.take_last_chance(now, Some(probe_at)),
-            Health::Probing { .. } => self.take_last_chance(now, None),
+            Permit::LastChance(probe_at) => self.take_last_chance(now, probe_at),
         }
     }
 
-    /// Ends a delivery that was taken; `sign` is what the attempt showed of the upstream.
-    pub fn settle(&mut self, sequence: Sequence, settled: Settled, sign: Option<Sign>, now: Ticks) {
-        if let Some(sign) = sign {
-            self.note(sequence, sign, now);
-        } else if matches!(self.health, Health::Probing { probe, .. } if probe == sequence) {
-            self.health = Health::Out { probe_at: now, wait: PROBE_FIRST };
-        }
+    /// Ends a delivery that was taken; `sign` is what the attempt showed of the upstream. Whether that
+    /// changes how it is treated.
+    pub fn settle(
+        &mut self,
+        sequence: Sequence,
+        settled: Settled,
+        sign: Option<Sign>,
+        now: Ticks,
+    ) -> Option<Turn> {
+        let turn = self.circuit.note(sequence, sign, now);
+        self.end(sequence, settled, now);
+        turn
+    }
+
+    fn end(&mut self, sequence: Sequence, settled: Settled, now: Ticks) {
         let Some(mut entry) = self.taken.remove(&sequence) else { return };
         match settled {
             Settled::Done | Settled::Dead => {
                 self.ages.remove(sequence);
+                self.standing.remove(entry.place.segment);
                 if settled == Settled::Dead {
                     self.dead.add(entry.place.segment);
                 }
@@ -299,7 +296,7 @@ impl Lane {
         let Some(cursor) = self.cursor else { return };
         let count = cursor.count.saturating_sub(entries.len() as u64);
         for entry in &entries {
-            self.ages.add(entry.sequence, entry.received_at);
+            self.hold(entry);
         }
         self.fresh.extend(entries.into_iter().map(|entry| Entry { due: now, ..entry }));
         self.cursor =
@@ -323,15 +320,27 @@ impl Lane {
         self.fresh
             .iter()
             .chain(&self.ready)
-            .chain(self.retries.iter().chain(&self.held_back).map(|r| &r.0.entry))
+            .chain(self.retries.iter().map(|r| &r.0.entry))
+            .chain(self.held_back.values())
             .chain(self.taken.values())
             .chain(self.parked.values().flat_map(|busy| &busy.waiting))
     }
 
-    /// The earliest place in the journal that a waiting delivery needs.
-    pub fn oldest_place(&self) -> Option<Place> {
-        let held = self.entries().map(|e| e.place).min();
-        held.into_iter().chain(self.cursor.map(|c| c.place)).min()
+    /// The earliest segment that a waiting delivery needs.
+    pub fn oldest_segment(&self) -> Option<u32> {
+        let beyond = self.cursor.map(|cursor| cursor.place.segment);
+        self.standing.oldest().into_iter().chain(beyond).min()
+    }
+
+    /// How many of the deliveries that are held have their events in this segment.
+    pub fn held_in(&self, segment: u32) -> usize {
+        self.standing.count(segment)
+    }
+
+    /// A delivery is held from now on, until it is settled.
+    fn hold(&mut self, entry: &Entry) {
+        self.ages.add(entry.sequence, entry.received_at);
+        self.standing.add(entry.place.segment);
     }
 
     /// When the oldest waiting delivery was received; those that are not held are younger.
@@ -354,9 +363,31 @@ impl Lane {
     /// The upstream is back, and what it kept waiting was due long ago.
     fn let_go(&mut self) {
         for _ in 0..MOVED_AT_ONCE {
-            let Some(Reverse(At { entry, .. })) = self.held_back.pop() else { return };
+            let Some((_, entry)) = self.held_back.pop_first() else { return };
             self.retries.push(At::due(entry));
         }
+    }
+
+    /// One delivery to see whether the upstream is back.
+    fn take_probe(&mut self, now: Ticks) -> Take {
+        if self.circuit.prefers_untried() {
+            let take = self.take_any(now);
+            if matches!(take, Take::Ready(_)) {
+                return take;
+            }
+        }
+        match self.next_held_back() {
+            Some(entry) => Take::Ready(self.give(entry)),
+            None => self.take_any(now),
+        }
+    }
+
+    /// Of those that are held back, each is the probe once before any is again.
+    fn next_held_back(&mut self) -> Option<Entry> {
+        let after = self.held_back.range((Excluded(self.probed), Unbounded)).next();
+        let (key, _) = after.or_else(|| self.held_back.first_key_value())?;
+        self.probed = *key;
+        self.held_back.remove(&self.probed)
     }
 
     /// By due time: an event that was never tried is due since it was stored.
@@ -390,15 +421,16 @@ impl Lane {
         while self.retries.peek().is_some_and(|retry| retry.0.time <= now)
             && let Some(Reverse(At { entry, .. })) = self.retries.pop()
         {
-            self.held_back.push(At::deadline(entry));
+            self.held_back.insert((entry.deadline, entry.sequence), entry);
             moved += 1;
             if moved == MOVED_AT_ONCE {
                 return Take::Wait(now);
             }
         }
-        if self.held_back.peek().is_some_and(|held| held.0.time <= now)
-            && let Some(Reverse(At { entry, .. })) = self.held_back.pop()
+        if let Some(first) = self.held_back.first_entry()
+            && first.key().0 <= now
         {
+            let entry = first.remove();
             return Take::Ready(self.give(entry));
         }
         if self.ready.front().is_some_and(|e| e.deadline <= now)
@@ -414,7 +446,7 @@ impl Lane {
         }
         let wake = probe_at.unwrap_or(Ticks(now.0 + PROBE_MAX));
         let retry = self.retries.peek().map(|r| r.0.time.max(wake.min(r.0.entry.deadline)));
-        let held = self.held_back.peek().map(|held| held.0.time);
+        let held = self.held_back.keys().next().map(|(deadline, _)| *deadline);
         let waiting = self.ready.front().into_iter().chain(self.fresh.front()).map(|e| e.deadline);
         match (waiting.chain(retry).chain(held).min(), probe_at) {
             (None, _) => Take::Idle,
@@ -470,23 +502,6 @@ impl Lane {
                 self.parked.remove(&subject);
             }
         }
-    }
-
-    fn note(&mut self, sequence: Sequence, sign: Sign, now: Ticks) {
-        self.health = match (self.health, sign) {
-            (_, Sign::Alive) => Health::Up { failures: 0 },
-            (Health::Up { failures }, Sign::Silent) if failures + 1 < OUTAGE_AFTER => {
-                Health::Up { failures: failures + 1 }
-            }
-            (Health::Up { .. }, Sign::Silent) => {
-                Health::Out { probe_at: Ticks(now.0 + PROBE_FIRST), wait: PROBE_FIRST }
-            }
-            (Health::Probing { probe, wait }, Sign::Silent) if probe == sequence => {
-                let wait = (wait * 2).min(PROBE_MAX);
-                Health::Out { probe_at: Ticks(now.0 + wait), wait }
-            }
-            (health, Sign::Silent) => health,
-        };
     }
 }
 

@@ -308,8 +308,10 @@ impl Backlog {
         let mut needed = Vec::new();
         for slot in self.lanes() {
             let lane = slot.lane.lock();
-            let inside = lane.entries().filter(|entry| entry.place.segment == segment);
-            needed.extend(inside.map(|entry| (entry.place, entry.sequence)));
+            if lane.held_in(segment) > 0 {
+                let inside = lane.entries().filter(|entry| entry.place.segment == segment);
+                needed.extend(inside.map(|entry| (entry.place, entry.sequence)));
+            }
         }
         let kept_back = self.quarantine.lock();
         let inside = kept_back.iter().filter(|(_, place)| place.segment == segment);
@@ -320,29 +322,30 @@ impl Backlog {
         needed
     }
 
-    /// Lanes and quarantine take over where events have been carried.
-    pub fn relocate(&self) {
-        // A copy, for the writer adds to the original while a lane is being gone through, and a
-        // checkpoint looks at it. Only this forgets.
+    /// Lanes and quarantine take over where events in this segment have been carried.
+    pub fn relocate(&self, segment: u32) {
+        // A copy: whoever writes a checkpoint has the original, and then wants lanes. Nobody adds to
+        // it meanwhile, for only retention has events carried.
         let moved = self.moved.lock().clone();
         if moved.is_empty() {
             return;
         }
+        let known = |place: Place| moved.get(&place).copied();
         for slot in self.lanes() {
-            slot.lane.lock().relocate(|place| moved.get(&place).copied());
+            slot.lane.lock().relocate(segment, known);
         }
         for place in self.quarantine.lock().values_mut() {
-            *place = moved.get(place).copied().unwrap_or(*place);
+            *place = known(*place).unwrap_or(*place);
         }
-        self.moved.lock().retain(|place, _| !moved.contains_key(place));
+        self.moved.lock().clear();
     }
 
     /// The first segment that something unsettled still needs.
     pub fn oldest_segment(&self) -> Option<u32> {
         let lanes = self.lanes();
-        let lanes = lanes.iter().filter_map(|slot| slot.lane.lock().oldest_place());
-        let kept_back = self.quarantine.lock().values().min().copied();
-        lanes.chain(kept_back).map(|place| place.segment).min()
+        let lanes = lanes.iter().filter_map(|slot| slot.lane.lock().oldest_segment());
+        let kept_back = self.quarantine.lock().values().map(|place| place.segment).min();
+        lanes.chain(kept_back).min()
     }
 }
 

@@ -100,21 +100,29 @@ impl Replay {
     /// for it has settled it. If the journal does not go back to where it was stored, the copy is all
     /// that there is: for those that may not have come to it yet, it stands for the event.
     pub fn carried(&mut self, event: Sequence, place: Place, head: &EventHead<'_>) {
-        let only_copy = event < self.oldest;
+        for lane in self.lanes.values_mut() {
+            if let Some(entry) = lane.entries.get_mut(&event) {
+                entry.place = place;
+            }
+        }
+        if let Some(known) = self.quarantine.get_mut(&event) {
+            *known = place;
+        }
+        if event >= self.oldest {
+            return;
+        }
         if head.quarantined {
-            if let Some(known) = self.quarantine.get_mut(&event) {
-                *known = place;
-            } else if only_copy && !self.told {
+            if !self.told {
                 self.quarantine.insert(event, place);
             }
             return;
         }
         for name in head.targets() {
-            if only_copy && !self.told && !self.lanes.contains_key(name) {
+            if !self.told && !self.lanes.contains_key(name) {
                 self.lanes.insert(name.to_owned(), LaneState::default());
             }
             if let Some(lane) = self.lanes.get_mut(name) {
-                lane.carried(event, place, only_copy, self.told);
+                lane.adopt(event, place, self.told);
             }
         }
     }
@@ -187,13 +195,10 @@ impl LaneState {
         !self.entries.is_empty() || self.cursor.is_some()
     }
 
-    fn carried(&mut self, event: Sequence, place: Place, only_copy: bool, told: bool) {
-        if let Some(entry) = self.entries.get_mut(&event) {
-            entry.place = place;
-            return;
-        }
+    /// Holds an event of which there is only a copy, unless it is held or has been settled.
+    fn adopt(&mut self, event: Sequence, place: Place, told: bool) {
         let beyond = self.cursor.is_some_and(|c| (c.sequence..=c.last).contains(&event));
-        if !only_copy || (told && !beyond) {
+        if self.entries.contains_key(&event) || (told && !beyond) {
             return;
         }
         let (attempts, due) = match self.touched.get(&event) {

@@ -16,7 +16,7 @@ use crate::event::Sequence;
 use crate::store::disk::{Disk, ReadFile};
 
 /// Files kept open for reading at most.
-const MAX_OPEN: usize = 64;
+pub const MAX_OPEN: usize = 64;
 /// First read of a frame: most frames fit, and one system call is then enough.
 const FIRST_READ: usize = 4096;
 

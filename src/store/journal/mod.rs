@@ -4,6 +4,7 @@
 pub mod files;
 pub mod frame;
 pub mod head;
+mod headers;
 pub mod input;
 pub mod record;
 pub mod segment;

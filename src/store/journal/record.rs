@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::frame::{Header, Kind};
+use super::headers;
 use super::input::Input;
 use crate::clock::UnixMillis;
 use crate::event::{BodyHash, DedupeKey, EventId, EventMeta, Sequence, SourceName};
@@ -16,6 +17,8 @@ use crate::store::{Attempt, AttemptResult, StoredEvent, Verdict};
 const FLAG_CONFLICT: u8 = 1;
 /// Kept back until an operator decides.
 const FLAG_QUARANTINED: u8 = 2;
+/// Headers of the request follow what was read out of the event.
+const FLAG_HEADERS: u8 = 4;
 
 /// An event's frame, opened.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +75,8 @@ impl NewEvent<'_> {
         let event = self.event;
         let conflict = if event.conflict { FLAG_CONFLICT } else { 0 };
         let quarantined = if self.quarantined { FLAG_QUARANTINED } else { 0 };
-        out.push(conflict | quarantined);
+        let headers = if event.meta.headers.is_empty() { 0 } else { FLAG_HEADERS };
+        out.push(conflict | quarantined | headers);
         out.extend_from_slice(event.id.as_bytes());
         out.extend_from_slice(&event.received_at.0.to_le_bytes());
         out.extend_from_slice(&self.key.0);
@@ -89,6 +93,9 @@ impl NewEvent<'_> {
             *slot = count;
         }
         put_meta(out, &event.meta);
+        if headers != 0 {
+            headers::put(out, &event.meta.headers);
+        }
         out.extend_from_slice(&event.body);
     }
 }
@@ -128,7 +135,10 @@ pub fn decode_event(sequence: Sequence, payload: &Bytes) -> Option<EventRecord> 
     while let Some(name) = rest.short_str() {
         names.push(name.to_owned());
     }
-    let meta = meta(&mut input)?;
+    let mut meta = meta(&mut input)?;
+    if fixed.flags & FLAG_HEADERS != 0 {
+        meta.headers = headers::read(&mut input)?;
+    }
     let body = payload.slice_ref(input.0);
     if meta.data.end as usize > body.len() || meta.data.start > meta.data.end {
         return None;
@@ -277,6 +287,9 @@ struct EventFixed<'a> {
 
 fn event_fixed<'a>(input: &mut Input<'a>) -> Option<EventFixed<'a>> {
     let flags = input.u8()?;
+    if flags & !(FLAG_CONFLICT | FLAG_QUARANTINED | FLAG_HEADERS) != 0 {
+        return None;
+    }
     let id = EventId::from_bytes(input.array()?);
     let received_at = UnixMillis(input.u64()?);
     let key = DedupeKey(input.array()?);
@@ -302,6 +315,7 @@ fn meta(input: &mut Input<'_>) -> Option<EventMeta> {
         id_digest: input.array()?,
         data: input.u32()?..input.u32()?,
         time: time(input)?,
+        headers: Vec::new(),
     })
 }
 

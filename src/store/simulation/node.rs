@@ -101,8 +101,8 @@ impl World {
             if node.crews.contains_key(upstream) {
                 continue;
             }
-            node.store.presume_up(lane);
             let config = &self.plan.upstreams[*upstream];
+            node.store.presume_up(lane, config.concurrency);
             let forwarder = Forwarder::new(Arc::clone(config), self.clock.clone(), 1);
             let forwarder = Arc::new(forwarder.expect("a forwarder"));
             let counts = self.metrics.upstream(config.name.as_str());
@@ -115,7 +115,7 @@ impl World {
                 };
                 let (lane, store) = (Arc::clone(lane), Arc::clone(&node.store));
                 let (forwarder, counts) = (Arc::clone(&forwarder), Arc::clone(&counts));
-                let work = delivery::serve(stopped, lane, forwarder, counts, store, attempt);
+                let work = delivery::serve(stopped, lane, forwarder, None, counts, store, attempt);
                 self.tasks.spawn(Kind::Worker, work);
                 stop
             });

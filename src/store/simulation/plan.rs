@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{OnConflict, Ordering, Retry, Upstream};
+use crate::config::{Format, OnConflict, Ordering, OriginalSignature, Retry, Upstream};
 use crate::event::UpstreamName;
 use crate::store::{Tuning, UpstreamOptions};
 
@@ -123,10 +123,16 @@ fn upstream(at: usize, rng: &mut fastrand::Rng) -> Arc<Upstream> {
         name: UpstreamName::new(names[at]).unwrap(),
         url: "http://127.0.0.1:9/".parse().unwrap(),
         headers: Default::default(),
-        signing_key: None,
+        format: Format::CloudEvents,
+        signing_keys: Vec::new(),
+        original_signature: OriginalSignature::Drop,
+        resign: Default::default(),
         ca: None,
+        client_cert: None,
+        allow_link_local: false,
         timeout: Duration::from_secs(10),
         concurrency: rng.usize(1..4),
+        rate_limit: None,
         ordering: if rng.u8(..3) == 0 { Ordering::None } else { Ordering::Subject },
         retry: Retry {
             first: Duration::from_secs(1),

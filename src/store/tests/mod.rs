@@ -5,6 +5,7 @@ mod carried;
 mod clocks;
 mod damage;
 mod faults;
+mod kept;
 mod shortage;
 pub(super) mod sim_disk;
 mod space;
@@ -39,13 +40,15 @@ fn upstream(name: &str, ordered: bool) -> UpstreamOptions {
     UpstreamOptions { name: UpstreamName::new(name).unwrap(), ordered, give_up, retry_max }
 }
 
-/// Everything small, so that a few events rotate segments and overflow windows.
+/// Everything small, so that a few events rotate segments and overflow windows. Nobody purges but the
+/// test.
 fn small(disk: &SimDisk) -> Tuning {
     Tuning {
         segment_bytes: 4096,
         window: 8,
         hot_bytes: 1000,
         unreadable_rest: Duration::from_millis(20),
+        purge_every: Duration::from_secs(86_400),
         index: false,
         disk: Arc::new(disk.clone()),
         ..Tuning::default()

@@ -3,9 +3,11 @@
 
 mod floods;
 mod malformed;
+mod proxies;
 mod raw;
 mod requests;
 mod time;
+mod unwanted;
 
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -13,7 +15,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::Timeouts;
+use super::super::{Timeouts, end_with};
 use super::*;
 
 /// A client's patience, in paused time.
@@ -49,11 +51,34 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
+    serve_from(Origin::nowhere(), limits, buffer, handler)
+}
+
+/// A connection of a proxy, on which it brings many clients.
+fn serve_proxy<H, F>(handler: H) -> (DuplexStream, Served)
+where
+    H: Fn(Arrival) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let proxy = Origin { forwards: true, ..Origin::plain(([10, 0, 0, 1], 1).into()) };
+    serve_from(Arc::new(proxy), limits(), 64 << 10, handler)
+}
+
+fn serve_from<H, F>(
+    origin: Arc<Origin>,
+    limits: Limits,
+    buffer: usize,
+    handler: H,
+) -> (DuplexStream, Served)
+where
+    H: Fn(Arrival) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
     let (client, server) = duplex(buffer);
     let (stage, receiver) = watch::channel(Stage::Serving);
     let ended = tokio::spawn(async move {
         let settings = crate::listen::tests::plain(limits);
-        serve(server, Origin::nowhere(), &settings, receiver, &handler).await;
+        serve(server, origin, &settings, receiver, &handler).await;
     });
     (client, Served { stage, ended })
 }

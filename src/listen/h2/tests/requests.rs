@@ -1,6 +1,6 @@
 //! Good clients.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use h2::client::{ResponseFuture, SendRequest};
 use tokio::sync::Barrier;
@@ -58,6 +58,30 @@ async fn requests_are_served_side_by_side() {
         assert_eq!(headers["content-length"], n.to_string().len().to_string());
         assert!(!headers.contains_key("connection"));
     }
+}
+
+/// A hundred requests that came together were all answered before anybody else on the thread.
+#[tokio::test(start_paused = true)]
+async fn others_get_their_turn_between_a_connections_requests() {
+    let turn = Arc::new([const { AtomicUsize::new(0) }; 2]);
+    let others = Arc::clone(&turn);
+    tokio::spawn(poll_fn(move |cx| {
+        let [answered, most] = &*others;
+        most.fetch_max(answered.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        cx.waker().wake_by_ref();
+        Poll::<()>::Pending
+    }));
+    let counted = Arc::clone(&turn);
+    let (stream, _served) = serve_one(move |_| {
+        counted[0].fetch_add(1, Ordering::Relaxed);
+        async { says(StatusCode::OK, "") }
+    });
+    let mut client = connect(stream).await;
+    let answers: Vec<_> = (0..64).map(|_| send(&mut client, "")).collect();
+    for answer in answers {
+        assert_eq!(read(answer).await.0, StatusCode::OK);
+    }
+    assert_eq!(turn[1].load(Ordering::Relaxed), AT_ONCE);
 }
 
 #[tokio::test(start_paused = true)]

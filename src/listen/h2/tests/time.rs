@@ -241,6 +241,20 @@ async fn a_connection_has_so_many_requests() {
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY && frame.code() == 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_be_the_connection_s_last() {
+    let (stream, served) = serve_one(async |_| {
+        let mut answer = says(StatusCode::OK, "");
+        end_with(&mut answer);
+        answer
+    });
+    let mut client = Client::new(stream).await;
+    client.send(&request(1, &POST)).await;
+    let frames = closes_after(&mut client, served, Duration::ZERO).await;
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY && frame.code() == 0));
+    assert!(frames.iter().any(|frame| frame.kind == HEADERS && frame.status() == 200));
+}
+
 /// Without an answer to the ping behind the first GOAWAY, h2 would take requests for ever.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_on_after_the_goaway_is_cut_off() {

@@ -45,10 +45,6 @@ impl At {
         Reverse(Self { time: entry.due, entry })
     }
 
-    pub(super) fn deadline(entry: Entry) -> Reverse<Self> {
-        Reverse(Self { time: entry.deadline, entry })
-    }
-
     fn order(&self) -> (Ticks, Sequence) {
         (self.time, self.entry.sequence)
     }

@@ -1,13 +1,40 @@
 //! What retention needs of a lane: which of its deliveries stand in a segment that is to go, and to
-//! tell it where their events have been carried.
+//! tell it where their events have been carried. A lane that has none there is not gone through.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
 use super::entry::At;
 use super::{Cursor, HELD_WINDOWS, Lane};
 use crate::event::Sequence;
 use crate::store::journal::segment::Place;
+
+/// How many of the deliveries that are held have their events in each segment.
+#[derive(Debug, Default)]
+pub(super) struct Standing(BTreeMap<u32, usize>);
+
+impl Standing {
+    pub(super) fn add(&mut self, segment: u32) {
+        *self.0.entry(segment).or_default() += 1;
+    }
+
+    pub(super) fn remove(&mut self, segment: u32) {
+        if let Some(count) = self.0.get_mut(&segment) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&segment);
+            }
+        }
+    }
+
+    pub(super) fn count(&self, segment: u32) -> usize {
+        self.0.get(&segment).copied().unwrap_or(0)
+    }
+
+    pub(super) fn oldest(&self) -> Option<u32> {
+        self.0.first_key_value().map(|(segment, _)| *segment)
+    }
+}
 
 impl Lane {
     /// Where a delivery's event stands that somebody has taken.
@@ -15,32 +42,59 @@ impl Lane {
         self.taken.get(&sequence).map(|entry| entry.place)
     }
 
-    /// Every delivery that is held and whose event `moved` knows stands where that says from now on.
-    /// Order is by time and number, and stays.
-    pub fn relocate(&mut self, moved: impl Fn(Place) -> Option<Place>) {
-        let heaped = |heap: &mut BinaryHeap<Reverse<At>>| {
-            let mut all = std::mem::take(heap).into_vec();
-            for Reverse(At { entry, .. }) in &mut all {
-                entry.place = moved(entry.place).unwrap_or(entry.place);
+    /// Deliveries that are held and whose events stand in `segment` have them where `moved` says from
+    /// now on, if it knows. Order is by time and number, and stays.
+    pub fn relocate(&mut self, segment: u32, moved: impl Fn(Place) -> Option<Place>) {
+        if self.held_in(segment) == 0 {
+            return;
+        }
+        let standing = &mut self.standing;
+        let mut relocate = |place: &mut Place| {
+            if place.segment == segment
+                && let Some(now) = moved(*place)
+            {
+                standing.remove(segment);
+                standing.add(now.segment);
+                *place = now;
             }
-            *heap = all.into();
         };
-        heaped(&mut self.retries);
-        heaped(&mut self.held_back);
+        let mut retries = std::mem::take(&mut self.retries).into_vec();
+        retries.iter_mut().for_each(|Reverse(At { entry, .. })| relocate(&mut entry.place));
+        self.retries = retries.into();
         let parked = self.parked.values_mut().flat_map(|busy| &mut busy.waiting);
         let others = self.fresh.iter_mut().chain(&mut self.ready).chain(self.taken.values_mut());
-        for entry in others.chain(parked) {
-            entry.place = moved(entry.place).unwrap_or(entry.place);
-        }
+        let others = others.chain(self.held_back.values_mut());
+        others.chain(parked).for_each(|entry| relocate(&mut entry.place));
     }
 
     /// Reads on from its cursor although nothing is short, for the segment that it stands in is to
-    /// go: where from, and how many deliveries there is room for at most. `None` if it is reading on
-    /// already; nothing else does until [`Lane::refilled`] or [`Lane::refill_failed`].
+    /// go: where from, and how many deliveries there is room for. `None` if it is reading on already;
+    /// if there is room, nothing else does until [`Lane::refilled`] or [`Lane::refill_failed`].
     pub fn begin_pull(&mut self) -> Option<(Cursor, usize)> {
         let cursor = self.cursor.filter(|_| !self.refilling)?;
         let room = self.window.saturating_mul(HELD_WINDOWS).saturating_sub(self.held());
         self.refilling = room > 0;
-        self.refilling.then_some((cursor, room))
+        Some((cursor, room))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_counted_until_nothing_stands_in_them() {
+        let mut standing = Standing::default();
+        assert_eq!(standing.oldest(), None);
+        for segment in [3, 1, 3] {
+            standing.add(segment);
+        }
+        assert_eq!((standing.oldest(), standing.count(3), standing.count(2)), (Some(1), 2, 0));
+        standing.remove(1);
+        standing.remove(1);
+        assert_eq!((standing.oldest(), standing.count(1)), (Some(3), 0));
+        standing.remove(3);
+        standing.remove(3);
+        assert_eq!(standing.oldest(), None);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use hashbrown::HashSet;
 
 use super::entry::At;
-use super::{Busy, Cursor, Entry, Health, Lane, LaneRules, Ticks};
+use super::{Busy, Cursor, Entry, Lane, LaneRules, Ticks};
 use crate::clock::UnixMillis;
 use crate::store::backlog::dead::DeadLetters;
 
@@ -16,7 +16,7 @@ impl Lane {
     /// that it did not read, and what is dead.
     pub fn restore(&mut self, entries: Vec<Entry>, cursor: Option<Cursor>, dead: DeadLetters) {
         for entry in &entries {
-            self.ages.add(entry.sequence, entry.received_at);
+            self.hold(entry);
         }
         self.arrange(entries);
         self.cursor = cursor;
@@ -44,9 +44,10 @@ impl Lane {
         self.arrange(waiting);
     }
 
-    /// The upstream counts as up until attempts show otherwise: it may be another one.
-    pub fn presume_up(&mut self) {
-        self.health = Health::Up { failures: 0 };
+    /// The upstream counts as up until attempts show otherwise: it may be another one. It takes `full`
+    /// deliveries at once.
+    pub fn presume_up(&mut self, full: usize, now: Ticks) {
+        self.circuit.reset(full, now);
     }
 
     /// All that waits and is not taken, in no order.
@@ -58,7 +59,7 @@ impl Lane {
         all.extend(std::mem::take(&mut self.fresh));
         all.extend(std::mem::take(&mut self.ready));
         all.extend(heaped(&mut self.retries));
-        all.extend(heaped(&mut self.held_back));
+        all.extend(std::mem::take(&mut self.held_back).into_values());
         all.extend(std::mem::take(&mut self.parked).into_values().flat_map(|busy| busy.waiting));
         self.parked_count = 0;
         all

@@ -2,13 +2,13 @@ use super::*;
 
 const DEADLINE: u64 = 100_000;
 
-const ORDERED: LaneRules = LaneRules {
+pub(super) const ORDERED: LaneRules = LaneRules {
     ordered: true,
     give_up: Duration::from_millis(DEADLINE),
     retry_max: Duration::from_millis(DEADLINE),
 };
 
-fn entry(n: u64, subject: Option<u64>) -> Entry {
+pub(super) fn entry(n: u64, subject: Option<u64>) -> Entry {
     Entry {
         sequence: Sequence(n),
         place: Place { segment: 1, offset: u32::try_from(n).unwrap() },
@@ -29,7 +29,7 @@ fn lane(events: u64) -> Lane {
     lane
 }
 
-fn taken(take: Take) -> Sequence {
+pub(super) fn taken(take: Take) -> Sequence {
     match take {
         Take::Ready(entry) => entry.sequence,
         other => panic!("{other:?}"),
@@ -201,7 +201,7 @@ fn an_upstream_that_was_out_is_tried_at_once_when_it_is_another_one() {
         fail_next(&mut lane, 1000);
     }
     assert!(matches!(lane.take(Ticks(1000)), Take::Wait(_)));
-    lane.presume_up();
+    lane.presume_up(1, Ticks(0));
     taken(lane.take(Ticks(1000)));
     taken(lane.take(Ticks(1000)));
 }
