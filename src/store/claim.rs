@@ -84,9 +84,11 @@ impl Store {
         // Before the lane knows: what is settled there must be durable behind the next sync. And at
         // once for whoever looks into the lane: a checkpoint behind the note must not still name it.
         self.core.queue.note(Note { event: sequence, lane: note_lane, number, attempt });
-        inside.settle(sequence, settled, sign, now);
+        let turn = inside.settle(sequence, settled, sign, now);
+        let waiting = inside.backlog();
         drop(inside);
         lane.bell.notify_one();
+        tell(&lane.name, turn, waiting);
     }
 
     /// The upstream's configuration has changed: that it did not answer before says nothing of it. As
@@ -217,7 +219,11 @@ fn release(core: &Core, slot: &LaneSlot, sequence: Sequence, settled: Settled, s
         (lane.settle(sequence, settled, sign, now), lane.backlog())
     };
     slot.bell.notify_one();
-    let upstream = &slot.name;
+    tell(&slot.name, turn, waiting);
+}
+
+/// What operators should hear of an upstream for which so many deliveries wait.
+fn tell(upstream: &str, turn: Option<Turn>, waiting: u64) {
     match turn {
         None => {}
         Some(Turn::Opened) => {
