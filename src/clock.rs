@@ -48,7 +48,7 @@ pub enum Clock {
     /// The operating system's wall clock.
     #[default]
     System,
-    /// A clock that stands still until it is moved.
+    /// A clock that is moved by hand.
     Manual(Arc<Manual>),
 }
 
@@ -57,6 +57,22 @@ pub enum Clock {
 pub struct Manual {
     wall: AtomicU64,
     passed: AtomicU64,
+    /// Since when it also goes by itself.
+    runs_since: Option<Instant>,
+}
+
+impl Manual {
+    fn wall(&self) -> u64 {
+        self.wall.load(Ordering::SeqCst).wrapping_add(self.ran())
+    }
+
+    fn passed(&self) -> u64 {
+        self.passed.load(Ordering::SeqCst).wrapping_add(self.ran())
+    }
+
+    fn ran(&self) -> u64 {
+        self.runs_since.map_or(0, |since| millis(since.elapsed()))
+    }
 }
 
 /// Measures how much time passes, on a clock that never steps.
@@ -74,7 +90,7 @@ impl Stopwatch {
         match self {
             Self::System(since) => since.elapsed(),
             Self::Manual(clock, since) => {
-                Duration::from_millis(clock.passed.load(Ordering::SeqCst).saturating_sub(*since))
+                Duration::from_millis(clock.passed().saturating_sub(*since))
             }
         }
     }
@@ -86,11 +102,17 @@ impl Clock {
         Self::Manual(Arc::new(Manual { wall: AtomicU64::new(start.0), ..Manual::default() }))
     }
 
+    /// A clock that stands at `start`, goes by itself, and can be moved like a manual one.
+    pub fn running(start: UnixMillis) -> Self {
+        let (wall, runs_since) = (AtomicU64::new(start.0), Some(Instant::now()));
+        Self::Manual(Arc::new(Manual { wall, runs_since, ..Manual::default() }))
+    }
+
     /// The time now.
     pub fn now(&self) -> UnixMillis {
         match self {
             Self::System => system_now(),
-            Self::Manual(clock) => UnixMillis(clock.wall.load(Ordering::SeqCst)),
+            Self::Manual(clock) => UnixMillis(clock.wall()),
         }
     }
 
@@ -98,9 +120,7 @@ impl Clock {
     pub fn stopwatch(&self) -> Stopwatch {
         match self {
             Self::System => Stopwatch::System(Instant::now()),
-            Self::Manual(clock) => {
-                Stopwatch::Manual(Arc::clone(clock), clock.passed.load(Ordering::SeqCst))
-            }
+            Self::Manual(clock) => Stopwatch::Manual(Arc::clone(clock), clock.passed()),
         }
     }
 
@@ -116,7 +136,7 @@ impl Clock {
     /// left as it is.
     pub fn step_to(&self, at: UnixMillis) {
         if let Self::Manual(clock) = self {
-            clock.wall.store(at.0, Ordering::SeqCst);
+            clock.wall.store(at.0.wrapping_sub(clock.ran()), Ordering::SeqCst);
         }
     }
 }
@@ -147,6 +167,17 @@ mod tests {
         assert_eq!(clock.now(), UnixMillis(5));
         clock.advance(Duration::from_secs(1));
         assert_eq!(clock.now(), UnixMillis(1005));
+    }
+
+    #[test]
+    fn a_running_clock_goes_by_itself_and_can_be_set() {
+        let clock = Clock::running(UnixMillis(5));
+        let (since, stopwatch) = (Instant::now(), clock.stopwatch());
+        while clock.now() == UnixMillis(5) {
+            assert!(since.elapsed() < Duration::from_secs(20), "it stands");
+        }
+        clock.step_to(UnixMillis(0));
+        assert!(clock.now() < UnixMillis(20_000) && stopwatch.elapsed() > Duration::ZERO);
     }
 
     #[test]

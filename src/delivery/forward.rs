@@ -58,6 +58,9 @@ const RESERVED: [&str; 11] = [
     "upgrade",
 ];
 
+/// What keeps an attempt's jitter apart from its span's id.
+const JITTER: u64 = 0x5DEE_CE66_D1CE_4E5B;
+
 /// How much of an answer's body is read so that its connection can be used again. Nothing is done
 /// with it.
 const DRAIN_BYTES: u64 = 64 * 1024;
@@ -117,44 +120,70 @@ pub async fn attempt(
     number: u32,
     left: Duration,
 ) -> Attempt {
-    let mut rng = rng(forwarder.seed, event.id, number);
-    let started_at = forwarder.clock.now();
-    let began = Instant::now();
-
-    let request = request(forwarder, event, number, started_at, &mut rng);
+    let begun = Begun::now(forwarder, event, number, left);
+    let request = request(forwarder, event, number, begun.at);
     let answer = timeout(forwarder.upstream.timeout, forwarder.client.request(request)).await;
-    let duration = began.elapsed();
-
-    let ended_at = started_at.after(duration);
     let (result, asked, error) = match &answer {
         Ok(Ok(response)) => {
             let asked = response.headers().get(RETRY_AFTER);
-            let asked = asked.and_then(|value| retry::retry_after(value, ended_at));
             (AttemptResult::Answered(response.status().as_u16()), asked, None)
         }
         Ok(Err(error)) => (failure(error), None, Some(error as &(dyn Error + 'static))),
         Err(_) => (AttemptResult::TimedOut, None, None),
     };
-    let ended = Ended {
-        result,
-        retry_after: asked,
-        attempt: number,
-        at: ended_at,
-        deadline: started_at.after(left),
-    };
-    let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);
-    let attempt = Attempt { started_at, duration, result, verdict };
-    report(&forwarder.upstream.name, event, number, &attempt, error);
-
+    let attempt = begun.ended(result, asked, error);
     if let Ok(Ok(response)) = answer {
         drain(response).await;
     }
     attempt
 }
 
+/// An attempt under way.
+pub(crate) struct Begun<'a> {
+    forwarder: &'a Forwarder,
+    event: &'a StoredEvent,
+    number: u32,
+    left: Duration,
+    at: UnixMillis,
+    since: Instant,
+}
+
+impl<'a> Begun<'a> {
+    /// One that begins now.
+    pub(crate) fn now(
+        forwarder: &'a Forwarder,
+        event: &'a StoredEvent,
+        number: u32,
+        left: Duration,
+    ) -> Self {
+        let (at, since) = (forwarder.clock.now(), Instant::now());
+        Self { forwarder, event, number, left, at, since }
+    }
+
+    /// It ends now: what follows from `result` and the answer's Retry-After. Logs one line.
+    pub(crate) fn ended(
+        self,
+        result: AttemptResult,
+        retry_after: Option<&HeaderValue>,
+        error: Option<&(dyn Error + 'static)>,
+    ) -> Attempt {
+        let Self { forwarder, event, number, left, at: started_at, since } = self;
+        let duration = since.elapsed();
+        let at = started_at.after(duration);
+        let retry_after = retry_after.and_then(|value| retry::retry_after(value, at));
+        let deadline = started_at.after(left);
+        let ended = Ended { result, retry_after, attempt: number, at, deadline };
+        let mut rng = rng(forwarder.seed ^ JITTER, event.id, number);
+        let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);
+        let attempt = Attempt { started_at, duration, result, verdict };
+        report(&forwarder.upstream.name, event, number, &attempt, error);
+        attempt
+    }
+}
+
 /// A source of randomness for this attempt alone: no state that workers would have to share, and
 /// a test that owns the seed owns the outcome.
-pub(super) fn rng(seed: u64, event: EventId, attempt: u32) -> fastrand::Rng {
+fn rng(seed: u64, event: EventId, attempt: u32) -> fastrand::Rng {
     let [.., a, b, c, d, e, f, g, h] = *event.as_bytes();
     let event = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let attempt = u64::from(attempt).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -191,14 +220,13 @@ fn request(
     event: &StoredEvent,
     number: u32,
     at: UnixMillis,
-    rng: &mut fastrand::Rng,
 ) -> Request<Full<Bytes>> {
     let body = normalize::cloudevent(event);
     let id = event.id.to_string();
     let signature = forwarder.signer.as_ref().map(|signer| signer.sign(&id, at.as_secs(), &body));
 
     let mut headers = forwarder.headers.clone();
-    let traceparent = traceparent(event.id, rng);
+    let traceparent = traceparent(event.id, &mut rng(forwarder.seed, event.id, number));
     let id = text(id);
     headers.insert(WEBHOOK_ID, id.clone());
     headers.insert(HOOKWARD_EVENT_ID, id);

@@ -5,11 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::forward::{Forwarder, rng};
-use super::report::report;
-use super::retry::{self, Ended};
+use super::forward::{Begun, Forwarder};
 use crate::panics::{self, Panicked};
 use crate::store::{Attempt, AttemptResult, StoredEvent};
 
@@ -25,23 +21,9 @@ pub(super) async fn guarded<F>(
 where
     F: Future<Output = Attempt>,
 {
-    let (started_at, began) = (forwarder.clock.now(), Instant::now());
+    let begun = Begun::now(forwarder, event, number, left);
     match panics::caught(begin).await {
         Ok(attempt) => attempt,
-        Err(Panicked) => {
-            let duration = began.elapsed();
-            let ended = Ended {
-                result: AttemptResult::Panicked,
-                retry_after: None,
-                attempt: number,
-                at: started_at.after(duration),
-                deadline: started_at.after(left),
-            };
-            let mut rng = rng(forwarder.seed, event.id, number);
-            let verdict = retry::judge(ended, &forwarder.upstream.retry, &mut rng);
-            let attempt = Attempt { started_at, duration, result: ended.result, verdict };
-            report(&forwarder.upstream.name, event, number, &attempt, None);
-            attempt
-        }
+        Err(Panicked) => begun.ended(AttemptResult::Panicked, None, None),
     }
 }

@@ -18,6 +18,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use tokio::sync::watch;
@@ -25,13 +26,15 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 
 pub use self::client::TlsError;
+#[cfg(test)]
+pub(crate) use self::forward::Begun;
 pub use self::forward::{Forwarder, attempt};
 pub use self::normalize::cloudevent;
 pub use self::plan::Plan;
 pub(crate) use self::retry::retry_after;
 use crate::event::UpstreamName;
 use crate::metrics::{Metrics, UpstreamMetrics};
-use crate::store::{Attempt, LaneSlot, Roster, Store, Verdict};
+use crate::store::{Attempt, LaneSlot, Roster, Store, StoredEvent, Verdict};
 
 /// Why deliveries to an upstream cannot start. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +143,7 @@ impl Delivery {
             };
             let (forwarder, lane) = (Arc::clone(&forwarder), Arc::clone(lane));
             let counts = Arc::clone(&counts);
-            self.spawn(name, serve(stopped, lane, forwarder, counts, Arc::clone(store)));
+            self.spawn(name, serve(stopped, lane, forwarder, counts, Arc::clone(store), attempt));
         }
         self.crews.push(Crew { forwarder, _stop: stop });
     }
@@ -212,15 +215,17 @@ fn told(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
     }
 }
 
-/// One worker of the upstream with this lane.
-async fn serve(
+/// One worker of the upstream with this lane, which delivers by `attempt`.
+pub(crate) async fn serve(
     stopped: impl Future<Output = ()>,
     lane: Arc<LaneSlot>,
     forwarder: Arc<Forwarder>,
     counts: Arc<UpstreamMetrics>,
     store: Arc<Store>,
+    attempt: impl AsyncFn(&Forwarder, &StoredEvent, u32, Duration) -> Attempt,
 ) {
     let (forwarder, counts, store, lane) = (&*forwarder, &*counts, &*store, &lane);
+    let attempt = &attempt;
     let deliver = |claimed: crate::store::Claimed| async move {
         let (event, number, left) = (&*claimed.event, claimed.attempt, claimed.left);
         let begin = || attempt(forwarder, event, number, left);

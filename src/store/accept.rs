@@ -35,8 +35,10 @@ impl Store {
         let mut quarantined = false;
         let mut event = self.new_event(event);
         let mut share = self.core.shares.enter(&event.source, event.body.len())?;
+        // The key that the event conflicts under, and where that may stand.
+        let mut conflicts: Option<(DedupeKey, Vec<Place>)> = None;
         loop {
-            let places = self.core.dedupe.candidates(&key);
+            let mut places = self.core.dedupe.candidates(&key);
             let found;
             (found, share) = self.find(&key, &places, share).await?;
             if let Some(stored) = found {
@@ -50,26 +52,36 @@ impl Store {
                     OnConflict::Quarantine => quarantined = true,
                     OnConflict::Deliver => {}
                 }
+                conflicts = Some((key, places));
                 key = key.with_content(&event.body_hash);
                 event.conflict = true;
                 continue;
             }
-            // What conflicted with an event that retention has let go since is still the same.
-            if !event.conflict {
-                let kept = key.with_content(&event.body_hash);
-                let places = self.core.dedupe.candidates(&kept);
-                let found;
-                (found, share) = self.find(&kept, &places, share).await?;
-                if let Some(stored) = found {
-                    return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
+            let other_key = match &conflicts {
+                Some((first, its_places)) => {
+                    places.extend(its_places);
+                    *first
                 }
-            }
+                // What conflicted with an event that retention has let go since is still the same.
+                None => {
+                    let kept = key.with_content(&event.body_hash);
+                    let its_places = self.core.dedupe.candidates(&kept);
+                    let found;
+                    (found, share) = self.find(&kept, &its_places, share).await?;
+                    if let Some(stored) = found {
+                        return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
+                    }
+                    places.extend(its_places);
+                    kept
+                }
+            };
             self.core.writable()?;
             let conflict = event.conflict;
             let (reply, answer) = oneshot::channel();
             let submission = Submission {
                 event,
                 key,
+                other_key,
                 quarantined,
                 to: to.clone(),
                 checked: places,
@@ -81,7 +93,12 @@ impl Store {
                 Reply::Stored(id) => {
                     return Ok(Accepted { id, outcome: outcome(conflict, quarantined, &to) });
                 }
-                Reply::Raced(again) => (event, share) = *again,
+                Reply::Raced(again) => {
+                    (event, share) = *again;
+                    if let Some((first, _)) = conflicts.take() {
+                        (key, event.conflict, quarantined) = (first, false, false);
+                    }
+                }
                 Reply::Refused(error) => return Err(error),
             }
         }
@@ -110,10 +127,7 @@ impl Store {
         }
         let (core, key, places) = (Arc::clone(&self.core), *key, places.to_vec());
         let look = move || look_up(&core, &key, places).map(|found| (found, share));
-        match tokio::task::spawn_blocking(look).await {
-            Ok(found) => found,
-            Err(_) => Err(AcceptError::Unreadable),
-        }
+        self.core.tuning.blocking.begin(look).done().await.unwrap_or(Err(AcceptError::Unreadable))
     }
 }
 

@@ -116,7 +116,8 @@ impl Store {
             };
             if let Some((cursor, room)) = refill {
                 let (core, slot) = (Arc::clone(&self.core), Arc::clone(slot));
-                tokio::task::spawn_blocking(move || refill_lane(&core, slot, cursor, room));
+                let refill = move || refill_lane(&core, slot, cursor, room);
+                drop(self.core.tuning.blocking.begin(refill));
             }
             match take {
                 Take::Ready(entry) => {
@@ -145,21 +146,21 @@ impl Store {
         let core = Arc::clone(&self.core);
         let guard = Unread { core, lane: Arc::clone(lane), sequence, armed: true };
         let (core, slot) = (Arc::clone(&self.core), Arc::clone(lane));
-        let read = tokio::task::spawn_blocking(move || read_taken(&core, &slot, sequence, place));
-        let read = read.await;
+        let read = move || read_taken(&core, &slot, sequence, place);
+        let read = self.core.tuning.blocking.begin(read).done().await;
         guard.disarm();
         let Place { segment, offset } = place;
         let settled = match read {
-            Ok(Ok(record)) => return Some(Arc::new(record.event)),
-            Ok(Err(error)) if error.is_final() => {
+            Some(Ok(record)) => return Some(Arc::new(record.event)),
+            Some(Err(error)) if error.is_final() => {
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery is lost and given up");
                 Settled::Done
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery cannot be read now");
                 Settled::RestUntil(self.rest())
             }
-            Err(_) => Settled::RestUntil(self.rest()),
+            None => Settled::RestUntil(self.rest()),
         };
         release(&self.core, lane, sequence, settled, None);
         None

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::backlog::Backlog;
+use super::blocking::Blocking;
 use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
 use super::journal::files::SegmentFiles;
@@ -40,6 +41,8 @@ pub struct Tuning {
     pub index: bool,
     /// Where the journal's files are.
     pub disk: Arc<dyn Disk>,
+    /// Who reads them for the async workers.
+    pub blocking: Blocking,
     /// Gives an opening up that has not come to its end.
     pub cancel: Cancel,
 }
@@ -72,6 +75,7 @@ impl Default for Tuning {
             purge_every: Duration::from_secs(10),
             index: true,
             disk: Arc::new(OsDisk),
+            blocking: Blocking::default(),
             cancel: Cancel::default(),
         }
     }

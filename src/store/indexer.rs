@@ -28,7 +28,7 @@ pub struct IndexFeed {
     sender: SyncSender<Message>,
     thread: Option<JoinHandle<()>>,
     given_up: bool,
-    keeper: Keeper,
+    keeper: Option<Keeper>,
 }
 
 /// Retention's end.
@@ -55,8 +55,15 @@ impl IndexFeed {
             let journal = core.journal;
             move || Indexer { journal, index }.run(&receiver)
         })?;
-        let keeper = Keeper::start(core, Forgetting(sender.clone()))?;
+        let keeper = Some(Keeper::start(core, Forgetting(sender.clone()))?);
         Ok(Self { sender, thread: Some(thread), given_up, keeper })
+    }
+
+    /// Without an index, and nobody who looks at retention.
+    #[cfg(test)]
+    pub fn idle() -> Self {
+        let (sender, _) = sync_channel(QUEUE);
+        Self { sender, thread: None, given_up: true, keeper: None }
     }
 
     /// Hands over events that are durable.
@@ -78,7 +85,9 @@ impl IndexFeed {
 
     /// Ends both threads. `upto`: where the journal ends, if all of it is known to be good.
     pub fn close(&mut self, upto: Option<(Place, Sequence)>) {
-        self.keeper.stop();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.stop();
+        }
         let upto = upto.filter(|_| !self.given_up);
         drop(self.sender.send(Message::Close(upto)));
         if let Some(thread) = self.thread.take() {

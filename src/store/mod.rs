@@ -3,6 +3,7 @@
 
 mod accept;
 pub mod backlog;
+pub mod blocking;
 mod claim;
 mod core;
 mod dedupe;
@@ -19,6 +20,8 @@ mod recover;
 mod retention;
 mod roster;
 mod shares;
+#[cfg(test)]
+mod simulation;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -229,7 +232,7 @@ pub struct Store {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     report: Report,
     /// Held for as long as the store is open: no second process may have it.
-    lock: std::fs::File,
+    lock: Option<std::fs::File>,
 }
 
 impl Store {
@@ -284,7 +287,7 @@ impl Store {
         }
         // In words, for dropping the file is not enough: a child process that is just being started
         // holds a copy of the descriptor until it has become another program.
-        if let Err(error) = self.lock.unlock() {
+        if let Some(Err(error)) = self.lock.as_ref().map(std::fs::File::unlock) {
             tracing::warn!(target: "hookward::store", %error, "the store's lock stays until the process ends");
         }
         self.core.state() != core::State::Failed

@@ -13,6 +13,7 @@ use super::backlog::Backlog;
 use super::backlog::replay::Replay;
 use super::core::{Core, Parts, Tuning};
 use super::disk::{Disk as _, OsDisk};
+use super::index::Index;
 use super::indexer::IndexFeed;
 use super::journal::files::SegmentFiles;
 use super::journal::segment::SegmentHeader;
@@ -97,11 +98,34 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_with(options: Options, tuning: Tuning) -> Result<Self, OpenError> {
         let lock = lock(&options.path)?;
+        let Opened { core, writer, report } = Opened::recover(options, tuning, IndexFeed::start)?;
+        let writer = spawn(Arc::clone(&core), writer);
+        let writer = writer.map_err(|source| {
+            let (what, path) = ("starting the writer of", core.files.dir().to_owned());
+            OpenError::Io { what, path, source }
+        })?;
+        tell(&report);
+        Ok(Self { core, writer: Mutex::new(Some(writer)), report, lock: Some(lock) })
+    }
+}
+
+/// A store whose writer has not been started.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) core: Arc<Core>,
+    pub(super) writer: Writer,
+    pub(super) report: Report,
+}
+
+impl Opened {
+    /// Reads what is there, and begins a segment to go on with. The caller has the lock.
+    pub(super) fn recover(
+        options: Options,
+        tuning: Tuning,
+        feed: impl FnOnce(Arc<Core>, Option<Index>) -> io::Result<IndexFeed>,
+    ) -> Result<Self, OpenError> {
         let dir = options.path.join("journal");
-        let failed = |what| {
-            let path = dir.clone();
-            move |source| OpenError::Io { what, path, source }
-        };
+        let failed = |what| io_error(what, &dir);
         tuning.disk.create_dir(&dir).map_err(failed("creating"))?;
         tuning.disk.sync_dir(&options.path).map_err(failed("syncing the directory of"))?;
         let files = SegmentFiles::new(Arc::clone(&tuning.disk), dir.clone());
@@ -127,7 +151,7 @@ impl Store {
             backlog,
         }));
         core.look_at_space();
-        let feed = IndexFeed::start(Arc::clone(&core), found.index);
+        let feed = feed(Arc::clone(&core), found.index);
         let feed = feed.map_err(failed("starting the indexer of"))?;
         let writer = Writer::start(Arc::clone(&core), next, feed);
         let writer = writer.map_err(failed("beginning a segment in"))?;
@@ -135,9 +159,7 @@ impl Store {
             core.files.remove(number).map_err(failed("removing an empty segment in"))?;
             core.segments.lock().retain(|s| s.header.number != number);
         }
-        let writer = spawn(Arc::clone(&core), writer).map_err(failed("starting the writer of"))?;
-        tell(&report);
-        Ok(Self { core, writer: Mutex::new(Some(writer)), report, lock })
+        Ok(Self { core, writer, report })
     }
 }
 

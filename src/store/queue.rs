@@ -22,11 +22,13 @@ pub struct Submission {
     pub event: StoredEvent,
     /// What makes it one with its repeats.
     pub key: DedupeKey,
+    /// The other key that the same content may be known by: as a conflict, or as none.
+    pub other_key: DedupeKey,
     /// Kept back until an operator decides.
     pub quarantined: bool,
     /// Whom it goes to.
     pub to: Recipients,
-    /// Places with its fingerprint that are known to hold other keys.
+    /// Places with either's fingerprint that are known to hold others.
     pub checked: Vec<Place>,
     /// Its part of what the store may have in hand.
     pub share: Share,
@@ -182,6 +184,13 @@ impl Queue {
         queued.work.close = true;
         drop(queued);
         self.bell.notify_one();
+    }
+
+    /// Whether someone waits for the writer's next turn.
+    #[cfg(test)]
+    pub fn is_awaited(&self) -> bool {
+        let queued = self.inner.lock();
+        !queued.work.syncs.is_empty() || !queued.work.carries.is_empty()
     }
 
     /// Takes all that is queued, or waits for something, at most for `timeout`.

@@ -9,7 +9,7 @@ pub mod replay;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -34,7 +34,6 @@ pub const WINDOW: usize = 128 * 1024;
 /// The store's monotonic time, and how it lines up with the wall clock.
 #[derive(Debug)]
 pub struct Timeline {
-    started: Instant,
     stopwatch: Stopwatch,
     started_at: UnixMillis,
     clock: Clock,
@@ -44,12 +43,12 @@ impl Timeline {
     /// Starts now.
     pub fn new(clock: Clock) -> Self {
         let (stopwatch, started_at) = (clock.stopwatch(), clock.now());
-        Self { started: Instant::now(), stopwatch, started_at, clock }
+        Self { stopwatch, started_at, clock }
     }
 
     /// Now, on the clock that never steps.
     pub fn now(&self) -> Ticks {
-        Ticks(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Ticks(u64::try_from(self.passed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Now, on the wall clock.

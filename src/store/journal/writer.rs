@@ -7,8 +7,9 @@
 //! is taken back, and events are refused until there is room again.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::frame::{Batch, Kind};
 use super::head::{BeginError, Head, is_full};
@@ -31,7 +32,7 @@ const HARD_LIMIT: u32 = 2 << 30;
 /// How soon that is tried again, and how soon a write after one that the disk had no room for.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// The writer's own state.
+/// The writer's own state. Its times are on the store's clock that never steps.
 #[derive(Debug)]
 pub struct Writer {
     core: Arc<Core>,
@@ -39,11 +40,11 @@ pub struct Writer {
     next: Sequence,
     batch: Batch,
     index: IndexFeed,
-    looked_at_space: Instant,
+    looked_at_space: Duration,
     /// A new segment is not begun before.
-    rotate_at: Instant,
+    rotate_at: Duration,
     /// The disk was full: no event is taken before.
-    reopen_at: Instant,
+    reopen_at: Duration,
     /// Attempts were not written down, for there was no room: the next batch has a checkpoint.
     lags: bool,
 }
@@ -70,7 +71,8 @@ impl Writer {
     /// # Errors
     /// As the file system says.
     pub fn start(core: Arc<Core>, header: SegmentHeader, index: IndexFeed) -> io::Result<Self> {
-        let (head, next, now) = (Head::unbegun(header), header.first, Instant::now());
+        let (head, next, now) =
+            (Head::unbegun(header), header.first, core.backlog.timeline.passed());
         let mut writer = Self {
             core,
             head,
@@ -108,33 +110,49 @@ impl Writer {
 
     fn wait_for_room(&mut self, error: &io::Error) {
         self.core.no_room(error);
-        self.reopen_at = Instant::now() + TRY_AGAIN;
+        self.reopen_at = self.now() + TRY_AGAIN;
+    }
+
+    fn now(&self) -> Duration {
+        self.core.backlog.timeline.passed()
     }
 
     /// Works until it is told to close.
     pub fn run(mut self) {
         self.look_at_space();
         loop {
-            let mut work = self.core.queue.wait(TICK);
-            if self.looked_at_space.elapsed() >= TICK / 2 {
-                self.look_at_space();
-            }
-            let close = work.close;
-            match self.step(&mut work) {
-                // Dropping the others tells those who wait that nothing is certain.
-                Ok(()) if self.core.state() != State::Failed => {
-                    for done in work.syncs.drain(..) {
-                        // Who no longer waits need not know.
-                        let _ = done.try_send(());
-                    }
-                }
-                Ok(()) => {}
-                Err(error) => self.fail(&error, &mut work),
-            }
-            if close {
-                return self.finish();
+            let work = self.core.queue.wait(TICK);
+            if self.turn(work).is_break() {
+                return;
             }
         }
+    }
+
+    /// Does all that has queued up, and tells those who waited for it. Over when that was to close.
+    pub fn turn(&mut self, mut work: Work) -> ControlFlow<()> {
+        if work.close {
+            // The last chance for what there was no room for so far.
+            self.reopen_at = self.now();
+        }
+        if work.close || self.now().saturating_sub(self.looked_at_space) >= TICK / 2 {
+            self.look_at_space();
+        }
+        match self.step(&mut work) {
+            // Dropping the others tells those who wait that nothing is certain.
+            Ok(()) if self.core.state() != State::Failed => {
+                for done in work.syncs.drain(..) {
+                    // Who no longer waits need not know.
+                    let _ = done.try_send(());
+                }
+            }
+            Ok(()) => {}
+            Err(error) => self.fail(&error, &mut work),
+        }
+        if !work.close {
+            return ControlFlow::Continue(());
+        }
+        self.finish();
+        ControlFlow::Break(())
     }
 
     fn step(&mut self, work: &mut Work) -> io::Result<()> {
@@ -146,14 +164,14 @@ impl Writer {
             State::Full => refuse(work, AcceptError::Full),
             State::Open | State::Closing => {}
         }
-        if !self.has_begun() || (self.lags && Instant::now() < self.reopen_at) {
+        if !self.has_begun() || (self.lags && self.now() < self.reopen_at) {
             refuse(work, AcceptError::Full);
             // Nothing is written, so nothing is durable; the next checkpoint will tell.
             work.syncs.clear();
             work.carries.clear();
             return Ok(());
         }
-        if self.head.is_due_for_rotation(&self.core) && Instant::now() >= self.rotate_at {
+        if self.head.is_due_for_rotation(&self.core) && self.now() >= self.rotate_at {
             self.rotate()?;
         }
         let before = self.next;
@@ -229,7 +247,10 @@ impl Writer {
         let mut in_batch = hashbrown::HashSet::with_capacity(submissions.len());
         for mut submission in submissions {
             let stored = self.core.dedupe.candidates(&submission.key);
-            let may_repeat = stored.iter().any(|place| !submission.checked.contains(place));
+            let others = self.core.dedupe.candidates(&submission.other_key);
+            let mut stored = stored.iter().chain(&others);
+            let may_repeat = stored.any(|place| !submission.checked.contains(place))
+                || in_batch.contains(&submission.other_key.fingerprint());
             if may_repeat || !in_batch.insert(submission.key.fingerprint()) {
                 raced.push(submission);
                 continue;
@@ -326,7 +347,7 @@ impl Writer {
                 if self.head.offset < HARD_LIMIT =>
             {
                 tracing::warn!(target: "hookward::store", %error, "no new segment can be begun; trying again");
-                self.rotate_at = Instant::now() + TRY_AGAIN;
+                self.rotate_at = self.now() + TRY_AGAIN;
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -334,7 +355,7 @@ impl Writer {
     }
 
     fn look_at_space(&mut self) {
-        self.looked_at_space = Instant::now();
+        self.looked_at_space = self.now();
         let failed = self.core.state() == State::Failed;
         if !failed && let Err(error) = self.head.sync(&self.core) {
             return self.fail(&error, &mut Work::default());
@@ -364,7 +385,7 @@ impl Writer {
         refuse(work, AcceptError::Failed);
     }
 
-    fn finish(mut self) {
+    fn finish(&mut self) {
         if self.core.state() != State::Failed && self.head.sync(&self.core).is_err() {
             self.core.fail();
         }

@@ -468,8 +468,8 @@ async fn dead_letters_are_counted_over_restarts_until_retention_lets_their_event
 #[tokio::test]
 async fn what_waits_is_told_with_the_age_of_the_oldest() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
-    let options = options(dir.path());
-    let clock = options.clock.clone();
+    let clock = Clock::manual(START);
+    let options = Options { clock: clock.clone(), ..options(dir.path()) };
     let store = Store::open_with(options.clone(), small(&disk)).unwrap();
     let state = |store: &Store| {
         let lane = store.lanes().next().unwrap();

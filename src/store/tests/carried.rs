@@ -53,6 +53,8 @@ struct Aged {
     /// What waits: its id by its number.
     waiting: BTreeMap<u32, EventId>,
     kept_back: EventId,
+    /// Whether a power cut left what it liked.
+    by_chance: bool,
     store: Option<Store>,
 }
 
@@ -83,7 +85,7 @@ impl Aged {
         assert!(store.sync());
         assert!(disk.names().len() > 2, "{:?}", disk.names());
         options.clock.advance(MONTH);
-        Self { dir, disk, options, waiting, kept_back, store: Some(store) }
+        Self { dir, disk, options, waiting, kept_back, by_chance: false, store: Some(store) }
     }
 
     fn store(&self) -> &Store {
@@ -97,6 +99,7 @@ impl Aged {
 
     async fn cut_power(&mut self, leaves: Leaves) {
         self.disk.plan(0, Fault::PowerCut);
+        self.by_chance = matches!(leaves, Leaves::SomePages(_));
         self.close().await;
         self.disk.reboot(leaves);
     }
@@ -104,7 +107,8 @@ impl Aged {
     fn reopen(&mut self) {
         let options = Options { path: self.dir.path().to_owned(), ..self.options.clone() };
         let store = Store::open_with(options, roomy(&self.disk)).unwrap();
-        assert_eq!(store.report().missing, []);
+        // Of a batch that never ended any pages may be there, and of segments that went any names.
+        assert!(self.by_chance || store.report().missing.is_empty(), "{:?}", store.report());
         assert_eq!(store.report().unreadable, []);
         self.store = Some(store);
     }

@@ -119,6 +119,47 @@ async fn the_disk_may_be_full_from_any_operation_on() {
     assert!(operations > 100, "{operations}");
 }
 
+/// The descriptors were used up when a segment was begun: its file, a whole checkpoint in it, was
+/// removed again, and events went on to the segment before it. A power cut brought the file back, and
+/// a restart believed its checkpoint, which knew nothing of those events: they were never delivered.
+#[tokio::test]
+async fn a_segment_that_was_taken_back_hides_nothing_when_a_power_cut_brings_it_back() {
+    const EMFILE: i32 = 24;
+    let mut taken_back = 0;
+    for fault in [Fault::Errno(EMFILE), Fault::Tears, Fault::Fails(ErrorKind::StorageFull)] {
+        for (at, seed) in (0..9).flat_map(|at| (0..6).map(move |seed| (at, seed))) {
+            let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+            let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+            let mut n = 0;
+            while !store.core.segments.lock().iter().any(|s| s.header.number > 1) {
+                store.accept(event(n), app(&store)).await.unwrap();
+                n += 1;
+            }
+            for more in n..n * 2 - 2 {
+                store.accept(event(more), app(&store)).await.unwrap();
+            }
+            // The next one, or the one after it, begins a third segment.
+            disk.plan(at, fault);
+            let mut acked = BTreeSet::new();
+            for n in 100..103 {
+                if store.accept(event(n), app(&store)).await.is_ok() {
+                    acked.insert(n);
+                }
+            }
+            taken_back += usize::from(disk.fired() && !acked.is_empty());
+            disk.cut();
+            store.close().await;
+            drop(store);
+            disk.reboot(Leaves::SomePages(seed));
+            let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+            let delivered: BTreeSet<_> = drain(&store).await.iter().map(|e| number(e)).collect();
+            let story = format!("{fault:?} at operation {at}, seed {seed}");
+            assert!(delivered.is_superset(&acked), "{story}: {acked:?} of {delivered:?}");
+        }
+    }
+    assert!(taken_back > 20, "{taken_back}");
+}
+
 /// After a failed sync a later one may succeed although the data is gone: no 200 may follow.
 #[tokio::test]
 async fn after_a_failed_write_nothing_is_accepted_until_a_restart() {

@@ -6,7 +6,7 @@ mod clocks;
 mod damage;
 mod faults;
 mod shortage;
-mod sim_disk;
+pub(super) mod sim_disk;
 mod space;
 mod upstreams;
 
@@ -27,7 +27,7 @@ fn options(dir: &Path) -> Options {
         path: dir.to_owned(),
         retention: Duration::from_secs(30 * 86_400),
         min_free: 1000,
-        clock: Clock::manual(START),
+        clock: Clock::running(START),
         metrics: Arc::new(Metrics::new()),
         upstreams: vec![upstream("app", true)],
     }

@@ -12,11 +12,15 @@ use crate::store::disk::{AppendFile, Disk, ReadFile};
 
 /// What happens to the operation with a given number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::store) enum Fault {
     /// It fails and changes nothing.
     Fails(io::ErrorKind),
-    /// It fails after it has been done in part.
+    /// It fails with this number of the system's and changes nothing.
+    Errno(i32),
+    /// It fails after it has been done in part; a write, for want of room.
     Tears,
+    /// It fails for good after it has been done in part.
+    Breaks,
     /// The power goes: it and every later one fails.
     PowerCut,
     /// The disk is full from then on: what is appended fits in part at most, and nothing is created.
@@ -34,7 +38,7 @@ pub(super) enum Short {
 
 /// What a power cut leaves of what was not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaves {
+pub(in crate::store) enum Leaves {
     /// Nothing.
     Nothing,
     /// Everything.
@@ -73,7 +77,7 @@ struct Sim {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk(Arc<Mutex<Sim>>);
+pub(in crate::store) struct SimDisk(Arc<Mutex<Sim>>);
 
 impl SimDisk {
     /// Until what this returns is dropped, every operation waits.
@@ -82,18 +86,18 @@ impl SimDisk {
     }
 
     /// The operation with number `at`, counted from now on, will meet `fault`.
-    pub(super) fn plan(&self, at: usize, fault: Fault) {
+    pub(in crate::store) fn plan(&self, at: usize, fault: Fault) {
         let mut sim = self.0.lock();
         (sim.operations, sim.fault, sim.fired) = (0, Some((at, fault)), false);
     }
 
     /// Whether the planned fault has happened.
-    pub(super) fn fired(&self) -> bool {
+    pub(in crate::store) fn fired(&self) -> bool {
         self.0.lock().fired
     }
 
     /// How much space is said to be free.
-    pub(super) fn set_free(&self, bytes: u64) {
+    pub(in crate::store) fn set_free(&self, bytes: u64) {
         self.0.lock().free = Some(bytes);
     }
 
@@ -118,13 +122,13 @@ impl SimDisk {
     }
 
     /// The disk is not full any more.
-    pub(super) fn make_room(&self) {
+    pub(in crate::store) fn make_room(&self) {
         let mut sim = self.0.lock();
         (sim.fault, sim.full) = (None, false);
     }
 
     /// The power comes back. What was not durable is left as `leaves` says.
-    pub(super) fn reboot(&self, leaves: Leaves) {
+    pub(in crate::store) fn reboot(&self, leaves: Leaves) {
         let mut sim = self.0.lock();
         (sim.fault, sim.off, sim.full, sim.short) = (None, false, false, None);
         let mut random = match leaves {
@@ -159,6 +163,39 @@ impl SimDisk {
         }
     }
 
+    /// The power goes, or the process is killed: whatever it still tries fails.
+    pub(in crate::store) fn cut(&self) {
+        self.0.lock().off = true;
+    }
+
+    /// Another process goes on after one that was killed: what was written is there, durable or not.
+    pub(in crate::store) fn next_process(&self) {
+        let mut sim = self.0.lock();
+        (sim.fault, sim.off) = (None, false);
+    }
+
+    /// Whether the power is off.
+    pub(in crate::store) fn is_off(&self) -> bool {
+        self.0.lock().off
+    }
+
+    /// Whether nothing more fits.
+    pub(in crate::store) fn is_full(&self) -> bool {
+        self.0.lock().full
+    }
+
+    /// What a power cut would leave of each file in any case.
+    pub(in crate::store) fn durable(&self) -> Vec<(PathBuf, usize)> {
+        let sim = self.0.lock();
+        let there = sim.files.iter().filter(|(_, file)| file.named && !file.removed);
+        there.map(|(path, file)| (path.clone(), file.safe())).collect()
+    }
+
+    /// Bytes of a file, without an operation that could fail.
+    pub(in crate::store) fn peek(&self, path: &Path, range: std::ops::Range<usize>) -> Vec<u8> {
+        self.0.lock().files.get(path).map_or_else(Vec::new, |file| file.bytes[range].to_vec())
+    }
+
     /// Changes a file behind everyone's back.
     pub(super) fn corrupt(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut sim = self.0.lock();
@@ -167,7 +204,7 @@ impl SimDisk {
     }
 
     /// The names of all files, ascending.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::store) fn names(&self) -> Vec<String> {
         let sim = self.0.lock();
         let live = sim.files.iter().filter(|(_, f)| !f.removed);
         live.map(|(p, _)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()
@@ -187,7 +224,8 @@ impl SimDisk {
                 sim.fired = true;
                 match fault {
                     Fault::Fails(kind) => Err(kind.into()),
-                    Fault::Tears => Ok(true),
+                    Fault::Errno(number) => Err(io::Error::from_raw_os_error(number)),
+                    Fault::Tears | Fault::Breaks => Ok(true),
                     Fault::FillsUp => {
                         sim.full = true;
                         Ok(false)
@@ -214,6 +252,11 @@ impl SimDisk {
 }
 
 impl SimFile {
+    /// How many bytes from the start a power cut leaves in any case.
+    fn safe(&self) -> usize {
+        self.dropped.iter().map(|range| range.start).min().unwrap_or(self.durable).min(self.durable)
+    }
+
     fn lose_pages(&mut self, random: &mut fastrand::Rng) {
         const PAGE: usize = 512;
         let len = random.usize(self.durable..=self.bytes.len());
@@ -315,7 +358,12 @@ impl AppendFile for Handle {
         let file = sim.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let len = if torn { bytes.len() * 2 / 3 } else { bytes.len() };
         file.bytes.extend_from_slice(&bytes[..len]);
-        if torn { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        let broken = matches!(sim.fault, Some((_, Fault::Breaks))) && !sim.full;
+        match torn {
+            true if broken => Err(io::Error::other("I/O error")),
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {

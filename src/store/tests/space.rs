@@ -104,6 +104,32 @@ async fn what_does_not_fit_is_taken_back_and_the_store_goes_on() {
     assert_eq!(ids, ["evt_2", "evt_3", "evt_4"].map(|id| Some(id.to_owned())));
 }
 
+/// A store that was closed soon after the disk had been full did not try again to write down what had
+/// been settled meanwhile, although there was room by then: all of it was delivered once more.
+#[tokio::test]
+async fn what_did_not_fit_is_written_at_the_latest_when_the_store_is_closed() {
+    for full_from_the_start in [false, true] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        let options = Options { clock: Clock::manual(START), ..options(dir.path()) };
+        let mut store = Store::open_with(options.clone(), small(&disk)).unwrap();
+        store.accept(event(1), app(&store)).await.unwrap();
+        if full_from_the_start {
+            store.close().await;
+            drop(store);
+            disk.plan(0, Fault::FillsUp);
+            store = Store::open_with(options.clone(), small(&disk)).unwrap();
+        }
+        disk.plan(0, Fault::FillsUp);
+        assert_eq!(drain(&store).await.len(), 1);
+        assert!(!store.core.queue.sync(), "there is no room");
+        disk.make_room();
+        assert!(store.close().await);
+        drop(store);
+        let store = Store::open_with(options.clone(), small(&disk)).unwrap();
+        assert_eq!(store.backlog(0), 0, "{full_from_the_start}");
+    }
+}
+
 #[tokio::test]
 async fn a_segment_that_finds_no_room_to_begin_leaves_the_one_before_in_use() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
