@@ -20,8 +20,8 @@ use crate::network::Network;
 /// What a body may hold without a part of the budget: more than nearly all events have.
 pub(super) const FREE: usize = 16 << 10;
 
-/// Common places of one client beside those of its connections. Providers that send many events at once on one connection send each
-/// with its body; who holds back that many bodies is up to something.
+/// Common places of one client beside those of its connections. Providers that send many events at
+/// once on one connection send each with its body; who holds back that many bodies is up to something.
 const PLACES_OF_CLIENT: usize = 64;
 
 const NO_PLACE: Refusal =

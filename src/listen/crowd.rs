@@ -142,8 +142,7 @@ impl Crowd {
 
     /// A place for one more connection of the client that it speaks for. `None` when that has
     /// `max_connections_per_client` already, or its IPv6 site twice as many: that is logged, not too
-    /// often. A trusted proxy's is
-    /// not counted ([`Origin::counted_for`]).
+    /// often. A trusted proxy's is not counted ([`Origin::counted_for`]).
     pub(super) fn enter_client(
         self: &Arc<Self>,
         origin: &Origin,
