@@ -71,12 +71,20 @@ impl fmt::Debug for Request {
     }
 }
 
+/// Empty lines before a request that are passed over (9112, 2.2); more are refused.
+const EMPTY_LINES: usize = 4;
+
 /// All requests, and what is behind them.
 pub(super) fn read(mut bytes: &[u8]) -> (Vec<Request>, End) {
     let mut requests = Vec::new();
     loop {
+        let mut empty_lines = 0;
         while let Some(rest) = bytes.strip_prefix(b"\r\n") {
             bytes = rest;
+            empty_lines += 1;
+        }
+        if empty_lines > EMPTY_LINES {
+            return (requests, End::UnclearHead);
         }
         if bytes.is_empty() {
             return (requests, End::Clean);
