@@ -12,17 +12,16 @@ mod circuit;
 mod entry;
 mod moving;
 mod rearrange;
+mod taking;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
 use self::ages::Ages;
 pub use self::circuit::{Circuit, CircuitState, Sign, Turn};
-use self::circuit::{PROBE_MAX, Permit};
 use self::entry::At;
 pub use self::entry::{Cursor, Entry, Ticks};
 use self::moving::Standing;
@@ -38,9 +37,6 @@ const REFILL_MAX: u64 = 60_000;
 /// How many times the window all that is held may grow to, when most of it is to be tried again or
 /// waits for its subject: what fails must not keep out what would not.
 const HELD_WINDOWS: usize = 8;
-/// Deliveries that are held back or let go at once, so that nobody waits long for the lane.
-const MOVED_AT_ONCE: usize = 512;
-
 /// What [`Lane::take`] found.
 #[derive(Debug)]
 pub enum Take {
@@ -96,6 +92,9 @@ impl LaneRules {
     }
 }
 
+/// Deliveries of which the first is the first to reach its deadline.
+type ByDeadline = BTreeMap<(Ticks, Sequence), Entry>;
+
 /// A subject of an ordered lane that is taken, about to be, or to be tried again.
 #[derive(Debug, Default)]
 struct Busy {
@@ -112,14 +111,14 @@ pub struct Lane {
     window: usize,
     /// Never tried, in the order of acceptance.
     fresh: VecDeque<Entry>,
-    /// The next of a subject that was busy, and what was put back: first in line, and their
+    /// The next of a subject that was busy, and what was put back: they go before all others, and their
     /// subjects are marked busy already.
-    ready: VecDeque<Entry>,
+    ready: ByDeadline,
     /// To be tried again, by due time.
     retries: BinaryHeap<Reverse<At>>,
     /// Those of them that became due while the upstream is out, by deadline: only that can make
     /// one of them go now.
-    held_back: BTreeMap<(Ticks, Sequence), Entry>,
+    held_back: ByDeadline,
     /// The last of them that was a probe: the next one comes after it.
     probed: (Ticks, Sequence),
     /// Taken and not settled.
@@ -147,9 +146,9 @@ impl Lane {
             rules,
             window,
             fresh: VecDeque::new(),
-            ready: VecDeque::new(),
+            ready: ByDeadline::new(),
             retries: BinaryHeap::new(),
-            held_back: BTreeMap::new(),
+            held_back: ByDeadline::new(),
             probed: (Ticks(0), Sequence(0)),
             taken: HashMap::new(),
             parked: HashMap::new(),
@@ -212,25 +211,6 @@ impl Lane {
         &self.circuit
     }
 
-    /// The next delivery that may go.
-    pub fn take(&mut self, now: Ticks) -> Take {
-        match self.circuit.permit(self.taken.len(), now) {
-            Permit::Any => {
-                self.let_go();
-                self.take_any(now)
-            }
-            Permit::Full => Take::Idle,
-            Permit::Probe => {
-                let take = self.take_probe(now);
-                if let Take::Ready(entry) = &take {
-                    self.circuit.probe(entry.sequence);
-                }
-                take
-            }
-            Permit::LastChance(probe_at) => self.take_last_chance(now, probe_at),
-        }
-    }
-
     /// Ends a delivery that was taken; `sign` is what the attempt showed of the upstream. Whether that
     /// changes how it is treated.
     pub fn settle(
@@ -266,7 +246,7 @@ impl Lane {
         }
         let Some(entry) = self.step_back(entry) else { return };
         match settled {
-            Settled::PutBack => self.ready.push_front(entry),
+            Settled::PutBack => self.make_ready(entry),
             Settled::Done | Settled::Dead | Settled::RetryAt(_) | Settled::RestUntil(_) => {
                 self.retries.push(At::due(entry));
             }
@@ -319,7 +299,7 @@ impl Lane {
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.fresh
             .iter()
-            .chain(&self.ready)
+            .chain(self.ready.values())
             .chain(self.retries.iter().map(|r| &r.0.entry))
             .chain(self.held_back.values())
             .chain(self.taken.values())
@@ -360,106 +340,8 @@ impl Lane {
         before - self.dead.count()
     }
 
-    /// The upstream is back, and what it kept waiting was due long ago.
-    fn let_go(&mut self) {
-        for _ in 0..MOVED_AT_ONCE {
-            let Some((_, entry)) = self.held_back.pop_first() else { return };
-            self.retries.push(At::due(entry));
-        }
-    }
-
-    /// One delivery to see whether the upstream is back.
-    fn take_probe(&mut self, now: Ticks) -> Take {
-        if self.circuit.prefers_untried() {
-            let take = self.take_any(now);
-            if matches!(take, Take::Ready(_)) {
-                return take;
-            }
-        }
-        match self.next_held_back() {
-            Some(entry) => Take::Ready(self.give(entry)),
-            None => self.take_any(now),
-        }
-    }
-
-    /// Of those that are held back, each is the probe once before any is again.
-    fn next_held_back(&mut self) -> Option<Entry> {
-        let after = self.held_back.range((Excluded(self.probed), Unbounded)).next();
-        let (key, _) = after.or_else(|| self.held_back.first_key_value())?;
-        self.probed = *key;
-        self.held_back.remove(&self.probed)
-    }
-
-    /// By due time: an event that was never tried is due since it was stored.
-    fn take_any(&mut self, now: Ticks) -> Take {
-        if let Some(entry) = self.ready.pop_front() {
-            return Take::Ready(self.give(entry));
-        }
-        let retry = self.retries.peek().map(|r| r.0.time);
-        while let Some(entry) = self.fresh.front() {
-            if retry.is_some_and(|due| due <= now && due <= entry.due) {
-                break;
-            }
-            if let Some(entry) = self.fresh.pop_front().and_then(|e| self.park(e)) {
-                self.mark_busy(&entry);
-                return Take::Ready(self.give(entry));
-            }
-        }
-        match retry {
-            None => Take::Idle,
-            Some(due) if due > now => Take::Wait(due),
-            Some(_) => match self.retries.pop() {
-                Some(Reverse(At { entry, .. })) => Take::Ready(self.give(entry)),
-                None => Take::Idle,
-            },
-        }
-    }
-
-    /// While the upstream is out, only what has reached its deadline goes: its last attempt.
-    fn take_last_chance(&mut self, now: Ticks, probe_at: Option<Ticks>) -> Take {
-        let mut moved = 0;
-        while self.retries.peek().is_some_and(|retry| retry.0.time <= now)
-            && let Some(Reverse(At { entry, .. })) = self.retries.pop()
-        {
-            self.held_back.insert((entry.deadline, entry.sequence), entry);
-            moved += 1;
-            if moved == MOVED_AT_ONCE {
-                return Take::Wait(now);
-            }
-        }
-        if let Some(first) = self.held_back.first_entry()
-            && first.key().0 <= now
-        {
-            let entry = first.remove();
-            return Take::Ready(self.give(entry));
-        }
-        if self.ready.front().is_some_and(|e| e.deadline <= now)
-            && let Some(entry) = self.ready.pop_front()
-        {
-            return Take::Ready(self.give(entry));
-        }
-        while self.fresh.front().is_some_and(|e| e.deadline <= now) {
-            if let Some(entry) = self.fresh.pop_front().and_then(|e| self.park(e)) {
-                self.mark_busy(&entry);
-                return Take::Ready(self.give(entry));
-            }
-        }
-        let wake = probe_at.unwrap_or(Ticks(now.0 + PROBE_MAX));
-        let retry = self.retries.peek().map(|r| r.0.time.max(wake.min(r.0.entry.deadline)));
-        let held = self.held_back.keys().next().map(|(deadline, _)| *deadline);
-        let waiting = self.ready.front().into_iter().chain(self.fresh.front()).map(|e| e.deadline);
-        match (waiting.chain(retry).chain(held).min(), probe_at) {
-            (None, _) => Take::Idle,
-            (Some(next), Some(probe_at)) => Take::Wait(next.min(probe_at)),
-            (Some(next), None) => Take::Wait(next),
-        }
-    }
-
-    fn give(&mut self, mut entry: Entry) -> Entry {
-        let given = entry.clone();
-        entry.hot = None;
-        self.taken.insert(entry.sequence, entry);
-        given
+    fn make_ready(&mut self, entry: Entry) {
+        self.ready.insert((entry.deadline, entry.sequence), entry);
     }
 
     /// The subject's key, if its deliveries wait for each other.
@@ -496,7 +378,7 @@ impl Lane {
             Some(next) => {
                 busy.holders = 1;
                 self.parked_count -= 1;
-                self.ready.push_back(next);
+                self.make_ready(next);
             }
             None => {
                 self.parked.remove(&subject);

@@ -62,8 +62,8 @@ impl Lane {
         retries.iter_mut().for_each(|Reverse(At { entry, .. })| relocate(&mut entry.place));
         self.retries = retries.into();
         let parked = self.parked.values_mut().flat_map(|busy| &mut busy.waiting);
-        let others = self.fresh.iter_mut().chain(&mut self.ready).chain(self.taken.values_mut());
-        let others = others.chain(self.held_back.values_mut());
+        let others = self.fresh.iter_mut().chain(self.taken.values_mut());
+        let others = others.chain(self.ready.values_mut()).chain(self.held_back.values_mut());
         others.chain(parked).for_each(|entry| relocate(&mut entry.place));
     }
 

@@ -57,7 +57,7 @@ impl Lane {
         };
         let mut all = Vec::with_capacity(self.held());
         all.extend(std::mem::take(&mut self.fresh));
-        all.extend(std::mem::take(&mut self.ready));
+        all.extend(std::mem::take(&mut self.ready).into_values());
         all.extend(heaped(&mut self.retries));
         all.extend(std::mem::take(&mut self.held_back).into_values());
         all.extend(std::mem::take(&mut self.parked).into_values().flat_map(|busy| busy.waiting));
@@ -86,7 +86,7 @@ impl Lane {
             } else if subject.is_some_and(|subject| tried.contains(&subject)) {
                 // Later ones have been tried before it, which they must not be again.
                 self.mark_busy(&entry);
-                self.ready.push_back(entry);
+                self.make_ready(entry);
             } else {
                 self.fresh.push_back(entry);
             }
@@ -110,7 +110,8 @@ impl Lane {
             if !earlier {
                 return Some(entry);
             }
-            self.ready.extend(waiting.pop_front());
+            let first = waiting.pop_front();
+            self.ready.extend(first.map(|first| ((first.deadline, first.sequence), first)));
         }
         insert(waiting, entry);
         None

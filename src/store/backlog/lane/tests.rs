@@ -1,3 +1,4 @@
+use super::circuit::PROBE_MAX;
 use super::*;
 
 const DEADLINE: u64 = 100_000;
@@ -96,6 +97,35 @@ fn in_an_outage_a_delivery_still_gets_its_last_attempt_at_its_deadline() {
     let last = taken(lane.take(Ticks(DEADLINE + 10)));
     assert_ne!(last, probe);
     lane.settle(last, Settled::Done, Some(Sign::Silent), Ticks(DEADLINE + 10));
+}
+
+/// What came to the front in an outage after a dead one of its subject stood in a line, so that one with
+/// a late deadline kept those behind it for as long.
+#[test]
+fn in_an_outage_what_comes_after_a_dead_one_is_given_up_in_its_own_time() {
+    let mut lane = lane(4);
+    let late = |n, subject| Entry { deadline: Ticks(2 * DEADLINE + n), ..entry(n, subject) };
+    for waiting in [
+        entry(5, Some(1)),
+        entry(6, Some(2)),
+        entry(7, Some(2)),
+        late(8, Some(1)),
+        late(9, None),
+        late(10, None),
+    ] {
+        lane.push(waiting);
+    }
+    for _ in 0..8 {
+        fail_next(&mut lane, 100);
+    }
+    let now = Ticks(DEADLINE + 20);
+    let mut gone = Vec::new();
+    while let Take::Ready(entry) = lane.take(now) {
+        gone.push(entry.sequence.0);
+        lane.settle(entry.sequence, Settled::Dead, Some(Sign::Silent), now);
+    }
+    assert_eq!(gone, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!((lane.held(), lane.entries().count()), (3, 3));
 }
 
 #[test]
