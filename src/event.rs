@@ -163,7 +163,7 @@ pub enum KeyKind {
 }
 
 /// What identification read out of a verified event, beside its key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct EventMeta {
     /// The provider's own event id: 1 to 256 bytes without control characters.
     pub provider_id: Option<String>,
@@ -186,9 +186,18 @@ pub struct EventMeta {
     pub headers: Vec<KeptHeader>,
 }
 
+/// Shows nothing of what the provider sent.
+impl fmt::Debug for EventMeta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("EventMeta");
+        shown.field("time", &self.time).field("data", &self.data);
+        shown.field("headers", &self.headers).finish_non_exhaustive()
+    }
+}
+
 /// A header of the provider's request. Its value is visible ASCII; it is no credential that would
 /// authenticate anything but this event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeptHeader {
     /// Its name.
     pub name: HeaderName,
@@ -196,6 +205,15 @@ pub struct KeptHeader {
     pub value: HeaderValue,
     /// Whether it is part of the provider's proof of who sent it: a signature or its timestamp.
     pub signature: bool,
+}
+
+/// Without the value: it is the provider's, and may be a signature.
+impl fmt::Debug for KeptHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("KeptHeader");
+        shown.field("name", &self.name).field("signature", &self.signature);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// The normalized form of a provider's event name: ASCII letters in lower case, digits, `_` and

@@ -24,7 +24,6 @@ pub use client::{Proxies, client_address};
 pub use rate::{Failures, REMEMBERED_CLIENTS, Rates};
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.
-#[derive(Debug)]
 pub struct Received {
     /// Whose endpoint it came in on.
     pub source: Arc<Source>,
@@ -36,6 +35,15 @@ pub struct Received {
     pub received_at: UnixMillis,
     /// Where its connection comes from.
     pub origin: Arc<Origin>,
+}
+
+/// Without credentials and payload.
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Received");
+        shown.field("source", &self.source.name).field("received_at", &self.received_at);
+        shown.field("len", &self.body.len()).finish_non_exhaustive()
+    }
 }
 
 /// A request that has proved who sent it. Made by [`Verifier::verify`] only.

@@ -21,7 +21,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::clock::UnixMillis;
 use crate::config::{Authorities, Format, Ordering, OriginalSignature, Retry, Upstream};
-use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName};
+use crate::event::{BodyHash, EventId, EventMeta, KeptHeader, Sequence, SourceName};
 use crate::pem::{self, Identity};
 use crate::secret::Secret;
 use crate::store::{Attempt, AttemptResult, StoredEvent, Verdict};
@@ -431,6 +431,23 @@ fn debug_shows_no_secret() {
     upstream.signing_keys = vec![Secret::new(b"hunter2hunter2".to_vec())];
     let shown = format!("{:?}", forwarder(upstream));
     assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
+}
+
+#[test]
+fn debug_shows_no_payload() {
+    let mut event = event();
+    event.meta.subject = Some("a name".into());
+    let kept = |signature| KeptHeader {
+        name: HeaderName::from_static("x-signature"),
+        value: "a name".parse().unwrap(),
+        signature,
+    };
+    event.meta.headers = vec![kept(true), kept(false)];
+    let shown = format!("{event:?}");
+    assert!(shown.contains("c4hxp") && shown.contains("x-signature"), "{shown}");
+    for hidden in ["a name", "kit", "results:ready", "hook-1"] {
+        assert!(!shown.contains(hidden), "{hidden}: {shown}");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod select;
 pub(crate) mod testing;
 mod time;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,7 +24,6 @@ use crate::provider::Preset;
 use select::Reader;
 
 /// A verified event that is known by a key and ready to be stored. Made by [`identify`] only.
-#[derive(Debug)]
 pub struct Identified {
     source: Arc<Source>,
     received_at: UnixMillis,
@@ -33,6 +33,16 @@ pub struct Identified {
     meta: EventMeta,
     normalized_type: String,
     wanted: bool,
+}
+
+/// Without the payload and what was read out of it.
+impl fmt::Debug for Identified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Identified");
+        shown.field("source", &self.source.name).field("received_at", &self.received_at);
+        shown.field("meta", &self.meta).field("len", &self.body.len());
+        shown.field("wanted", &self.wanted).finish_non_exhaustive()
+    }
 }
 
 impl Identified {

@@ -60,6 +60,32 @@ fn key_of(kind: KeyKind, value: &[u8]) -> DedupeKey {
     DedupeKey::new(&open_source().name, kind, value)
 }
 
+/// Derived, it printed the credential, the body and what was read out of it.
+#[test]
+fn debug_shows_nothing_of_what_was_sent() {
+    let mut source = with_paths(|event| {
+        event.kind = places(&["/type"]);
+        event.id = places(&["/id"]);
+        event.subject = places(&["/patient"]);
+        event.tenant = places(&["/tenant"]);
+    });
+    source.forward_headers = vec![HeaderName::from_static("x-kept")];
+    let body = r#"{"type":"a name","id":"a name","patient":"a name","tenant":"a name"}"#;
+    let mut headers = HeaderMap::new();
+    headers.insert("x-kept", HeaderValue::from_static("a name"));
+    headers.insert("x-api-key", HeaderValue::from_static("a name"));
+    let (body, source, origin) =
+        (Bytes::from_static(body.as_bytes()), Arc::new(source), Origin::nowhere());
+    let received = Received { source, headers, body, received_at: NOW, origin };
+    let mut shown = format!("{received:?}");
+    let verified = verify(received).unwrap();
+    shown += &format!("{verified:?}");
+    let identified = identify(verified).unwrap();
+    shown += &format!("{identified:?}");
+    assert!(shown.contains("x-kept"), "{shown}");
+    assert!(!shown.contains("a name"), "{shown}");
+}
+
 #[test]
 fn everything_is_read_out_of_an_event() {
     let source = with_paths(|event| {

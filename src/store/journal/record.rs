@@ -2,6 +2,7 @@
 //! docs/storage-format.md). Every decoder takes any bytes and returns `None` for what it does not
 //! understand; a checksum has been verified before, so that means a foreign or newer writer.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,7 +35,7 @@ pub struct EventRecord {
 }
 
 /// The parts of an event's frame that recovery needs, without its body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EventHead<'a> {
     /// What makes it one with its repeats.
     pub key: DedupeKey,
@@ -48,6 +49,15 @@ pub struct EventHead<'a> {
     pub subject: Option<&'a str>,
     /// Where its own list of upstreams stands.
     targets: &'a [u8],
+}
+
+/// Without the subject, which is a patient's.
+impl fmt::Debug for EventHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("EventHead");
+        shown.field("source", &self.source).field("received_at", &self.received_at);
+        shown.field("quarantined", &self.quarantined).finish_non_exhaustive()
+    }
 }
 
 impl<'a> EventHead<'a> {
