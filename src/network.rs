@@ -92,8 +92,8 @@ const METADATA_V4: [Ipv4Addr; 3] = [
 ];
 
 /// Whether the address is link-local (RFC 3927, RFC 4291 section 2.5.6) or that of a cloud's metadata
-/// service, also where it is wrapped in an IPv6 address (IPv4-mapped, NAT64, 6to4). An app behind a
-/// gateway has no such address; one that a name leads to is most likely an attack.
+/// service, also where it is wrapped in an IPv6 address (IPv4-mapped or -compatible, NAT64, 6to4). An app
+/// behind a gateway has no such address; one that a name leads to is most likely an attack.
 pub fn is_link_local(address: IpAddr) -> bool {
     let v6 = match address.to_canonical() {
         IpAddr::V4(v4) => return v4.is_link_local() || METADATA_V4.contains(&v4),
@@ -103,16 +103,23 @@ pub fn is_link_local(address: IpAddr) -> bool {
     if wrapped.is_some_and(|v4| v4.is_link_local() || METADATA_V4.contains(&v4)) {
         return true;
     }
-    // AWS keeps fd00:ec2::/32 for its services on the instance, Google fd20:ce::/32.
-    let reserved = matches!(v6.segments(), [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..]);
+    // AWS keeps fd00:ec2::/32 for its services on the instance, Google fd20:ce::/32; Scaleway's metadata
+    // service has one address.
+    let reserved = matches!(
+        v6.segments(),
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+    );
     v6.is_unicast_link_local() || reserved
 }
 
-/// The IPv4 address that a translator takes out of this one: NAT64's well-known prefix (RFC 6052)
-/// and 6to4 (RFC 3056).
+/// The IPv4 address that a translator or a tunnel takes out of this one: NAT64's prefixes (RFC 6052,
+/// and RFC 8215, of which a network chooses its own /96), 6to4 (RFC 3056), and IPv4-compatible (RFC 4291).
 fn wrapped_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => (high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..]
+        | [0, 0, 0, 0, 0, 0, high, low] => (high, low),
         _ => return None,
     };
     Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
@@ -133,12 +140,15 @@ mod tests {
             "168.63.129.16",
             "::ffff:169.254.169.254",
             "64:ff9b::169.254.169.254",
+            "64:ff9b:1:7::169.254.169.254",
             "2002:a9fe:a9fe::1",
+            "::169.254.169.254",
             "fe80::1",
             "febf::1",
             "fd00:ec2::254",
             "fd00:ec2::23",
             "fd20:ce::254",
+            "fd00:42::42",
         ] {
             assert!(is_link_local(bad.parse().unwrap()), "{bad}");
         }
@@ -155,6 +165,10 @@ mod tests {
             "::1",
             "::ffff:127.0.0.1",
             "64:ff9b::10.0.0.1",
+            "64:ff9b:1::10.0.0.1",
+            "64:ff9b:2::169.254.169.254",
+            "::10.0.0.1",
+            "fd00:42::43",
             "2002:a00:1::1",
             "fec0::1",
             "fd00::1",
