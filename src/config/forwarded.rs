@@ -17,6 +17,11 @@ const HEADER: &str =
 /// Headers that hold credentials, whatever the source's scheme is.
 const CREDENTIALS: &[&str] = &["authorization", "cookie", "proxy-authorization", "x-api-key"];
 
+/// Whether a header of this name holds a credential, whatever the source's scheme is.
+pub fn is_credential(name: &HeaderName) -> bool {
+    CREDENTIALS.contains(&name.as_str())
+}
+
 /// Headers that an upstream's request has of its own, because they belong to HTTP or to Hookward.
 pub(super) const RESERVED: &[&str] = &[
     "connection",
@@ -60,7 +65,7 @@ pub(super) fn read(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Vec<HeaderNa
 fn header(node: &Node<'_>, cx: &mut Context<'_>) -> Option<HeaderName> {
     let name = selector::header(node, cx)?;
     let text = name.as_str();
-    if RESERVED.contains(&text) || CREDENTIALS.contains(&text) || text.len() > MAX_FORWARD_NAME {
+    if RESERVED.contains(&text) || is_credential(&name) || text.len() > MAX_FORWARD_NAME {
         node.refuse(text, HEADER, None, cx);
         return None;
     }

@@ -41,6 +41,7 @@ mod tests;
 
 pub use certificates::Authorities;
 pub use changes::{changes, fixed};
+pub(crate) use forwarded::is_credential;
 pub use problem::{Position, Problem, ProblemKind, Severity};
 pub use resolved::*;
 pub use secrets::{Machine, Placeholders, SecretReader};

@@ -82,7 +82,6 @@ pub(super) fn read(
     ];
     let format = table.get("format").map(|node| node.choice(&formats, cx));
     let format = format.unwrap_or(Some(d::FORMAT));
-    let passthrough = passthrough::read(&table, format, sources, cx);
     let allow_link_local = table.get("allow_link_local").and_then(|node| node.flag(cx));
     let allow_link_local = allow_link_local.unwrap_or(false);
     let url = read_url(&table, allow_link_local, cx);
@@ -90,6 +89,7 @@ pub(super) fn read(
         Some(node) => headers::read(&node, cx),
         None => Some(Headers::new()),
     };
+    let passthrough = passthrough::read(&table, format, sources, headers.as_ref(), cx);
     let signing_keys = match table.get("signing_key") {
         Some(node) => read_signing_keys(&node, cx),
         None => Some(Vec::new()),

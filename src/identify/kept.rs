@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderName};
 
 use crate::config::defaults::{MAX_FORWARD_BYTES, MAX_FORWARD_HEADERS};
-use crate::config::{Auth, HmacScheme, SignedPart, Source, TimestampPlace};
+use crate::config::{Auth, HmacScheme, SignedPart, Source, TimestampPlace, is_credential};
 use crate::event::KeptHeader;
 
 /// The headers to keep, signatures first. What is not visible ASCII, or beyond the bounds, is left out:
@@ -35,12 +35,13 @@ fn proof(scheme: &HmacScheme) -> impl Iterator<Item = &HeaderName> {
     std::iter::once(&scheme.header).chain(timestamp)
 }
 
-/// What else the scheme signs.
+/// What else the scheme signs, but for credentials.
 fn covered(scheme: &HmacScheme) -> impl Iterator<Item = &HeaderName> {
-    scheme.signed.iter().filter_map(|part| match part {
+    let headers = scheme.signed.iter().filter_map(|part| match part {
         SignedPart::Header(name) => Some(name),
         SignedPart::Literal(_) | SignedPart::Timestamp | SignedPart::Body => None,
-    })
+    });
+    headers.filter(|name| !is_credential(name))
 }
 
 struct Kept<'h> {
@@ -94,7 +95,12 @@ mod tests {
             algorithm: Algorithm::Sha256,
             encoding: Encoding::Hex,
             prefix: String::new(),
-            signed: vec![SignedPart::Header(name("x-nonce")), SignedPart::Body],
+            signed: vec![
+                SignedPart::Header(name("x-nonce")),
+                SignedPart::Header(name("x-api-key")),
+                SignedPart::Header(name("authorization")),
+                SignedPart::Body,
+            ],
             timestamp: Some(TimestampPlace::Header(name("x-timestamp"))),
             signature_key: None,
             tolerance: None,

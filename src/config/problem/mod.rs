@@ -246,6 +246,11 @@ pub enum Contradiction {
         "the source's signature stands in a header that Hookward sets itself; accepted: `signing_key`, whose signature stands there"
     )]
     SignatureTaken,
+    /// `resign` for a source whose signature covers what is never stored.
+    #[error(
+        "the source's signature covers a header with a credential, which is never stored; accepted: a source whose signature does not"
+    )]
+    CredentialCovered,
     /// A credential in `forward_headers`.
     #[error(
         "found the header that holds the source's credential; accepted: any other, since a credential must not be stored (for signatures there is original_signature = \"keep\" of the upstream)"

@@ -145,6 +145,20 @@ fn each_bad_way_to_sign_is_told_at_its_place() {
         &around(&own, resign, ""),
         "7:16: error: upstream.u.resign.s: the source's signature stands in a header that Hookward sets itself; accepted: `signing_key`, whose signature stands there",
     );
+    one_error(
+        &around(GOOD, &format!("headers = {{ x-key = {{ env = \"KEY\" }} }}\n{resign}"), ""),
+        "8:16: error: upstream.u.resign.s: found \"x-key\", which the table `headers` has already; accepted: one of its own",
+    );
+    let covers =
+        "auth = { kind = \"hmac\", header = \"X-Sig\", signed = \"{header:Cookie}{body}\" }";
+    one_error(
+        &around(
+            &GOOD.replace("auth = { kind = \"api-key\", header = \"X-Key\" }", covers),
+            resign,
+            "",
+        ),
+        "7:16: error: upstream.u.resign.s: the source's signature covers a header with a credential, which is never stored; accepted: a source whose signature does not",
+    );
 }
 
 #[test]
