@@ -237,6 +237,9 @@ impl Report<'_> {
 }
 
 fn count(counts: &SourceMetrics, outcome: Outcome) {
+    if outcome == Outcome::Filtered {
+        counts.filtered.add();
+    }
     let (accepted, conflict) = match outcome {
         Outcome::Stored | Outcome::Filtered => (true, false),
         Outcome::Repeat => return counts.duplicate.add(),
@@ -286,16 +289,17 @@ mod tests {
     #[test]
     fn outcomes_are_counted_as_what_they_are() {
         for (outcome, expected) in [
-            (Outcome::Stored, [1, 0, 0]),
-            (Outcome::Filtered, [1, 0, 0]),
-            (Outcome::Repeat, [0, 1, 0]),
-            (Outcome::ConflictDelivered, [1, 0, 1]),
-            (Outcome::ConflictQuarantined, [1, 0, 1]),
-            (Outcome::ConflictDropped, [0, 0, 1]),
+            (Outcome::Stored, [1, 0, 0, 0]),
+            (Outcome::Filtered, [1, 1, 0, 0]),
+            (Outcome::Repeat, [0, 0, 1, 0]),
+            (Outcome::ConflictDelivered, [1, 0, 0, 1]),
+            (Outcome::ConflictQuarantined, [1, 0, 0, 1]),
+            (Outcome::ConflictDropped, [0, 0, 0, 1]),
         ] {
             let counts = Metrics::new().source("lab", answer::status);
             count(&counts, outcome);
-            let counted = [&counts.accepted, &counts.duplicate, &counts.conflict];
+            let SourceMetrics { accepted, filtered, duplicate, conflict, .. } = &*counts;
+            let counted = [accepted, filtered, duplicate, conflict];
             assert_eq!(counted.map(|counter| counter.get()), expected, "{outcome:?}");
         }
     }

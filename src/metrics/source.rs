@@ -24,6 +24,8 @@ pub struct SourceMetrics {
     ack: Histogram,
     /// Events that were stored, those included that no upstream wants or that are kept back.
     pub accepted: Counter,
+    /// Those of them that no upstream wants.
+    pub filtered: Counter,
     /// Repeats of a stored event.
     pub duplicate: Counter,
     /// Events with the key of a stored one and other content, whatever became of them.
@@ -49,6 +51,7 @@ impl SourceMetrics {
             odd: std::array::from_fn(|_| Counter::default()),
             ack: Histogram::new(ACK),
             accepted: Counter::default(),
+            filtered: Counter::default(),
             duplicate: Counter::default(),
             conflict: Counter::default(),
         }

@@ -80,8 +80,11 @@ fn requests(sources: &[Named<SourceMetrics>], text: &mut Exposition) {
 }
 
 fn events(sources: &[Named<SourceMetrics>], text: &mut Exposition) {
-    let families: [(&'static str, &'static str, Pick); 3] = [
+    let families: [(&'static str, &'static str, Pick); 4] = [
         ("hookward_events_accepted_total", "Events that were stored.", |s| &s.accepted),
+        ("hookward_events_filtered_total", "Stored events that no upstream wants.", |s| {
+            &s.filtered
+        }),
         ("hookward_events_duplicate_total", "Repeats of a stored event.", |s| &s.duplicate),
         (
             "hookward_events_conflict_total",

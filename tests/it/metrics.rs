@@ -151,6 +151,7 @@ async fn every_answer_is_counted_with_its_source_status_and_reason() {
         (requests("", 404, "unknown_route"), 2.0),
         (requests("silent", 200, ""), 0.0),
         ("hookward_events_accepted_total{source=\"lab\"}".to_owned(), 2.0),
+        ("hookward_events_filtered_total{source=\"lab\"}".to_owned(), 0.0),
         ("hookward_events_duplicate_total{source=\"lab\"}".to_owned(), 1.0),
         ("hookward_events_conflict_total{source=\"lab\"}".to_owned(), 1.0),
         ("hookward_ack_duration_seconds_count{source=\"lab\"}".to_owned(), 4.0),
