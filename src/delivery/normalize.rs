@@ -362,6 +362,7 @@ mod tests {
             ("a b\"c%d", "a%20b%22c%25d", "a%20b%22c%25d"),
             ("Euro € 😀", "Euro%20%E2%82%AC%20%F0%9F%98%80", "Euro%20%E2%82%AC%20%F0%9F%98%80"),
             ("\u{7f}", "%7F", "%EF%BF%BD"),
+            ("a\r\nx: y", "a%0D%0Ax:%20y", "a%EF%BF%BD%EF%BF%BDx:%20y"),
         ] {
             let mut odd = event();
             odd.meta.provider_id = Some(given.into());

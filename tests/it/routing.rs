@@ -1,6 +1,6 @@
 //! Which events go where: `events` and routes.
 
-use crate::app::App;
+use crate::app::{App, Down, reply};
 use crate::client::Post;
 use crate::gateway::setup;
 use crate::lines;
@@ -117,4 +117,39 @@ async fn without_routes_every_upstream_gets_every_event_under_one_id() {
         assert_eq!(seen[0].id(), id);
         assert_eq!(seen[0].event()["type"], "a.x");
     }
+}
+
+/// One app refuses an event for good, another takes it at the third attempt, a third one at once, and a
+/// fourth is not there: each of them is a delivery of its own.
+#[tokio::test]
+async fn each_upstream_of_an_event_has_its_own_attempts_and_its_own_end() {
+    let refusing = App::answering(|_, _| reply(410)).await;
+    let late = App::answering(|_, before| reply(if before.len() < 2 { 503 } else { 200 })).await;
+    let prompt = App::start().await;
+    let down = Down::new();
+    let retry = "retry = { first = \"1ms\", max = \"2ms\", give_up = \"1h\" }\n";
+    let text = [
+        source("a", ""),
+        upstream("refusing", &refusing) + retry,
+        upstream("late", &late) + retry,
+        upstream("prompt", &prompt) + retry,
+        format!("[upstream.absent]\nurl = \"{}\"\n{retry}", down.url()),
+    ];
+    let gateway = setup(&text.concat()).start().await;
+    let id = gateway.accepts(&Post::to("/hooks/a").body(event("x", 1))).await;
+    late.wait(3).await;
+    prompt.wait(1).await;
+    lines::verdict(&id, "dead").await;
+    let absent = down.come_up();
+    let attempt = absent.wait(1).await[0].attempt();
+    assert!(attempt > 1, "{attempt}");
+    for (upstream, attempts, verdict) in
+        [("refusing", 1, "dead"), ("late", 3, "delivered"), ("prompt", 1, "delivered")]
+    {
+        let of_it: Vec<_> =
+            lines::attempts(&id).into_iter().filter(|line| line["upstream"] == upstream).collect();
+        assert_eq!(of_it.len(), attempts, "{upstream}");
+        assert_eq!(of_it.last().unwrap()["verdict"], verdict, "{upstream}");
+    }
+    assert_eq!((refusing.seen().len(), late.seen().len(), prompt.seen().len()), (1, 3, 1));
 }
