@@ -62,6 +62,7 @@ pub(super) async fn attempt(
     world.note(|| format!("{upstream} <- {} #{number}: {answer:?} in {takes:?}", name(event)));
     let (disk, now, ordered) = (&world.disk, world.passed(), world.plan.is_ordered(upstream));
     world.oracle.borrow_mut().attempts(disk, now, upstream, ordered, event, number);
+    world.counts_circuit(upstream);
     let in_flight = InFlight { world: &world, upstream, event };
     if takes > Duration::ZERO {
         sleep(takes).await;
@@ -104,7 +105,7 @@ fn choose(world: &World, upstream: &str) -> (Answer, Duration) {
     let bad = world.plan.bad_answers;
     match mood {
         Mood::Good => (Answer::Status(200), short),
-        Mood::Out if rng.bool() => (Answer::ConnectFailed, short),
+        Mood::Out if rng.u8(..4) > 0 => (Answer::ConnectFailed, short),
         Mood::Out => (Answer::TimedOut, Duration::from_secs(10)),
         Mood::Moody if rng.u32(..bad) > 0 => (Answer::Status(200), short),
         Mood::Moody => match rng.u8(..8) {

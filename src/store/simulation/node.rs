@@ -15,6 +15,7 @@ use super::tasks::Kind;
 use super::watched::interleaved;
 use super::world::World;
 use crate::delivery::{self, Forwarder};
+use crate::store::backlog::lane::CircuitState;
 use crate::store::core::State;
 use crate::store::indexer::IndexFeed;
 use crate::store::journal::writer::Writer;
@@ -243,6 +244,20 @@ impl World {
             self.writer_turn();
         }
         core.state() != State::Failed
+    }
+
+    /// An attempt at this upstream begins: how its circuit stands.
+    pub(super) fn counts_circuit(&self, upstream: &str) {
+        let state = self.with_node(|node| {
+            let lane = node.store.lanes().find(|lane| lane.upstream == upstream)?;
+            Some(lane.circuit.state)
+        });
+        let counts = &mut self.oracle.borrow_mut().counts;
+        match state {
+            Some(CircuitState::HalfOpen | CircuitState::Open) => counts.probes += 1,
+            Some(CircuitState::SlowStart) => counts.slow += 1,
+            Some(CircuitState::Closed) | None => {}
+        }
     }
 
     pub(super) fn with_node<T>(&self, f: impl FnOnce(&mut Node) -> Option<T>) -> Option<T> {

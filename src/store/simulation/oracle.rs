@@ -83,6 +83,9 @@ pub(super) struct Counts {
     pub(super) failed: u64,
     pub(super) dead: u64,
     pub(super) again: u64,
+    /// Attempts at an upstream whose circuit was open, and while it was given more and more again.
+    pub(super) probes: u64,
+    pub(super) slow: u64,
     pub(super) segments_let_go: u64,
     pub(super) events_let_go: u64,
     pub(super) crashes: u64,
@@ -91,7 +94,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn all(&mut self) -> [&mut u64; 13] {
+    fn all(&mut self) -> [&mut u64; 15] {
         let Self {
             stored,
             repeats,
@@ -101,6 +104,8 @@ impl Counts {
             failed,
             dead,
             again,
+            probes,
+            slow,
             segments_let_go,
             events_let_go,
             crashes,
@@ -116,6 +121,8 @@ impl Counts {
             failed,
             dead,
             again,
+            probes,
+            slow,
             segments_let_go,
             events_let_go,
             crashes,

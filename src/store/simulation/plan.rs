@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub(super) crashes: u32,
     /// Whether the wall clock is set now and then.
     pub(super) clock_steps: bool,
+    /// Whether upstreams are out at first, for long enough and with enough waiting that circuits open.
+    pub(super) outages: bool,
     /// One attempt in so many does not go well.
     pub(super) bad_answers: u32,
     /// One disk operation of the writer's in so many lets others go on meanwhile.
@@ -62,12 +64,13 @@ pub(super) struct Plan {
 impl Plan {
     /// The schedule's plan.
     pub(super) fn new(rng: &mut fastrand::Rng, defect: Option<Defect>) -> Self {
-        let upstreams = (0..rng.usize(1..=3)).map(|at| upstream(at, rng)).collect();
+        let outages = rng.u8(..4) == 0;
+        let upstreams = (0..rng.usize(1..=3)).map(|at| upstream(at, outages, rng)).collect();
         let one_in = |rng: &mut fastrand::Rng, choices: &[u32]| *rng.choice(choices).unwrap_or(&0);
         Self {
-            steps: rng.usize(40..160),
-            ids: rng.u32(2..20),
-            subjects: rng.u32(1..5),
+            steps: if outages { rng.usize(500..800) } else { rng.usize(40..160) },
+            ids: if outages { rng.u32(20..40) } else { rng.u32(2..20) },
+            subjects: if outages { rng.u32(4..16) } else { rng.u32(1..5) },
             on_conflict: [rule(rng), rule(rng)],
             upstreams,
             retention: Duration::from_secs(*rng.choice(&[30, 60, 300, 3600]).unwrap_or(&60)),
@@ -81,9 +84,10 @@ impl Plan {
                 index: false,
                 ..Tuning::default()
             },
-            faults: one_in(rng, &[0, 0, 10, 30, 60]),
-            crashes: one_in(rng, &[0, 15, 30, 60]),
+            faults: one_in(rng, if outages { &[0, 200] } else { &[0, 0, 10, 30, 60] }),
+            crashes: one_in(rng, if outages { &[0, 200] } else { &[0, 15, 30, 60] }),
             clock_steps: rng.u8(..4) == 0,
+            outages,
             bad_answers: one_in(rng, &[2, 3, 5, 50]),
             interleaves: one_in(rng, &[1, 2, 4, 100]),
             defect,
@@ -117,8 +121,9 @@ fn rule(rng: &mut fastrand::Rng) -> OnConflict {
     }
 }
 
-fn upstream(at: usize, rng: &mut fastrand::Rng) -> Arc<Upstream> {
+fn upstream(at: usize, outages: bool, rng: &mut fastrand::Rng) -> Arc<Upstream> {
     let names = ["app", "lab", "crm"];
+    let give_up: &[u64] = if outages { &[600, 7200] } else { &[60, 600, 7200] };
     Arc::new(Upstream {
         name: UpstreamName::new(names[at]).unwrap(),
         url: "http://127.0.0.1:9/".parse().unwrap(),
@@ -131,13 +136,13 @@ fn upstream(at: usize, rng: &mut fastrand::Rng) -> Arc<Upstream> {
         client_cert: None,
         allow_link_local: false,
         timeout: Duration::from_secs(10),
-        concurrency: rng.usize(1..4),
+        concurrency: if outages { rng.usize(4..9) } else { rng.usize(1..4) },
         rate_limit: None,
         ordering: if rng.u8(..3) == 0 { Ordering::None } else { Ordering::Subject },
         retry: Retry {
             first: Duration::from_secs(1),
             max: Duration::from_secs(rng.u64(1..30)),
-            give_up: Duration::from_secs(*rng.choice(&[60, 600, 7200]).unwrap_or(&600)),
+            give_up: Duration::from_secs(*rng.choice(give_up).unwrap_or(&600)),
         },
     })
 }

@@ -98,7 +98,8 @@ impl World {
             plan,
         });
         for upstream in &world.plan.upstreams {
-            world.moods.borrow_mut().insert(upstream.name.to_string(), Mood::Moody);
+            let mood = if world.plan.outages { Mood::Out } else { Mood::Moody };
+            world.moods.borrow_mut().insert(upstream.name.to_string(), mood);
         }
         world.note(|| format!("{:?}", world.plan));
         world
