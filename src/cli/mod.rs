@@ -9,6 +9,7 @@ pub mod run;
 mod seam;
 pub mod send;
 pub mod sources;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look after the store's files
+    #[command(subcommand)]
+    Store(store::Command),
     /// Print a new random secret
     Keygen {
         /// How to write it
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args.once),
         Command::Send(args) => send::run(args),
         Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
+        Command::Store(command) => store::run(command),
         Command::Keygen { form } => keygen::run(form),
     }
 }

@@ -36,7 +36,8 @@ impl Store {
         let mut event = self.new_event(event);
         let mut share = self.core.shares.enter(&event.source, event.body.len())?;
         loop {
-            let places = self.core.dedupe.candidates(&key);
+            let fingerprint = self.core.dedupe.fingerprint(&key);
+            let places = self.core.dedupe.candidates(fingerprint);
             let found;
             (found, share) = self.find(&key, &places, share).await?;
             if let Some(stored) = found {
@@ -57,7 +58,7 @@ impl Store {
             // What conflicted with an event that retention has let go since is still the same.
             if !event.conflict {
                 let kept = key.with_content(&event.body_hash);
-                let places = self.core.dedupe.candidates(&kept);
+                let places = self.core.dedupe.candidates(self.core.dedupe.fingerprint(&kept));
                 let found;
                 (found, share) = self.find(&kept, &places, share).await?;
                 if let Some(stored) = found {
@@ -70,6 +71,7 @@ impl Store {
             let submission = Submission {
                 event,
                 key,
+                fingerprint,
                 quarantined,
                 to: to.clone(),
                 checked: places,
@@ -138,13 +140,13 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
                 Ok(None)
             }
         },
-        Err(ReadError::Damaged(_)) => {
+        Err(ReadError::Damaged(_) | ReadError::Forged(_) | ReadError::Keyless(_)) => {
             damaged();
             Ok(None)
         }
         // Retention has let its segment go between the look-up and the read.
         Err(error @ ReadError::Io(_)) if error.is_final() => Ok(None),
-        Err(ReadError::Io(error)) => {
+        Err(error @ (ReadError::Io(_) | ReadError::NoKey { .. })) => {
             tracing::error!(target: "hookward::store", %error, "the journal cannot be read");
             Err(AcceptError::Unreadable)
         }

@@ -21,6 +21,8 @@ pub struct Submission {
     pub event: StoredEvent,
     /// What makes it one with its repeats.
     pub key: DedupeKey,
+    /// What the dedupe table knows the key by.
+    pub fingerprint: u64,
     /// Kept back until an operator decides.
     pub quarantined: bool,
     /// Whom it goes to.

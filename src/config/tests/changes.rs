@@ -73,6 +73,7 @@ fn each_change_is_told_by_its_key() {
             "[store]\nretention = \"40d\"\nmin_free = \"1MiB\"",
             &["store.retention", "store.min_free"],
         ),
+        ("[store]", "[store]\nencryption_key = { env = \"STORE\" }", &["store.encryption_key"]),
         ("[log]", "[log]\nlevel = \"debug\"", &["log.level"]),
         (key, "[{ env = \"KEY\" }, { env = \"WHSEC\" }]", &["source.s.keys"]),
         (
@@ -156,6 +157,7 @@ fn what_cannot_change_while_running_is_named() {
         ("[admin]\n", "", &["admin"]),
         ("[store]", "[store]\npath = \"other\"", &["store.path"]),
         ("[store]", "[store]\nretention = \"40d\"", &[]),
+        ("[store]", "[store]\nencryption_key = { env = \"STORE\" }", &["store.encryption_key"]),
         ("[server]", &format!("[server]\n{FILES}"), &["server.tls"]),
         ("[server]", "[server]\nsandbox = true", &["server.sandbox"]),
     ] {

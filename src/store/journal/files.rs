@@ -1,16 +1,19 @@
 //! The journal's segment files, opened for reading: single frames by their place, and the list of
-//! segments that there are.
+//! segments that there are. What is encrypted is opened here, so that nobody else needs to know.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::frame::{HEADER_LEN, Header};
-use super::segment::{self, Place};
+use super::segment::{self, BadHeader, Place, SEGMENT_HEADER_LEN, Scanner, Seal, SegmentHeader};
+use crate::event::Sequence;
+use crate::store::crypt::{KeyId, Keyring, SLOT_LEN, SLOTS_AT, SegmentSecret, Slot, SlotError};
 use crate::store::disk::{Disk, ReadFile};
 
 /// Files kept open for reading at most.
@@ -27,13 +30,37 @@ pub enum ReadError {
     /// What stands there is not the frame that was written.
     #[error("the journal is damaged in segment {} at offset {}", .0.segment, .0.offset)]
     Damaged(Place),
+    /// The checksum fits and the cipher refuses: somebody has changed it.
+    #[error("the frame in segment {} at offset {} is not authentic", .0.segment, .0.offset)]
+    Forged(Place),
+    /// No key slot of the segment is whole: nobody can read it any more.
+    #[error("segment {} is encrypted and both of its key slots are damaged", .0.segment)]
+    Keyless(Place),
+    /// The segment is under a key that is not configured.
+    #[error("segment {segment} needs the key {key}, which is not in store.encryption_key")]
+    NoKey {
+        /// The segment's number.
+        segment: u32,
+        /// The key's name.
+        key: KeyId,
+    },
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => error,
+            other => Self::other(other),
+        }
+    }
 }
 
 impl ReadError {
     /// Whether no later try can succeed.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Damaged(_) => true,
+            Self::Damaged(_) | Self::Forged(_) | Self::Keyless(_) => true,
+            Self::NoKey { .. } => false,
             Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -44,13 +71,73 @@ impl ReadError {
 pub struct SegmentFiles {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    open: Mutex<HashMap<u32, Arc<dyn ReadFile>>>,
+    keys: ArcSwap<Keyring>,
+    open: Mutex<HashMap<u32, Open>>,
+}
+
+/// A segment's file that is kept open.
+#[derive(Clone, Debug)]
+struct Open {
+    file: Arc<dyn ReadFile>,
+    /// How its frames are sealed, once somebody has asked.
+    seal: Option<Seal>,
+}
+
+/// What stands in front of a segment's frames.
+#[derive(Debug)]
+pub struct Preamble {
+    /// The header, if it is one, and of this segment.
+    pub header: Result<SegmentHeader, BadHeader>,
+    /// The key slots that are whole, and of this segment. None where the header says that frames
+    /// stand in clear.
+    pub slots: [Option<Slot>; 2],
+}
+
+impl Preamble {
+    /// Whether the frames are encrypted. Where the header is damaged, a whole key slot tells.
+    pub fn is_encrypted(&self) -> bool {
+        match &self.header {
+            Ok(header) => header.encrypted,
+            Err(_) => self.slot().is_some(),
+        }
+    }
+
+    /// A key slot that is whole, if there is one.
+    pub fn slot(&self) -> Option<&Slot> {
+        self.slots.iter().flatten().next()
+    }
+
+    /// The segment's secret; `None` if no slot gives it.
+    ///
+    /// # Errors
+    /// The key that is missing, if there is a whole slot and no configured key for it.
+    pub fn secret(&self, keys: &Keyring) -> Result<Option<(&Slot, SegmentSecret)>, KeyId> {
+        let mut missing = None;
+        for slot in self.slots.iter().flatten() {
+            match slot.open(keys) {
+                Ok(secret) => return Ok(Some((slot, secret))),
+                Err(SlotError::Missing(key)) => missing = missing.or(Some(key)),
+                Err(SlotError::Forged) => {}
+            }
+        }
+        missing.map_or(Ok(None), Err)
+    }
 }
 
 impl SegmentFiles {
-    /// The segments in `dir`.
-    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, open: Mutex::new(HashMap::new()) }
+    /// The segments in `dir`, opened with `keys` where they are encrypted.
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, keys: Arc<Keyring>) -> Self {
+        Self { disk, dir, keys: ArcSwap::new(keys), open: Mutex::new(HashMap::new()) }
+    }
+
+    /// The keys by which segments are opened, and begun.
+    pub fn keys(&self) -> Arc<Keyring> {
+        self.keys.load_full()
+    }
+
+    /// From here on these are the keys.
+    pub fn set_keys(&self, keys: Arc<Keyring>) {
+        self.keys.store(keys);
     }
 
     /// Where they are.
@@ -79,16 +166,99 @@ impl SegmentFiles {
     /// # Errors
     /// As the file system says.
     pub fn file(&self, number: u32) -> io::Result<Arc<dyn ReadFile>> {
-        if let Some(file) = self.open.lock().get(&number) {
-            return Ok(Arc::clone(file));
+        Ok(self.opened(number)?.file)
+    }
+
+    fn opened(&self, number: u32) -> io::Result<Open> {
+        if let Some(opened) = self.open.lock().get(&number) {
+            return Ok(opened.clone());
         }
         let file = self.disk.open(&segment::path(&self.dir, number))?;
+        let opened = Open { file, seal: None };
+        self.keep(number, opened.clone());
+        Ok(opened)
+    }
+
+    fn keep(&self, number: u32, opened: Open) {
         let mut open = self.open.lock();
         if open.len() >= MAX_OPEN {
             open.clear();
         }
-        open.insert(number, Arc::clone(&file));
-        Ok(file)
+        open.insert(number, opened);
+    }
+
+    /// What stands in front of the segment's frames.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn preamble(&self, number: u32) -> io::Result<Preamble> {
+        let file = self.file(number)?;
+        let mut bytes = [0; SEGMENT_HEADER_LEN as usize];
+        let got = file.read_at(&mut bytes, 0)?;
+        let header = SegmentHeader::decode(bytes.get(..got).unwrap_or_default());
+        let own = |header: SegmentHeader| header.number == number;
+        let header =
+            header.and_then(|header| own(header).then_some(header).ok_or(BadHeader::Checksum));
+        let mut slots = [None, None];
+        if !header.as_ref().is_ok_and(|header| !header.encrypted) {
+            let mut unread = None;
+            for (slot, at) in slots.iter_mut().zip(SLOTS_AT) {
+                match read_slot(&*file, at) {
+                    Ok(found) => *slot = found.filter(|slot| slot.segment() == number),
+                    Err(error) => unread = Some(error),
+                }
+            }
+            // The other slot may be all that is needed.
+            if let Some(error) = unread.filter(|_| slots.iter().all(Option::is_none)) {
+                return Err(error);
+            }
+        }
+        Ok(Preamble { header, slots })
+    }
+
+    /// How the segment's frames are sealed, and what opens them.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] and [`ReadError::NoKey`].
+    pub fn seal(&self, number: u32) -> Result<Seal, ReadError> {
+        let opened = self.opened(number)?;
+        if let Some(seal) = opened.seal {
+            return Ok(seal);
+        }
+        let seal = match self.read_seal(number)? {
+            // The slots may be changed while they are read: the new one was there before the old
+            // one went.
+            Seal::Lost => self.read_seal(number)?,
+            seal => seal,
+        };
+        self.keep(number, Open { seal: Some(seal.clone()), ..opened });
+        Ok(seal)
+    }
+
+    fn read_seal(&self, number: u32) -> Result<Seal, ReadError> {
+        let preamble = self.preamble(number)?;
+        if !preamble.is_encrypted() {
+            return Ok(Seal::Plain);
+        }
+        let secret = preamble.secret(&self.keys());
+        let secret = secret.map_err(|key| ReadError::NoKey { segment: number, key })?;
+        Ok(match secret {
+            Some((slot, secret)) => {
+                let cipher = secret.cipher(slot.journal(), number).map_err(io::Error::other)?;
+                Seal::Sealed(Arc::new(cipher))
+            }
+            None => Seal::Lost,
+        })
+    }
+
+    /// Walks the segment's frames, from the one at `offset` on or, if that is 0, from the first;
+    /// frames up to `last` have been seen.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] and [`ReadError::NoKey`].
+    pub fn scan(&self, number: u32, offset: u32, last: Sequence) -> Result<Scanner, ReadError> {
+        let seal = self.seal(number)?;
+        Ok(Scanner::opening(self.file(number)?, offset, last, seal)?)
     }
 
     /// Closes the segment's file and takes its name away.
@@ -105,6 +275,7 @@ impl SegmentFiles {
     /// # Errors
     /// [`ReadError`]; a frame that was damaged since is an error, never a wrong answer.
     pub fn frame(&self, place: Place) -> Result<(Header, Bytes), ReadError> {
+        let seal = self.seal(place.segment)?;
         let file = self.file(place.segment)?;
         let mut bytes = vec![0; FIRST_READ];
         let got = file.read_at(&mut bytes, place.offset.into())?;
@@ -121,12 +292,25 @@ impl SegmentFiles {
             file.read_at(rest, u64::from(place.offset) + got as u64)?;
         }
         bytes.truncate(whole);
-        let mut frame = Bytes::from(bytes);
-        let head = frame.split_to(HEADER_LEN.min(frame.len()));
-        if header.verifies(&head, &frame) {
-            Ok((header, frame))
-        } else {
-            Err(ReadError::Damaged(place))
+        let (head, payload) = bytes.split_at_mut(HEADER_LEN.min(whole));
+        if !header.verifies(head, payload) {
+            return Err(ReadError::Damaged(place));
         }
+        let content = match seal {
+            Seal::Plain => 0..payload.len(),
+            Seal::Sealed(cipher) => {
+                let opened = cipher.open(header.clear(), payload);
+                opened.map_err(|_| ReadError::Forged(place))?
+            }
+            Seal::Lost => return Err(ReadError::Keyless(place)),
+        };
+        let frame = Bytes::from(bytes);
+        Ok((header, frame.slice(HEADER_LEN + content.start..HEADER_LEN + content.end)))
     }
+}
+
+fn read_slot(file: &dyn ReadFile, at: u32) -> io::Result<Option<Slot>> {
+    let mut bytes = [0; SLOT_LEN];
+    let got = file.read_at(&mut bytes, at.into())?;
+    Ok(Slot::decode(bytes.get(..got).unwrap_or_default()))
 }

@@ -109,8 +109,14 @@ async fn sequences_may_be_larger_than_32_bits() {
 
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
     let first = Sequence(u64::from(u32::MAX) * 3);
-    let header =
-        SegmentHeader { number: 7, journal: 1, follows: Sequence(0), first, created_at: START };
+    let header = SegmentHeader {
+        number: 7,
+        journal: 1,
+        follows: Sequence(0),
+        first,
+        created_at: START,
+        encrypted: false,
+    };
     let mut batch = Batch::default();
     for n in 0..3u64 {
         let identified = event(u32::try_from(n).unwrap());
@@ -136,7 +142,7 @@ async fn sequences_may_be_larger_than_32_bits() {
     let path = dir.path().join("journal").join("0000000007.journal");
     let mut file = disk.create(&path).unwrap();
     file.append(&header.encode()).unwrap();
-    file.append(batch.bytes()).unwrap();
+    file.append(batch.bytes().unwrap()).unwrap();
     let store = reopen(dir.path(), &disk);
     assert_eq!(store.report().gaps, []);
     assert_eq!(drain(&store).await.len(), 3);
