@@ -197,7 +197,14 @@ fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
         if let Ok(Some((_, secret))) = preamble.secret(&keys) {
             listed.index_key = Some(secret.index_key());
         }
+        if preamble.is_encrypted() && listed.survey.encrypted == 1 {
+            files.encrypted_from(number);
+        }
         let header = match preamble.header {
+            Ok(_) if listed.survey.foreign.last() == Some(&number) => {
+                tracing::error!(target: "hookward::store", segment = number, "a plain segment behind encrypted ones: somebody without the key has put it there; it is not read");
+                guess_header(number, listed.segments.last(), &preamble)
+            }
             Ok(header) => header,
             Err(error) => {
                 tracing::error!(target: "hookward::store", segment = number, %error, "damaged segment header; its frames are read all the same");

@@ -26,6 +26,9 @@ pub struct Survey {
     pub plain_until: Option<UnixMillis>,
     /// Keys that are needed and not configured, and by how many segments.
     pub missing: BTreeMap<KeyId, usize>,
+    /// Plain segments behind encrypted ones: somebody without the keys has put them there. They are
+    /// not counted as plain, and never read.
+    pub foreign: Vec<u32>,
     /// Encrypted segments without a key slot that opens: nobody can read them any more.
     pub keyless: Vec<u32>,
 }
@@ -64,6 +67,10 @@ impl Survey {
     /// Adds the next segment.
     pub(super) fn add(&mut self, number: u32, preamble: &Preamble, keys: &Keyring) {
         self.segments += 1;
+        if !preamble.is_encrypted() && self.encrypted > 0 {
+            self.foreign.push(number);
+            return;
+        }
         if let Ok(header) = &preamble.header
             && self.plain > 0
         {

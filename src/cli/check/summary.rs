@@ -94,9 +94,14 @@ fn summarize_segments(
             "  plain   {segments} from before the encryption, readable to whoever has the disk: gone by {by}, once nothing in them waits any more"
         )?;
     }
-    if !survey.keyless.is_empty() {
-        let numbers: Vec<String> = survey.keyless.iter().map(u32::to_string).collect();
-        writeln!(f, "  LOST    both key slots are damaged in segment {}", numbers.join(", "))?;
+    for (numbers, what) in [
+        (&survey.keyless, "LOST    both key slots are damaged in segment"),
+        (&survey.foreign, "FORGED  not encrypted, behind encrypted ones, and never read: segment"),
+    ] {
+        if !numbers.is_empty() {
+            let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+            writeln!(f, "  {what} {}", numbers.join(", "))?;
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -72,6 +73,8 @@ pub struct SegmentFiles {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     keys: ArcSwap<Keyring>,
+    /// The number of the first encrypted segment: none behind it is plain.
+    encrypted_from: AtomicU32,
     open: Mutex<HashMap<u32, Open>>,
 }
 
@@ -127,12 +130,19 @@ impl Preamble {
 impl SegmentFiles {
     /// The segments in `dir`, opened with `keys` where they are encrypted.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, keys: Arc<Keyring>) -> Self {
-        Self { disk, dir, keys: ArcSwap::new(keys), open: Mutex::new(HashMap::new()) }
+        let (keys, open) = (ArcSwap::new(keys), Mutex::new(HashMap::new()));
+        Self { disk, dir, keys, encrypted_from: AtomicU32::new(u32::MAX), open }
     }
 
     /// The keys by which segments are opened, and begun.
     pub fn keys(&self) -> Arc<Keyring> {
         self.keys.load_full()
+    }
+
+    /// A plain segment behind this one is not opened: a journal that is encrypted stays so, and
+    /// anybody who can write to its directory can make a plain one.
+    pub fn encrypted_from(&self, number: u32) {
+        self.encrypted_from.store(number, Ordering::Relaxed);
     }
 
     /// From here on these are the keys.
@@ -238,7 +248,8 @@ impl SegmentFiles {
     fn read_seal(&self, number: u32) -> Result<Seal, ReadError> {
         let preamble = self.preamble(number)?;
         if !preamble.is_encrypted() {
-            return Ok(Seal::Plain);
+            let foreign = number > self.encrypted_from.load(Ordering::Relaxed);
+            return Ok(if foreign { Seal::Foreign } else { Seal::Plain });
         }
         let secret = preamble.secret(&self.keys());
         let secret = secret.map_err(|key| ReadError::NoKey { segment: number, key })?;
@@ -303,6 +314,7 @@ impl SegmentFiles {
                 opened.map_err(|_| ReadError::Forged(place))?
             }
             Seal::Lost => return Err(ReadError::Keyless(place)),
+            Seal::Foreign => return Err(ReadError::Forged(place)),
         };
         let frame = Bytes::from(bytes);
         Ok((header, frame.slice(HEADER_LEN + content.start..HEADER_LEN + content.end)))

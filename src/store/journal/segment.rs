@@ -183,7 +183,8 @@ pub enum GapKind {
     TornBatch,
     /// Later writes follow: what was stored here has been damaged.
     Damage,
-    /// The checksum fits and the cipher refuses: somebody has changed it who could not seal it again.
+    /// The checksum fits and the cipher refuses, or it is not encrypted where all is: it was changed,
+    /// or put there, by somebody without the key.
     Forged,
     /// No key slot of the segment is whole: nobody can open its frames any more.
     Keyless,
@@ -198,13 +199,16 @@ pub enum Seal {
     Sealed(Arc<Cipher>),
     /// A key that is lost with the segment's key slots.
     Lost,
+    /// They stand in clear behind segments that are encrypted, where nobody who has the journal's
+    /// keys has put them.
+    Foreign,
 }
 
 impl Seal {
     /// Where the first frame is.
     pub fn frames_at(&self) -> u32 {
         match self {
-            Self::Plain => SEGMENT_HEADER_LEN,
+            Self::Plain | Self::Foreign => SEGMENT_HEADER_LEN,
             Self::Sealed(_) | Self::Lost => FRAMES_AT,
         }
     }
@@ -287,9 +291,14 @@ impl Scanner {
             return Ok(None);
         }
         let from = self.offset();
-        if matches!(self.seal, Seal::Lost) {
+        let closed = match self.seal {
+            Seal::Plain | Seal::Sealed(_) => None,
+            Seal::Lost => Some(GapKind::Keyless),
+            Seal::Foreign => Some(GapKind::Forged),
+        };
+        if let Some(kind) = closed {
             self.pos = self.len;
-            return Ok(Some(Scanned::Gap(Gap { from, to: self.offset(), kind: GapKind::Keyless })));
+            return Ok(Some(Scanned::Gap(Gap { from, to: self.offset(), kind })));
         }
         let found = self.frame_at(self.pos)?;
         let opened = found.and_then(|header| Some((header, self.open(self.pos, &header).ok()?)));

@@ -1,6 +1,8 @@
 //! A journal that has been damaged while it was closed.
 
 use super::*;
+use crate::store::journal::frame::{Batch, Kind};
+use crate::store::journal::record::NewEvent;
 use crate::store::journal::segment::GapKind;
 
 const FIRST: &str = "0000000001.journal";
@@ -98,25 +100,8 @@ async fn a_missing_segment_is_told() {
     assert!((40..80).contains(&delivered), "{delivered}: all but what stood in the segment");
 }
 
-/// A scan that began without a number to go by refused every frame beyond 2^32 as too far ahead,
-/// took the segment for a torn tail and cut it off.
-#[tokio::test]
-async fn sequences_may_be_larger_than_32_bits() {
-    use crate::store::disk::Disk as _;
-    use crate::store::journal::frame::{Batch, Kind};
-    use crate::store::journal::record::NewEvent;
-    use crate::store::journal::segment::SegmentHeader;
-
-    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
-    let first = Sequence(u64::from(u32::MAX) * 3);
-    let header = SegmentHeader {
-        number: 7,
-        journal: 1,
-        follows: Sequence(0),
-        first,
-        created_at: START,
-        encrypted: false,
-    };
+/// Three events in clear, the first with this number, as anybody could write them.
+pub(super) fn plain_batch(first: Sequence) -> Batch {
     let mut batch = Batch::default();
     for n in 0..3u64 {
         let identified = event(u32::try_from(n).unwrap());
@@ -139,6 +124,27 @@ async fn sequences_may_be_larger_than_32_bits() {
         let new = NewEvent { key, quarantined: false, event: &stored };
         batch.push(sequence, Kind::Event, |out| new.encode(["app"].into_iter(), out));
     }
+    batch
+}
+
+/// A scan that began without a number to go by refused every frame beyond 2^32 as too far ahead,
+/// took the segment for a torn tail and cut it off.
+#[tokio::test]
+async fn sequences_may_be_larger_than_32_bits() {
+    use crate::store::disk::Disk as _;
+    use crate::store::journal::segment::SegmentHeader;
+
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let first = Sequence(u64::from(u32::MAX) * 3);
+    let header = SegmentHeader {
+        number: 7,
+        journal: 1,
+        follows: Sequence(0),
+        first,
+        created_at: START,
+        encrypted: false,
+    };
+    let batch = plain_batch(first);
     let path = dir.path().join("journal").join("0000000007.journal");
     let mut file = disk.create(&path).unwrap();
     file.append(&header.encode()).unwrap();

@@ -336,3 +336,42 @@ async fn a_segment_that_never_got_its_key_is_removed() {
     assert_eq!(store.report().survey.keyless, [0; 0]);
     assert_eq!(drain(&store).await.len(), 3);
 }
+
+/// Whoever can write to the directory can write a plain segment, which needs no key: its events would
+/// be delivered as if they had been accepted.
+#[tokio::test]
+async fn a_plain_segment_behind_encrypted_ones_is_never_read() {
+    use crate::store::disk::Disk as _;
+    use crate::store::journal::segment::SegmentHeader;
+
+    for whole in [true, false] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        store_events(dir.path(), &disk, &[7], 100..103).await;
+        let mut journal = 0;
+        disk.corrupt(SEGMENT, |bytes| journal = SegmentHeader::decode(bytes).unwrap().journal);
+        let first = Sequence(1000);
+        let header = SegmentHeader {
+            number: 2,
+            journal,
+            follows: Sequence(0),
+            first,
+            created_at: START,
+            encrypted: false,
+        };
+        let path = dir.path().join("journal").join("0000000002.journal");
+        let mut file = disk.create(&path).unwrap();
+        file.append(&if whole { header.encode() } else { [0; 64] }).unwrap();
+        file.append(super::damage::plain_batch(first).bytes().unwrap()).unwrap();
+        let store = open(dir.path(), &disk, &[7]).unwrap();
+        assert_eq!(store.report().survey.foreign, [2]);
+        assert_eq!(store.report().gaps[0].1.kind, GapKind::Forged);
+        assert_eq!(drain(&store).await.len(), 3);
+        let known = store.accept(event(101), app(&store)).await.unwrap();
+        assert_eq!(known.outcome(), Outcome::Repeat);
+        let made_up = store.accept(event(1), app(&store)).await.unwrap();
+        assert_eq!(made_up.outcome(), Outcome::Stored, "it was never accepted");
+        assert!(store.close().await);
+        let store = open(dir.path(), &disk, &[7]).unwrap();
+        assert_eq!(drain(&store).await.len(), 1, "and the journal goes on behind it");
+    }
+}
