@@ -246,8 +246,10 @@ fn is_unfinished(
 ) -> Result<bool, OpenError> {
     match preamble.header {
         Ok(header) if header.encrypted && preamble.slot().is_none() => {
-            has_frames(files, number, FRAMES_AT, |kind| matches!(kind, Kind::Event | Kind::Attempt))
-                .map(|used| !used)
+            has_frames(files, number, FRAMES_AT, |kind| {
+                !matches!(kind, Kind::Lane | Kind::CheckpointEnd)
+            })
+            .map(|used| !used)
         }
         Ok(_) => Ok(false),
         Err(_) => has_frames(files, number, SEGMENT_HEADER_LEN, |_| true).map(|used| !used),
