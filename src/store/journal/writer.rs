@@ -324,7 +324,7 @@ impl Writer {
             moved.insert(*old, entry.place);
         }
         drop(moved);
-        self.index.add(carried.into_iter().map(|(_, entry)| entry).collect());
+        self.index.add(carried.into_iter().map(|(_, entry)| entry));
     }
 
     fn rotate(&mut self) -> io::Result<()> {
