@@ -6,6 +6,7 @@ pub mod frame;
 pub mod head;
 mod headers;
 pub mod input;
+pub mod preamble;
 pub mod record;
 pub mod segment;
 pub mod writer;
