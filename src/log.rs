@@ -3,7 +3,11 @@
 //! A thread that logs copies its line into a bounded buffer and goes on: it never waits for the
 //! disk or the terminal. One writer thread empties the buffer with one write at a time. Lines that
 //! do not fit, or that the descriptor fails to take, are dropped and counted, and the count is logged
-//! once there is room again. Nothing here sees a secret or a payload, because nothing that logs may hand one over.
+//! once there is room again. Nothing here sees a secret or a payload, because nothing that logs may
+//! hand one over.
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::io::{self, Write};
 use std::sync::Arc;

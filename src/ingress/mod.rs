@@ -275,7 +275,8 @@ impl Stop {
                 Reason::Overloaded
             }
             Self::Unavailable(
-                AcceptError::Full
+                AcceptError::Low
+                | AcceptError::NoRoom
                 | AcceptError::Failed
                 | AcceptError::Unreadable
                 | AcceptError::Closing,
@@ -301,7 +302,8 @@ impl Stop {
             Self::Unavailable(AcceptError::OverShare) => {
                 "the journal's queue holds the source's share"
             }
-            Self::Unavailable(AcceptError::Full) => "free space is below store.min_free",
+            Self::Unavailable(AcceptError::Low) => "free space is below store.min_free",
+            Self::Unavailable(AcceptError::NoRoom) => "the disk is full",
             Self::Unavailable(AcceptError::Failed) => "the journal has failed",
             Self::Unavailable(AcceptError::Unreadable) => "the journal cannot be read",
             Self::Unavailable(AcceptError::Closing) => "the store is closing",

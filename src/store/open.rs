@@ -150,7 +150,7 @@ impl Opened {
             dedupe: found.dedupe,
             backlog,
         }));
-        core.look_at_space();
+        core.look_at_space(0);
         let feed = feed(Arc::clone(&core), found.index);
         let feed = feed.map_err(failed("starting the indexer of"))?;
         let writer = Writer::start(Arc::clone(&core), next, feed);

@@ -210,7 +210,7 @@ impl Oracle {
         self.counts.refused += 1;
         let excused = match error {
             AcceptError::Overloaded | AcceptError::OverShare => true,
-            AcceptError::Full => excuses.full,
+            AcceptError::Low | AcceptError::NoRoom => excuses.full,
             AcceptError::Failed | AcceptError::Unreadable => excuses.fault || excuses.closing,
             AcceptError::Closing => excuses.closing,
         };

@@ -249,13 +249,13 @@ async fn below_min_free_events_are_refused_and_repeats_are_not() {
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
     let first = store.accept(event(1), app(&store)).await.unwrap();
     disk.set_free(999);
-    store.core.look_at_space();
-    assert_eq!(store.accept(event(2), app(&store)).await.unwrap_err(), AcceptError::Full);
-    assert_eq!(store.writable(), Err(AcceptError::Full));
+    store.core.look_at_space(0);
+    assert_eq!(store.accept(event(2), app(&store)).await.unwrap_err(), AcceptError::Low);
+    assert_eq!(store.writable(), Err(AcceptError::Low));
     assert_eq!(store.accept(event(1), app(&store)).await.unwrap().id(), first.id());
     assert_eq!(drain(&store).await.len(), 1, "what is stored is delivered all the same");
     disk.set_free(1000);
-    store.core.look_at_space();
+    store.core.look_at_space(0);
     assert_eq!(store.accept(event(2), app(&store)).await.unwrap().outcome(), Outcome::Stored);
 }
 
