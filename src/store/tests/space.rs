@@ -66,8 +66,7 @@ fn a_store_without_room_says_so_until_a_write_has_found_some() {
         let clock = Clock::manual(START);
         let options = Options { min_free: 0, clock: clock.clone(), ..options(dir.path()) };
         let feed = |_, _| Ok(IndexFeed::idle());
-        let Opened { core, mut writer, .. } =
-            Opened::recover(options, small(&disk), feed).unwrap();
+        let Opened { core, mut writer, .. } = Opened::recover(options, small(&disk), feed).unwrap();
         let said = crate::log::testing::lines(false, || {
             disk.set_free(free);
             disk.plan(0, Fault::FillsUp);
