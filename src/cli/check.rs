@@ -1,6 +1,7 @@
 //! `hookward check`: every problem of a configuration, or what would run with it. Starts nothing
 //! and connects to nothing.
 
+mod store;
 mod summary;
 
 use std::ffi::OsString;
@@ -42,7 +43,9 @@ fn check(
 ) -> io::Result<ExitCode> {
     match config::load(file, env) {
         Ok((config, warnings)) => {
-            writeln!(out, "{}", Summary { config: &config, warnings: &warnings })?;
+            let doubts = store::doubts(&config.store);
+            let summary = Summary { config: &config, warnings: &warnings, doubts: &doubts };
+            writeln!(out, "{summary}")?;
             Ok(ExitCode::SUCCESS)
         }
         Err(invalid) => {

@@ -5,6 +5,7 @@ use std::fmt;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::store::Doubt;
 use crate::config::certificates::day;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{
@@ -16,6 +17,7 @@ use crate::config::{
 pub(super) struct Summary<'c> {
     pub(super) config: &'c Config,
     pub(super) warnings: &'c [Problem],
+    pub(super) doubts: &'c [Doubt],
 }
 
 impl fmt::Display for Summary<'_> {
@@ -48,11 +50,15 @@ impl fmt::Display for Summary<'_> {
             0 => write!(f, "\nroutes    none: every event goes to every upstream")?,
             n => write!(f, "\nroutes    {n}: an event goes to the upstreams of each that fits")?,
         }
-        if !self.warnings.is_empty() {
-            write!(f, "\n\n{}:", counted(self.warnings.len(), "warning"))?;
+        let warnings = self.warnings.len() + self.doubts.len();
+        if warnings > 0 {
+            write!(f, "\n\n{}:", counted(warnings, "warning"))?;
         }
         for warning in self.warnings {
             write!(f, "\n{warning}")?;
+        }
+        for doubt in self.doubts {
+            write!(f, "\n{}: warning: {doubt}", file.display())?;
         }
         Ok(())
     }
