@@ -64,6 +64,23 @@ pub fn init(config: Log) -> io::Result<Logging> {
     Ok(Logging { level: handle, _flush: flush })
 }
 
+/// Says on standard error why the process ends, in a line of its own: a log line if the log is JSON,
+/// for whoever reads it takes each line for one, and otherwise plain words. Whatever the log's level
+/// is; and also before there is a log.
+pub fn last_words(format: LogFormat, error: &str) {
+    match format {
+        LogFormat::Json => {
+            let json = fmt::fmt().with_writer(io::stderr).json().flatten_event(true);
+            let json = json.with_current_span(false).with_span_list(false).finish();
+            tracing::subscriber::with_default(json, || {
+                tracing::error!(target: "hookward", error, "cannot run");
+            });
+        }
+        // Nobody is left to tell when standard error is gone.
+        LogFormat::Text => drop(writeln!(io::stderr(), "hookward: {error}")),
+    }
+}
+
 /// The process's log. What was logged is written out when it is dropped.
 #[derive(Debug)]
 pub struct Logging {
