@@ -51,7 +51,7 @@ enum Command {
     },
     Demo(demo::Args),
     Send(send::Args),
-    /// List the configured sources
+    /// List the configured sources; in this version without the time of their last events
     Sources {
         #[command(flatten)]
         config: ConfigFile,

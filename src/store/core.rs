@@ -235,9 +235,10 @@ impl Core {
 
     /// No event is taken any more; a failure stays one.
     pub fn begin_close(&self) {
-        for state in [State::Open, State::Low, State::NoRoom] {
-            self.change(state, State::Closing);
-        }
+        // At once, whatever it is: the writer may change it meanwhile.
+        let failed = State::Failed as u8;
+        let close = |state| (state != failed).then_some(State::Closing as u8);
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, close);
     }
 
     /// Compares the free space with the reserve and, after a write has found no room, with what that

@@ -162,7 +162,8 @@ async fn why_the_gateway_does_not_start_is_a_line_of_the_log() {
             let said = run(hookward(dir.path(), &["run", "--config", "hookward.toml"])).await;
             assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
             let lines = said.err.lines().map(|line| serde_json::from_str(line).unwrap());
-            let last: Value = lines.last().unwrap();
+            let lines: Vec<Value> = lines.collect();
+            let last = lines.last().unwrap();
             let read = |name: &str| last[name].as_str().unwrap_or_default().to_owned();
             assert_eq!((read("level"), read("message")), ("ERROR".into(), "cannot run".into()));
             assert!(read("error").contains(why), "{last}");
