@@ -354,13 +354,16 @@ async fn segments_go_when_they_are_old_and_settled_and_their_keys_with_them() {
     }
     drain(&store).await;
     store.accept(event(100), app(&store)).await.unwrap();
+    // How many there are before it depends on how many attempts were written at once.
+    let with_100 = disk.names().pop().unwrap();
+    assert_ne!(with_100, disk.names()[0]);
     clock.advance(Duration::from_secs(31 * 86_400));
     store.accept(event(101), app(&store)).await.unwrap();
     drain(&store).await;
     clock.advance(Duration::from_secs(29 * 86_400));
     retention::purge(&store.core);
-    // The fourth was begun with event 100 and ended with event 101, which is not old enough.
-    assert_eq!(disk.names()[0], "0000000004.journal", "{:?}", disk.names());
+    // It ended with event 101, which is not old enough.
+    assert_eq!(disk.names()[0], with_100, "{:?}", disk.names());
     let again = store.accept(event(3), app(&store)).await.unwrap();
     assert_eq!(again.outcome(), Outcome::Stored, "the key went with its event");
     assert_eq!(store.accept(event(101), app(&store)).await.unwrap().outcome(), Outcome::Repeat);
