@@ -13,7 +13,7 @@ use super::seam;
 /// Bytes of randomness: as many as HMAC-SHA256 and an AES-256 key can use.
 const LEN: usize = 32;
 
-/// How the secret is written.
+/// How the secret is written. `store.encryption_key` takes all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
     /// 64 hexadecimal digits

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::check;
 use crate::clock::Clock;
-use crate::config::{Config, Problem, Severity};
+use crate::config::{Config, LogFormat, Problem, Severity};
 use crate::gateway::{Gateway, GatewayError};
 use crate::hardening::sandbox::{self, Kept, Sandbox, SandboxError};
 use crate::hardening::{self, Hardening};
@@ -63,7 +63,7 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// Runs the gateway that `file` describes. 0 after a signal and a clean stop, 78 when the file is
-/// invalid, else 1.
+/// invalid, or lacks keys that the store needs, else 1.
 pub fn run(file: &Path) -> ExitCode {
     let hardening = hardening::harden();
     let (loaded, watch) = reload::read(&Sight::default(), || {
@@ -77,9 +77,11 @@ pub fn run(file: &Path) -> ExitCode {
     };
     let format = config.log.format;
     go_on(config, &warnings, watch, &hardening).unwrap_or_else(|fatal| {
+        // In the words of `check`, as with any configuration that is invalid.
+        let keys = matches!(fatal, Fatal::Gateway(GatewayError::Store(OpenError::Keys(_))));
         // The log is written out by now, so this is its last line.
-        log::last_words(format, &fatal.to_string());
-        ExitCode::FAILURE
+        log::last_words(if keys { LogFormat::Text } else { format }, &fatal.to_string());
+        if keys { ExitCode::from(check::INVALID_CONFIGURATION) } else { ExitCode::FAILURE }
     })
 }
 

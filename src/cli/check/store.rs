@@ -77,7 +77,8 @@ mod tests {
 
     fn told(path: &Path, min_free: u64) -> Vec<String> {
         let retention = std::time::Duration::from_secs(1);
-        let store = Configured { path: path.to_owned(), retention, min_free };
+        let encryption_keys = Vec::new();
+        let store = Configured { path: path.to_owned(), retention, min_free, encryption_keys };
         doubts(&store).iter().map(ToString::to_string).collect()
     }
 
