@@ -28,7 +28,14 @@ const WRONG_USAGE: u8 = 2;
 /// When events happen that are made without a preset and with an id of the user's.
 const FIXED_TIME: UnixMillis = UnixMillis(1_736_937_000_000);
 
-/// Send sample events to the gateway as a source's provider would.
+/// Send sample events to the gateway as a source's provider would
+///
+/// Prints a line for each: the status, Hookward's id of the event, its name and the provider's id; and,
+/// when it was not taken, how many seconds to wait if the gateway says so (Retry-After), and its words.
+///
+/// Exit codes: 0 when every event was answered 200; 1 when one was not, or there was no answer; 2 for
+/// wrong usage or an unknown source; 78 for an invalid configuration. With --tamper, 1 is what should
+/// come: 0 says that a forged event was taken.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The source to act for: NAME of a `[source.NAME]`
@@ -57,7 +64,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
 
-    /// Forge them: the body is changed after signing, or the API key is wrong
+    /// Forge them: the body is changed after signing, or the API key is wrong. They should be refused,
+    /// which is exit code 1
     #[arg(long)]
     pub tamper: bool,
 }
@@ -196,17 +204,19 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// `STATUS  Hookward's id  event type  the provider's id`, and what the gateway said if it did
-/// not take it.
+/// `STATUS  Hookward's id  event type  the provider's id`, and when to try again and what the gateway
+/// said if it did not take it.
 fn line(event: &Outgoing, answer: &Answer) -> String {
     let id = answer.event_id.as_deref().unwrap_or("-");
     let taken = format!("{}  {id}  {}  {}", answer.status.as_str(), event.event_type, event.id);
     if answer.status == StatusCode::OK {
         return taken;
     }
-    let said = String::from_utf8_lossy(&answer.body);
-    let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
-    format!("{taken}  {said}").trim_end().to_owned()
+    let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
+    let wait =
+        answer.retry_after.as_deref().map(|after| format!("  Retry-After: {}", shown(after)));
+    let said = shown(&String::from_utf8_lossy(&answer.body));
+    format!("{taken}{}  {said}", wait.unwrap_or_default()).trim_end().to_owned()
 }
 
 /// Makes one event after the other.

@@ -40,7 +40,7 @@ fn item(source: &Source) -> Value {
         "allow_ips": source.allow_ips.as_ref().map(|nets| {
             nets.iter().map(ToString::to_string).collect::<Vec<_>>()
         }),
-        // Known to a running gateway only.
+        // Known to a running gateway only, which there is no way to ask yet.
         "last_event_at": null,
     })
 }
