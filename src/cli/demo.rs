@@ -12,20 +12,16 @@ mod story;
 use std::io::Write;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use self::clinic::Clinic;
 use self::files::DemoDir;
 use self::screen::Screen;
 use self::story::{PATIENCE, Story};
 use super::seam;
+use super::stop::{INTERRUPTED, StopSignal};
 use crate::clock::Clock;
 use crate::gateway::{Gateway, GatewayError};
 use crate::provider::caller::CallError;
 use crate::provider::sign::SignError;
-
-/// Exit code of a program that was interrupted from the keyboard, by the shell's convention.
-const INTERRUPTED: u8 = 130;
 
 /// Show the main job on one screen: five providers, a gateway, and an app that is down at first.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -116,28 +112,6 @@ async fn show_arrivals(
             biased;
             () = stop.received() => return Ok(()),
             arrivals = clinic.take() => arrivals.iter().try_for_each(|a| screen.live(a))?,
-        }
-    }
-}
-
-/// Ctrl-C, or a polite request to end.
-struct StopSignal {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignal {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

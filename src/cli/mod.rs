@@ -8,7 +8,9 @@ pub mod keygen;
 pub mod run;
 mod seam;
 pub mod send;
+mod sender;
 pub mod sources;
+mod stop;
 pub mod store;
 
 use std::path::PathBuf;
