@@ -2,7 +2,7 @@
 //! events as that provider would sign them; with `--retries` also when it has to send them again.
 //! Reads the configuration for keys and addresses, and touches nothing but the public listener.
 
-mod maker;
+pub(super) mod maker;
 mod rehearsal;
 mod report;
 
@@ -187,7 +187,7 @@ async fn send_all(
     let url = target(&config.server, &source.path, args.url.as_ref())?;
     let caller = Caller::new(None, trust(&config.server, args.url.as_ref()))?;
     let key = source.keys.first().cloned().unwrap_or_else(|| Secret::new(Vec::new()));
-    let mut maker = Maker::new(source, args);
+    let mut maker = Maker::new(source, args.event.as_deref(), args.id.as_deref());
     let mut all_taken = true;
     for n in 0..args.count {
         if let Some(every) = args.every.filter(|_| n > 0) {

@@ -1,5 +1,7 @@
 //! What the demo prints: at most 100 columns, in colour only on a terminal that wants it.
 
+mod outage;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;

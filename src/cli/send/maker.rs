@@ -1,7 +1,6 @@
 //! The events that `send` sends: made one after the other, of the preset's samples or of the
 //! source's own shape.
 
-use super::Args;
 use crate::clock::UnixMillis;
 use crate::config::Source;
 use crate::event::normalize_type;
@@ -12,7 +11,7 @@ use crate::provider::sample::{self, Outgoing, Sample};
 const FIXED_TIME: UnixMillis = UnixMillis(1_736_937_000_000);
 
 /// Makes one event after the other.
-pub(super) struct Maker<'a> {
+pub(in crate::cli) struct Maker<'a> {
     source: &'a Source,
     event: Option<&'a str>,
     id: Option<&'a str>,
@@ -22,8 +21,13 @@ pub(super) struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    pub(super) fn new(source: &'a Source, args: &'a Args) -> Self {
-        let (event, id) = (args.event.as_deref(), args.id.as_deref());
+    /// Of the events of this type, or of all types in turn, and all known by this id, or each by
+    /// its own.
+    pub(in crate::cli) fn new(
+        source: &'a Source,
+        event: Option<&'a str>,
+        id: Option<&'a str>,
+    ) -> Self {
         let mut samples: Vec<&Sample> = match (source.preset, event) {
             (None, _) => Vec::new(),
             (Some(preset), Some(event)) => sample::find(preset, event)
@@ -38,7 +42,8 @@ impl<'a> Maker<'a> {
         Self { source, event, id, samples, made: 0, rng: fastrand::Rng::new() }
     }
 
-    pub(super) fn next(&mut self, now: UnixMillis) -> Outgoing {
+    /// The next event, which happens now.
+    pub(in crate::cli) fn next(&mut self, now: UnixMillis) -> Outgoing {
         let sample = self.samples.get(self.made % self.samples.len().max(1)).copied();
         self.made += 1;
         let time = match self.id {

@@ -60,7 +60,7 @@ pub(super) async fn send_and_retry(
         },
     };
     let mut report = Report::new(source, &retries, args);
-    let mut maker = Maker::new(source, args);
+    let mut maker = Maker::new(source, args.event.as_deref(), args.id.as_deref());
     if !args.json {
         report.opening(out)?;
     }
