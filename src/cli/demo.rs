@@ -1,8 +1,8 @@
 //! `hookward demo`: the main job on one screen. A gateway on loopback with the embedded store, a
-//! stand-in clinic app behind it, and five providers that call: valid, repeated, forged and from
-//! a refused address, while the app is down and comes back; or, with `--outage`, a whole day of
-//! outages in a minute. Everything is made up: nothing outside the temporary directory is read or
-//! written, and nothing but loopback is called.
+//! stand-in clinic app behind it, and a provider of each preset that calls: valid, repeated, forged
+//! and from a refused address, while the app is down and comes back; or, with `--outage`, a whole
+//! day of outages in a minute. Everything is made up: nothing outside the temporary directory is
+//! read or written, and nothing but loopback is called.
 
 mod clinic;
 mod files;
@@ -28,7 +28,7 @@ use crate::gateway::{Gateway, GatewayError};
 use crate::provider::caller::CallError;
 use crate::provider::sign::SignError;
 
-/// Show the main job on one screen: five providers, a gateway, and an app that is down at first.
+/// Show the main job on one screen: providers, a gateway, and an app that is down at first.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {
     /// Stop when all has been shown; exit 0 only if every outcome was the expected one

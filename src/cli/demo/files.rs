@@ -49,6 +49,7 @@ impl DemoDir {
     pub(super) fn write_config(&self, app: SocketAddr, retry: &str) -> io::Result<PathBuf> {
         DirBuilder::new().mode(0o700).create(self.path.join("secrets"))?;
         for (provider, _) in PROVIDERS {
+            // Hexadecimal digits are base64 as well, for the scheme that takes that.
             write_private(&self.key_file(provider), &hex::encode(random::<24>()?))?;
         }
         let signing_key = format!("whsec_{}", BASE64_STANDARD.encode(self.signing_key.expose()));
@@ -78,7 +79,7 @@ pub(super) fn shortened_retries(scale: NonZeroU32) -> String {
     format!(r#"{{ first = "{first}ms", max = "{max}ms", give_up = "{give_up}ms" }}"#)
 }
 
-/// What a clinic with these five providers would write.
+/// What somebody with these providers would write.
 fn config_text(app: SocketAddr, retry: &str) -> String {
     let mut text = format!(
         r#"[server]
@@ -102,13 +103,14 @@ signing_key = {{ file = "secrets/upstream" }}
 retry = {retry}
 "#
     );
-    for (provider, _) in PROVIDERS {
+    for (provider, preset) in PROVIDERS {
+        let preset = preset.as_str();
         // Writing to a string cannot fail.
         let _ = write!(
             text,
             r#"
 [source.{provider}]
-preset = "{provider}"
+preset = "{preset}"
 keys = [{{ file = "secrets/{provider}" }}]
 allow_ips = ["127.0.0.1/32"]
 "#
@@ -158,8 +160,8 @@ mod tests {
         let config: toml::Table = text.parse().unwrap();
         let sources = config["source"].as_table().unwrap();
         assert_eq!(sources.len(), PROVIDERS.len());
-        for (provider, _) in PROVIDERS {
-            assert_eq!(sources[provider]["preset"].as_str(), Some(provider));
+        for (provider, preset) in PROVIDERS {
+            assert_eq!(sources[provider]["preset"].as_str(), Some(preset.as_str()));
             assert!(std::fs::metadata(dir.key_file(provider)).unwrap().len() >= 16);
         }
     }

@@ -46,7 +46,7 @@ async fn fits_a_hundred_plain_columns() {
     }
     let row = "  novamed  order:shipped                  200     200     401       403  once";
     assert!(text.lines().any(|line| line == row), "{text}");
-    assert!(text.contains("72 of 72 requests answered as expected, 18 of 18 events"), "{text}");
+    assert!(text.contains("100 of 100 requests answered as expected, 25 of 25 events"), "{text}");
     assert!(text.contains("\"type\": \"drx.waiting.bin\""), "{text}");
 }
 
@@ -54,7 +54,7 @@ async fn fits_a_hundred_plain_columns() {
 async fn says_what_differed() {
     let (text, verdict) = printed(Fault::LetsEverybodyIn, false).await;
     assert!(!verdict);
-    assert!(text.contains("36 of 72 requests answered as expected"), "{text}");
+    assert!(text.contains("50 of 100 requests answered as expected"), "{text}");
     assert!(text.contains("forged: expected 401, got 200 OK"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 }
