@@ -139,12 +139,6 @@ impl DedupeKey {
         hash.update(body.0);
         Self(hash.finalize().into())
     }
-
-    /// Eight bytes of the digest: what look-ups in memory go by.
-    pub fn fingerprint(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
-    }
 }
 
 /// Where a dedupe key's value came from.

@@ -4,6 +4,7 @@
 //! compared in constant time and zeroed when dropped.
 
 use std::fmt;
+use std::io;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -63,6 +64,59 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Fills `bytes` with what nobody can foretell.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(|error| match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::other(error.to_string()),
+    })
+}
+
+/// A key of 256 random bits. Zeroed when dropped, compared in constant time, never shown.
+#[derive(Clone)]
+pub struct Key(Zeroizing<[u8; 32]>);
+
+impl Key {
+    /// Takes the bytes over.
+    pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn generate() -> io::Result<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        random(&mut *bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The bytes themselves, for keying a cipher or a MAC. Do not copy them anywhere that outlives
+    /// the call.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// In constant time.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(other.0.as_slice()).into()
+    }
+}
+
+impl Eq for Key {}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +134,8 @@ mod tests {
     fn debug_shows_nothing() {
         let secret = Secret::new(b"hunter2hunter2hunter2".to_vec());
         assert_eq!(format!("{secret:?}"), "[redacted]");
+        let key = Key::new(Zeroizing::new([7; 32]));
+        assert_eq!(format!("{key:?}"), "[redacted]");
+        assert!(key == key.clone() && key != Key::new(Zeroizing::new([8; 32])));
     }
 }

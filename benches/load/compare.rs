@@ -27,11 +27,15 @@ pub(crate) enum Kind {
     Durable,
     /// The gateway.
     Hookward,
+    /// The gateway with an encrypted store.
+    Encrypted,
 }
 
 impl Kind {
-    /// All of them, in the order of the table.
+    /// What is compared when nothing else is asked for.
     pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Durable, Self::Hookward];
+    /// What shows the cost of encryption.
+    pub(crate) const ENCRYPTION: [Self; 2] = [Self::Hookward, Self::Encrypted];
 }
 
 impl fmt::Display for Kind {
@@ -40,17 +44,18 @@ impl fmt::Display for Kind {
             Self::Bare => "bare",
             Self::Durable => "durable",
             Self::Hookward => "hookward",
+            Self::Encrypted => "encrypted",
         })
     }
 }
 
-/// Measures and prints.
-pub(crate) async fn run(options: &Options) -> Result<()> {
+/// Measures `kinds` and prints.
+pub(crate) async fn run(options: &Options, kinds: &[Kind]) -> Result<()> {
     report::print_head();
     for &connections in options.connection_counts() {
         let mut figures = BTreeMap::<Kind, Figures>::new();
         for round in 0..options.rounds {
-            let mut turns = options.only.clone();
+            let mut turns = kinds.to_vec();
             if round % 2 == 1 {
                 turns.reverse();
             }
@@ -74,6 +79,9 @@ fn print(connections: usize, figures: &BTreeMap<Kind, Figures>) {
     if let (Some(a), Some(b)) = (figures.get(&Kind::Hookward), figures.get(&Kind::Durable)) {
         report::print_ratio("hookward / durable", a, b);
     }
+    if let (Some(a), Some(b)) = (figures.get(&Kind::Encrypted), figures.get(&Kind::Hookward)) {
+        report::print_ratio("encrypted / hookward", a, b);
+    }
 }
 
 async fn measure(options: &Options, kind: Kind, connections: usize) -> Result<Figures> {
@@ -91,8 +99,11 @@ async fn measure(options: &Options, kind: Kind, connections: usize) -> Result<Fi
             fs::remove_file(file)?;
             Ok(figures)
         }
-        Kind::Hookward => {
+        Kind::Hookward | Kind::Encrypted => {
             let mut hookward = Hookward::new(&options.store, &options.log, None)?;
+            if kind == Kind::Encrypted {
+                hookward.encrypt()?;
+            }
             hookward.start().await?;
             let server = hookward.public();
             let figures = load(options, server, hookward.process()?, connections).await?;

@@ -73,6 +73,15 @@ impl Hookward {
         self.directory.join("data")
     }
 
+    /// From its first start on everything it stores is encrypted.
+    pub(crate) fn encrypt(&self) -> Result<()> {
+        write_secret(&self.directory.join("secrets/store"), "5a".repeat(32).as_bytes())?;
+        let file = self.directory.join("hookward.toml");
+        let plain = fs::read_to_string(&file)?;
+        let key = "path = \"data\"\nencryption_key = { file = \"secrets/store\" }\n";
+        Ok(fs::write(file, plain.replacen("path = \"data\"\n", key, 1))?)
+    }
+
     /// Starts it and waits until it is ready. Returns how long that took.
     pub(crate) async fn start(&mut self) -> Result<Duration> {
         let log = File::options().create(true).append(true).open(self.log())?;

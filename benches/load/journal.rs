@@ -61,6 +61,7 @@ impl Writer<'_> {
             follows: Sequence(self.next - 1),
             first: Sequence(self.next),
             created_at: now,
+            encrypted: false,
         };
         let path = segment::path(self.dir, self.number);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -98,7 +99,7 @@ impl Writer<'_> {
 
     /// Bytes that were written.
     fn flush(&mut self, file: &mut impl Write) -> Result<usize> {
-        let bytes = self.batch.bytes();
+        let bytes = self.batch.bytes()?;
         let len = bytes.len();
         file.write_all(bytes)?;
         self.batch.clear();

@@ -65,6 +65,9 @@ struct Cli {
     /// One honest client beside slow connections and forged requests (needs slowhttptest).
     #[arg(long)]
     hostile: bool,
+    /// What encryption at rest costs: Hookward with and without it, in turns.
+    #[arg(long)]
+    encrypted: bool,
     /// Resident memory: idle, and with a backlog of 100,000 events of 1 KiB.
     #[arg(long)]
     memory: bool,
@@ -197,8 +200,10 @@ fn run(cli: Cli) -> Result<()> {
             hostile::run(&options).await
         } else if cli.memory {
             recovery::memory(&options).await
+        } else if cli.encrypted {
+            compare::run(&options, &Kind::ENCRYPTION).await
         } else {
-            compare::run(&options).await
+            compare::run(&options, &options.only).await
         }
     })
 }

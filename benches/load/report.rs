@@ -107,10 +107,11 @@ pub(crate) fn print_figures(connections: usize, server: &str, figures: &Figures)
 /// How one server stands to another, both measured in this run.
 pub(crate) fn print_ratio(what: &str, a: &Figures, b: &Figures) {
     println!(
-        "{:>11}  {what}: throughput {:.2}, p99 {:.2}",
+        "{:>11}  {what}: throughput {:.3}, p99 {:.2}, CPU an ack {:.3}",
         "",
         a.outcome.rate() / b.outcome.rate(),
         a.outcome.millis(0.99) / b.outcome.millis(0.99),
+        a.micros_an_ack(a.cpu) / b.micros_an_ack(b.cpu),
     );
 }
 

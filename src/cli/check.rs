@@ -1,5 +1,5 @@
 //! `hookward check`: every problem of a configuration, or what would run with it. Starts nothing
-//! and connects to nothing.
+//! and connects to nothing; of the store it looks at what stands in front of the segments.
 
 mod summary;
 
@@ -7,9 +7,12 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use self::summary::{Summary, counted};
 use crate::config::{self, Config, Problem, Severity};
+use crate::store::Survey;
+use crate::store::crypt::Keyring;
 
 /// The exit code of an invalid configuration (`EX_CONFIG` of sysexits.h).
 pub const INVALID_CONFIGURATION: u8 = 78;
@@ -42,7 +45,15 @@ fn check(
 ) -> io::Result<ExitCode> {
     match config::load(file, env) {
         Ok((config, warnings)) => {
-            writeln!(out, "{}", Summary { config: &config, warnings: &warnings })?;
+            let keys = Arc::new(Keyring::new(config.store.encryption_keys.iter().cloned()));
+            // A store that cannot be looked at is for the start to tell.
+            let survey = Survey::of(&config.store.path, &keys).ok().flatten();
+            if let Some(Err(missing)) = survey.as_ref().map(|survey| survey.check(&keys)) {
+                writeln!(err, "hookward: {missing}")?;
+                return Ok(ExitCode::from(INVALID_CONFIGURATION));
+            }
+            let (config, warnings) = (&config, &warnings);
+            writeln!(out, "{}", Summary { config, warnings, keys: &keys, survey })?;
             Ok(ExitCode::SUCCESS)
         }
         Err(invalid) => {
@@ -143,7 +154,7 @@ routes    none: every event goes to every upstream
 
 4 warnings:
 hookward.toml:1:1: warning: server.listen: plain HTTP for more than this machine: whoever is on the way can read and change events and credentials. Set server.tls, or listen on 127.0.0.1 behind a TLS terminator, or name the terminator in server.trusted_proxies
-hookward.toml:1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version
+hookward.toml:1:1: warning: store.encryption_key: not set: events are stored unencrypted, and whoever gets at the disk reads them; `hookward keygen` makes a key
 hookward.toml:6:9: warning: source.c4hxp.keys[0]: the same secret as a key of source.novamed: whoever may send to one of the two sources can forge events of the other
 hookward.toml:9:8: warning: source.open.auth: DANGEROUS: nothing is authenticated; anyone who reaches this path can forge events, and all of them are forwarded
 "
@@ -193,7 +204,7 @@ listener  https://0.0.0.0:8443, 4096 connections (1024 from one address), bodies
             "\
 hookward.toml:1:1: warning: server.listen: plain HTTP for more than this machine: whoever is on the way can read and change events and credentials. Set server.tls, or listen on 127.0.0.1 behind a TLS terminator, or name the terminator in server.trusted_proxies
 hookward.toml:1:1: error: source: missing; accepted: 1 to 1024 tables [source.NAME]
-hookward.toml:1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version
+hookward.toml:1:1: warning: store.encryption_key: not set: events are stored unencrypted, and whoever gets at the disk reads them; `hookward keygen` makes a key
 hookward.toml:3:1: error: upstream.app.time: unknown key; accepted: url, format, headers, signing_key, ca, timeout, concurrency, ordering, retry
 2 errors: nothing is started
 "

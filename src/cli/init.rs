@@ -21,6 +21,7 @@ const CONFIG: &str = "hookward.toml";
 const SECRETS: &str = "secrets";
 const ADMIN_TOKEN: &str = "admin.token";
 const UPSTREAM_KEY: &str = "upstream.key";
+const STORE_KEY: &str = "store.key";
 
 /// Wrong usage.
 const USAGE: u8 = 2;
@@ -81,6 +82,7 @@ fn init(dir: &Path, sources: &[String], out: &mut dyn Write) -> Result<(), InitE
     }
     write_secret(&secrets.join(UPSTREAM_KEY), Form::Base64, out)?;
     write_secret(&secrets.join(ADMIN_TOKEN), Form::Hex, out)?;
+    write_secret(&secrets.join(STORE_KEY), Form::Hex, out)?;
     // Last, so that a first run that was cut short can be run again.
     write_new(&config, 0o644, text(&sources).as_bytes())?;
     say(out, &config, "written")?;
@@ -250,6 +252,9 @@ token = { file = \"secrets/admin.token\" }
 [store]
 path = \"data\"
 retention = \"30d\"            # of events and their dedupe keys
+# Everything stored is encrypted. Keep a copy of the key elsewhere: without it nothing can be read.
+# Rotation: [{ file = \"secrets/store.new.key\" }, { file = \"secrets/store.key\" }] and `hookward store rekey`.
+encryption_key = { file = \"secrets/store.key\" }
 min_free = \"256MiB\"          # with less free space new events get 503, and the provider retries
 
 [log]
@@ -311,7 +316,8 @@ mod tests {
         let (config, warnings) = config::load(&dir.join(CONFIG), &|_| None).unwrap();
         let warned: Vec<&str> = warnings.iter().map(|w| w.key.as_str()).collect();
         // c4hxp's preset lets in its provider's addresses, which never reach a loopback listener.
-        assert_eq!(warned, ["store.encryption_key", "source.c4hxp"]);
+        assert_eq!(warned, ["source.c4hxp"]);
+        assert_eq!(config.store.encryption_keys.len(), 1);
         let loaded: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(loaded, sources);
         assert!(config.admin.unwrap().token.is_some());
@@ -346,7 +352,7 @@ mod tests {
         init(dir.path(), &[], &mut Vec::new()).unwrap();
         let secrets = dir.path().join(SECRETS);
         assert_eq!(mode(&secrets), 0o700);
-        for name in [DEFAULT_SOURCE, UPSTREAM_KEY, ADMIN_TOKEN] {
+        for name in [DEFAULT_SOURCE, UPSTREAM_KEY, ADMIN_TOKEN, STORE_KEY] {
             assert_eq!(mode(&secrets.join(name)), 0o600, "{name}");
         }
     }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 /// Bytes of randomness: as many as HMAC-SHA256 and an AES-256 key can use.
 const LEN: usize = 32;
 
-/// How the secret is written.
+/// How the secret is written. `store.encryption_key` takes all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
     /// 64 hexadecimal digits

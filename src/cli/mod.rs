@@ -28,8 +28,9 @@ struct Cli {
     command: Command,
 }
 
+/// Which configuration.
 #[derive(Debug, clap::Args)]
-struct ConfigFile {
+pub struct ConfigFile {
     /// The configuration file [default: HOOKWARD_CONFIG, else hookward.toml here, else
     /// /etc/hookward/hookward.toml]
     #[arg(long, value_name = "FILE")]
@@ -61,7 +62,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Look at a store's files, without a gateway
+    /// Look at a store's files and look after them, without a gateway
     #[command(subcommand)]
     Store(store::Command),
     /// Print a new random secret

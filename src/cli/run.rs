@@ -13,19 +13,19 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use super::check;
 use crate::clock::Clock;
 use crate::config::{Config, Problem, Severity};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewayError};
 use crate::hardening;
 use crate::hardening::sandbox::{self, Kept, Sandbox, SandboxError};
 use crate::log::{self, Logging};
 use crate::reload::{self, Attempt, Rejected, Sight, Watch};
-use crate::store::Store;
+use crate::store::{OpenError, Store};
 
 /// How long the end of the process waits for threads that are still busy with files: the opening
 /// of a store that was given up, or a look at a file system that hangs.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
 /// Runs the gateway that `file` describes. 0 after a signal and a clean stop, 78 when the file is
-/// invalid, else 1.
+/// invalid, or lacks keys that the store needs, else 1.
 pub fn run(file: &Path) -> ExitCode {
     let hardening = hardening::harden();
     let (loaded, watch) = reload::read(&Sight::default(), || {
@@ -92,7 +92,11 @@ async fn serve(config: Config, sight: Sight, log: &Logging) -> ExitCode {
     };
     let mut gateway = match started {
         Ok(gateway) => gateway,
-        Err(error) => return complain(&error.to_string()),
+        Err(error) => {
+            let code = complain(&error.to_string());
+            let keys = matches!(error, GatewayError::Store(OpenError::Keys(_)));
+            return if keys { ExitCode::from(check::INVALID_CONFIGURATION) } else { code };
+        }
     };
     tracing::info!(
         target: "hookward",

@@ -45,6 +45,11 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin", before.is_some() != after.is_some()),
         ("admin.listen", before.zip(after).is_some_and(|(before, after)| before != after)),
         ("store.path", old.store.path != new.store.path),
+        // What is known of events in memory is digested with a key, or without.
+        (
+            "store.encryption_key",
+            old.store.encryption_keys.is_empty() && !new.store.encryption_keys.is_empty(),
+        ),
         ("log.format", old.log.format != new.log.format),
     ]
     .into_iter()
@@ -93,7 +98,12 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         (Some(_), None) => keys.push("admin (removed)".to_owned()),
         (None, None) => {}
     }
-    let store = differing!(store, &new.store, Store { path, retention, min_free });
+    let store = differing!(store, &new.store, Store {
+        path,
+        retention,
+        encryption_keys as "encryption_key",
+        min_free,
+    });
     keys.extend(under("store", store));
     keys.extend(under("log", differing!(log, &new.log, Log { format, level })));
     keys.extend(tables("source", sources, &new.sources, |s| s.name.as_str(), source_keys));

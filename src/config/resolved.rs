@@ -15,7 +15,7 @@ use super::{Authorities, defaults};
 use crate::event::{SourceName, UpstreamName};
 use crate::pem::Identity;
 use crate::provider::{Preset, Retries};
-use crate::secret::Secret;
+use crate::secret::{Key, Secret};
 
 /// Everything `hookward run` needs to know.
 #[derive(Clone, Debug)]
@@ -152,6 +152,9 @@ pub struct Store {
     pub path: PathBuf,
     /// How long accepted events and their dedupe keys are kept.
     pub retention: Duration,
+    /// What events are encrypted with: the first for new ones, all of them for reading. None:
+    /// nothing is encrypted.
+    pub encryption_keys: Vec<Key>,
     /// Free bytes on the store's file system below which new events get 503.
     pub min_free: u64,
 }

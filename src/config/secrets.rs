@@ -20,7 +20,7 @@ use super::problem::{Contradiction, ProblemKind, SecretProblem, Warning};
 use super::tree::Node;
 use crate::clock::{Clock, UnixMillis};
 use crate::pem;
-use crate::secret::Secret;
+use crate::secret::{Key, Secret};
 
 pub(super) const REFERENCE: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 pub(super) const KEYS: &[&str] = &["env", "file", "allow_readable"];
@@ -171,6 +171,24 @@ fn variable_name<'t>(node: &Node<'t>, cx: &mut Context<'_>) -> Option<&'t str> {
     }
     cx.problem(node.spot(), SecretProblem::NotAVariable);
     None
+}
+
+/// Reads the key that `reference` refers to: 256 bits as `hookward keygen` writes them.
+pub(super) fn key(reference: &At<Reference>, cx: &mut Context<'_>) -> Option<Key> {
+    let key = fetch(&reference.value, cx)
+        .and_then(|(text, from)| decode_key(text.expose()).ok_or(SecretProblem::NotAKey(from)));
+    key.map_err(|problem| cx.problem(&reference.spot, problem)).ok()
+}
+
+/// 64 hexadecimal digits, or 32 bytes in base64, with or without `whsec_` before it. No text is
+/// both.
+fn decode_key(text: &[u8]) -> Option<Key> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    if hex::decode_to_slice(text, bytes.as_mut_slice()).is_err() {
+        let decoded = decode(text)?;
+        *bytes = decoded.expose().try_into().ok()?;
+    }
+    Some(Key::new(bytes))
 }
 
 /// What a secret is for, which decides what it may be.
@@ -335,6 +353,21 @@ mod tests {
         }
         for text in ["", "whsec_", "whsec_*", "aGVsbG8=\n", "aGVs bG8="] {
             assert!(decode(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_what_keygen_writes() {
+        let (hex, base64) = ("07".repeat(32), "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+        for text in [hex.clone(), base64.into(), base64.replace('=', ""), format!("whsec_{base64}")]
+        {
+            assert_eq!(decode_key(text.as_bytes()), Some(Key::new([7; 32].into())), "{text}");
+        }
+        let upper = decode_key(hex.replace('7', "A").to_uppercase().as_bytes());
+        assert_eq!(upper, Some(Key::new([10; 32].into())));
+        let raw = "k".repeat(32);
+        for text in [&hex[2..], &format!("{hex}07"), &base64[4..], &raw, "", "hunter2"] {
+            assert_eq!(decode_key(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -25,6 +25,7 @@ use crate::delivery::{Delivery, StartError, WorkerFailed};
 use crate::ingress::Ingress;
 use crate::listen::tls::Acceptor;
 use crate::metrics::Metrics;
+use crate::store::crypt::Keyring;
 use crate::store::{self, OpenError, Store, UpstreamOptions};
 
 pub use self::reload::{Next, Obstacle, Running};
@@ -135,6 +136,7 @@ fn store_options(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> store:
         path: config.store.path.clone(),
         retention: config.store.retention,
         min_free: config.store.min_free,
+        keys: Arc::new(Keyring::new(config.store.encryption_keys.iter().cloned())),
         clock,
         metrics,
         upstreams: upstreams.collect(),

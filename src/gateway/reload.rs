@@ -12,6 +12,8 @@ use crate::delivery::{Forwarder, Plan, StartError};
 use crate::ingress::Rules;
 use crate::listen::tls::{Acceptor, Replacement};
 use crate::metrics::Metrics;
+use crate::store::crypt::Keyring;
+use crate::store::{KeysError, Store};
 
 /// Why a configuration that is valid cannot take over from the one that runs.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,9 @@ pub enum Obstacle {
     /// A certificate that the public listener cannot use.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Encryption keys without which the journal cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Client certificates of a source that cannot be judged.
     #[error(transparent)]
     Verifier(#[from] VerifierError),
@@ -38,6 +43,7 @@ pub struct Running {
     clock: Clock,
     metrics: Arc<Metrics>,
     tls: Option<Arc<Acceptor>>,
+    store: Arc<Store>,
 }
 
 /// A configuration that is ready to take over.
@@ -81,6 +87,12 @@ impl Running {
         let certificate = self.tls.as_ref().map(|acceptor| tls::prepare(acceptor, &config));
         let certificate = certificate.transpose();
         let certificate = certificate.map_err(|error| obstacles.push(error.into())).ok();
+        if let Err(error) = self.check_keys(&config) {
+            obstacles.push(error);
+        }
+        if !obstacles.is_empty() {
+            return Err(obstacles);
+        }
         match (plan, rules, certificate) {
             (Some(plan), Some(rules), Some(certificate)) => {
                 let changes = config::changes(&self.config, &config);
@@ -88,6 +100,19 @@ impl Running {
             }
             _ => Err(obstacles),
         }
+    }
+}
+
+impl Running {
+    /// Whether the journal can be read with the configuration's keys, if they are others.
+    fn check_keys(&self, config: &Config) -> Result<(), Obstacle> {
+        let (old, new) = (&self.config.store.encryption_keys, &config.store.encryption_keys);
+        if old == new {
+            return Ok(());
+        }
+        self.store.check_keys(&Keyring::new(new.iter().cloned()))?;
+        // The journal has no encrypted segment, and one may be about to begin.
+        if new.is_empty() { Err(Obstacle::NeedsRestart("store.encryption_key")) } else { Ok(()) }
     }
 }
 
@@ -100,6 +125,7 @@ impl Gateway {
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
             tls: self.tls.clone(),
+            store: Arc::clone(&self.store),
         }
     }
 

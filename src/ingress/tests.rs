@@ -16,6 +16,7 @@ pub(super) fn config(sources: &[&str], n: usize, routes: Vec<Route>) -> Config {
         server: Server::defaults(),
         admin: None,
         store: crate::config::Store {
+            encryption_keys: Vec::new(),
             path: PathBuf::new(),
             retention: Duration::from_secs(86_400),
             min_free: 0,

@@ -38,7 +38,8 @@ impl Store {
         // The key that the event conflicts under, and where that may stand.
         let mut conflicts: Option<(DedupeKey, Vec<Place>)> = None;
         loop {
-            let mut places = self.core.dedupe.candidates(&key);
+            let fingerprint = self.core.dedupe.fingerprint(&key);
+            let mut places = self.core.dedupe.candidates(fingerprint);
             let found;
             (found, share) = self.find(&key, &places, share).await?;
             if let Some(stored) = found {
@@ -57,22 +58,23 @@ impl Store {
                 event.conflict = true;
                 continue;
             }
-            let other_key = match &conflicts {
+            let other_fingerprint = match &conflicts {
                 Some((first, its_places)) => {
                     places.extend(its_places);
-                    *first
+                    self.core.dedupe.fingerprint(first)
                 }
                 // What conflicted with an event that retention has let go since is still the same.
                 None => {
                     let kept = key.with_content(&event.body_hash);
-                    let its_places = self.core.dedupe.candidates(&kept);
+                    let its_fingerprint = self.core.dedupe.fingerprint(&kept);
+                    let its_places = self.core.dedupe.candidates(its_fingerprint);
                     let found;
                     (found, share) = self.find(&kept, &its_places, share).await?;
                     if let Some(stored) = found {
                         return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
                     }
                     places.extend(its_places);
-                    kept
+                    its_fingerprint
                 }
             };
             self.core.writable()?;
@@ -81,7 +83,8 @@ impl Store {
             let submission = Submission {
                 event,
                 key,
-                other_key,
+                fingerprint,
+                other_fingerprint,
                 quarantined,
                 to: to.clone(),
                 checked: places,
@@ -142,7 +145,7 @@ pub(super) fn look_up(
         if let Some(found) = found {
             return found.map(Some);
         }
-        let now = core.dedupe.candidates(key);
+        let now = core.dedupe.candidates(core.dedupe.fingerprint(key));
         if now.iter().all(|place| places.contains(place)) {
             return Ok(None);
         }
@@ -168,14 +171,14 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
                 Ok(None)
             }
         },
-        Err(ReadError::Damaged(_)) => {
+        Err(ReadError::Damaged(_) | ReadError::Forged(_) | ReadError::Keyless(_)) => {
             damaged();
             Ok(None)
         }
         // Retention has let its segment go between the look-up and the read; if it has carried the
         // event elsewhere, the table knows by now.
         Err(error @ ReadError::Io(_)) if error.is_final() => Ok(None),
-        Err(ReadError::Io(error)) => {
+        Err(error @ (ReadError::Io(_) | ReadError::NoKey { .. })) => {
             tracing::error!(target: "hookward::store", %error, "the journal cannot be read");
             Err(AcceptError::Unreadable)
         }

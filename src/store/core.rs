@@ -18,6 +18,7 @@ use super::queue::Queue;
 use super::shares::Shares;
 use super::{AcceptError, Options};
 use crate::metrics::Metrics;
+use crate::secret::Key;
 
 /// Sizes that operators need not know; tests choose their own.
 #[derive(Clone, Debug)]
@@ -121,6 +122,8 @@ pub struct Core {
     pub tuning: Tuning,
     /// The journal's random number.
     pub journal: u64,
+    /// What the index's fingerprints are made with; `None` where nothing is encrypted.
+    pub index_key: Option<Key>,
     /// The journal's files, for reading.
     pub files: SegmentFiles,
     /// All segments, ascending, the head last.
@@ -156,6 +159,8 @@ pub struct Parts {
     pub tuning: Tuning,
     /// The journal's random number.
     pub journal: u64,
+    /// What the index's fingerprints are made with; `None` where nothing is encrypted.
+    pub index_key: Option<Key>,
     /// The journal's files, for reading.
     pub files: SegmentFiles,
     /// All segments, ascending.
@@ -175,7 +180,7 @@ impl Segment {
 impl Core {
     /// Puts together what recovery has found.
     pub fn new(parts: Parts) -> Self {
-        let Parts { options, tuning, journal, files, segments, dedupe, backlog } = parts;
+        let Parts { options, tuning, journal, index_key, files, segments, dedupe, backlog } = parts;
         Self {
             keeping: Mutex::new(Keeping::of(&options)),
             path: options.path,
@@ -184,6 +189,7 @@ impl Core {
             queue: Queue::default(),
             tuning,
             journal,
+            index_key,
             files,
             segments: Mutex::new(segments.into_iter().map(Segment::found).collect()),
             dedupe,

@@ -47,6 +47,12 @@ pub trait Disk: Debug + Send + Sync {
     /// As the file system says.
     fn rewrite(&self, path: &Path) -> io::Result<()>;
 
+    /// Writes `bytes` over what stands at `at` and makes them durable.
+    ///
+    /// # Errors
+    /// As the file system says; what stands there is then unknown.
+    fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()>;
+
     /// Takes the file's name away.
     ///
     /// # Errors
@@ -148,6 +154,12 @@ impl Disk for OsDisk {
             file.write_all_at(chunk.get(..n).unwrap_or_default(), at)?;
             at += n as u64;
         }
+    }
+
+    fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.write_all_at(bytes, at)?;
+        file.sync_data()
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

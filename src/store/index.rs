@@ -20,7 +20,7 @@ const BLOCK: usize = 512;
 const ENTRY_LEN: usize = 16;
 const CACHE_BYTES: u64 = 16 << 20;
 /// Bump it when rows change their form: an index of another format is rebuilt.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Sorts behind every sequence that will ever be.
 const PROGRESS_KEY: [u8; 8] = [0xff; 8];
 /// Written after a clean stop, when every file of the index has been synced.
@@ -75,6 +75,10 @@ pub struct Look {
     pub format: u32,
     /// How far it has come; `None` in a format that is not known here.
     pub progress: Option<Progress>,
+    /// What its fingerprints were made with ([`Fingerprints::mark`]).
+    ///
+    /// [`Fingerprints::mark`]: super::crypt::Fingerprints::mark
+    pub mark: u64,
     /// Whether it was written on this boot of the machine.
     pub this_boot: bool,
     /// Events in it.
@@ -88,38 +92,41 @@ pub struct Index {
     db: sled::Db,
     /// The journal's random number; set before rows are written.
     journal: u64,
+    /// What its fingerprints were made with ([`Fingerprints::mark`]).
+    mark: u64,
     /// Events that do not fill a row yet.
     block: Vec<IndexEntry>,
 }
 
 impl Index {
     /// Opens the index in `dir` if it can be trusted: same boot of the machine, or stopped
-    /// cleanly. Shows `each` every event in it.
+    /// cleanly, and made with fingerprints that have this `mark`. Shows `each` every event in it.
     ///
     /// # Errors
     /// [`IndexError`]; the caller sets the directory aside and starts a new one.
     pub fn open(
         dir: &Path,
+        mark: u64,
         mut each: impl FnMut(IndexEntry),
     ) -> Result<(Self, Option<Progress>), IndexError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let mark = dir.join(CLEAN_MARK);
-        let clean = mark.exists();
+        let clean_mark = dir.join(CLEAN_MARK);
+        let clean = clean_mark.exists();
         if clean {
-            fs::remove_file(&mark)?;
+            fs::remove_file(&clean_mark)?;
             File::open(dir)?.sync_all()?;
         }
         guard(|| {
             let db = open_db(dir)?;
-            let index = Self { dir: dir.to_owned(), db, journal: 0, block: Vec::new() };
+            let index = Self { dir: dir.to_owned(), db, journal: 0, mark, block: Vec::new() };
             let progress = match index.db.get(PROGRESS_KEY)? {
                 None => None,
-                Some(row) => decode_progress(&row, clean)?,
+                Some(row) => decode_progress(&row, mark, clean)?,
             };
             if progress.is_some() {
                 // From here on it is of this boot.
                 if let Some(progress) = progress {
-                    index.db.insert(PROGRESS_KEY, encode_progress(progress))?;
+                    index.db.insert(PROGRESS_KEY, encode_progress(progress, mark))?;
                 }
                 for row in index.db.range(..PROGRESS_KEY.as_slice()) {
                     let (key, value) = row?;
@@ -169,9 +176,9 @@ impl Index {
     /// [`IndexError`]; then it is rebuilt at the next start.
     pub fn close(mut self, progress: Progress) -> Result<(), IndexError> {
         self.write_block()?;
-        let Self { dir, db, .. } = self;
+        let Self { dir, db, mark, .. } = self;
         guard(|| {
-            db.insert(PROGRESS_KEY, encode_progress(progress))?;
+            db.insert(PROGRESS_KEY, encode_progress(progress, mark))?;
             db.flush()?;
             drop(db);
             Ok(())
@@ -195,7 +202,7 @@ impl Index {
         let value = encode_block(first, &self.block);
         let mut batch = sled::Batch::default();
         batch.insert(&key, value);
-        batch.insert(&PROGRESS_KEY, encode_progress(progress));
+        batch.insert(&PROGRESS_KEY, encode_progress(progress, self.mark));
         let db = &self.db;
         guard(|| Ok(db.apply_batch(batch)?))?;
         self.block.clear();
@@ -213,17 +220,16 @@ pub fn look(dir: &Path) -> Result<Option<Look>, IndexError> {
         let db = open_db(dir)?;
         let Some(row) = db.get(PROGRESS_KEY)? else { return Ok(None) };
         let format = Input(&row).u32().ok_or(IndexError::Malformed)?;
-        if format != FORMAT {
-            return Ok(Some(Look { format, progress: None, this_boot: false, events: 0 }));
-        }
-        let progress = decode_progress(&row, true)?;
-        let this_boot = decode_progress(&row, false)?.is_some();
+        let Some(ProgressRow { progress, mark, this_boot }) = parse_progress(&row)? else {
+            let (progress, this_boot) = (None, false);
+            return Ok(Some(Look { format, progress, mark: 0, this_boot, events: 0 }));
+        };
         let mut events = 0;
         for row in db.range(..PROGRESS_KEY.as_slice()) {
             let (key, value) = row?;
             decode_block(&key, &value, &mut |_| events += 1).ok_or(IndexError::Malformed)?;
         }
-        Ok(Some(Look { format, progress, this_boot, events }))
+        Ok(Some(Look { format, progress: Some(progress), mark, this_boot, events }))
     })
 }
 
@@ -250,6 +256,21 @@ pub fn set_aside(dir: &Path) -> io::Result<()> {
         fs::remove_dir_all(&aside)?;
     }
     fs::rename(dir, &aside)
+}
+
+/// Removes an index and what was set aside of earlier ones: where events are encrypted nothing may
+/// stay that was made of them in clear.
+///
+/// # Errors
+/// As the file system says.
+pub fn remove(dir: &Path) -> io::Result<()> {
+    for dir in [dir.to_owned(), dir.with_extension("unusable")] {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn open_db(dir: &Path) -> Result<sled::Db, IndexError> {
@@ -296,24 +317,42 @@ fn boot_id() -> Vec<u8> {
         .map_or_else(|_| Vec::new(), |id| id.trim_ascii().to_vec())
 }
 
-fn encode_progress(progress: Progress) -> Vec<u8> {
+fn encode_progress(progress: Progress, mark: u64) -> Vec<u8> {
     let mut out = FORMAT.to_le_bytes().to_vec();
     out.extend_from_slice(&progress.journal.to_le_bytes());
     out.extend_from_slice(&progress.upto.pack().to_le_bytes());
     out.extend_from_slice(&progress.last.0.to_le_bytes());
+    out.extend_from_slice(&mark.to_le_bytes());
     out.extend_from_slice(&boot_id());
     out
 }
 
-/// `None`: written on an earlier boot that did not end cleanly, or in another format.
-fn decode_progress(row: &[u8], clean: bool) -> Result<Option<Progress>, IndexError> {
+/// How far an index has come, as it says itself.
+struct ProgressRow {
+    progress: Progress,
+    mark: u64,
+    this_boot: bool,
+}
+
+/// `None`: in another format.
+fn parse_progress(row: &[u8]) -> Result<Option<ProgressRow>, IndexError> {
     let mut input = Input(row);
-    let fields = (|| Some((input.u32()?, input.u64()?, input.u64()?, input.u64()?)))();
-    let (format, journal, upto, last) = fields.ok_or(IndexError::Malformed)?;
-    let boot = input.0;
-    let trusted = clean || (!boot.is_empty() && boot == boot_id());
+    if input.u32().ok_or(IndexError::Malformed)? != FORMAT {
+        return Ok(None);
+    }
+    let fields = (|| Some((input.u64()?, input.u64()?, input.u64()?, input.u64()?)))();
+    let (journal, upto, last, mark) = fields.ok_or(IndexError::Malformed)?;
+    let this_boot = !input.0.is_empty() && input.0 == boot_id();
     let progress = Progress { journal, upto: Place::unpack(upto), last: Sequence(last) };
-    Ok((format == FORMAT && trusted).then_some(progress))
+    Ok(Some(ProgressRow { progress, mark, this_boot }))
+}
+
+/// `None`: written on an earlier boot that did not end cleanly, in another format, or with other
+/// fingerprints than those with this `mark`.
+fn decode_progress(row: &[u8], mark: u64, clean: bool) -> Result<Option<Progress>, IndexError> {
+    let row = parse_progress(row)?;
+    let trusted = row.filter(|row| row.mark == mark && (clean || row.this_boot));
+    Ok(trusted.map(|row| row.progress))
 }
 
 fn encode_block(first: &IndexEntry, entries: &[IndexEntry]) -> Vec<u8> {
@@ -351,7 +390,7 @@ mod tests {
     }
 
     fn fill(dir: &Path, upto: u64) -> Index {
-        let (mut index, progress) = Index::open(dir, |_| panic!("it is empty")).unwrap();
+        let (mut index, progress) = Index::open(dir, 0, |_| panic!("it is empty")).unwrap();
         assert_eq!(progress, None);
         for n in 1..=upto {
             index.add(entry(n)).unwrap();
@@ -361,7 +400,7 @@ mod tests {
 
     fn read(dir: &Path) -> (Vec<IndexEntry>, Option<Progress>) {
         let mut found = Vec::new();
-        let (_, progress) = Index::open(dir, |e| found.push(e)).unwrap();
+        let (_, progress) = Index::open(dir, 0, |e| found.push(e)).unwrap();
         (found, progress)
     }
 
@@ -390,12 +429,13 @@ mod tests {
     #[test]
     fn another_boot_is_trusted_only_after_a_clean_stop() {
         let mut row =
-            encode_progress(Progress { journal: 0, upto: entry(1).place, last: Sequence(1) });
-        assert!(decode_progress(&row, false).unwrap().is_some());
-        row.truncate(28);
+            encode_progress(Progress { journal: 0, upto: entry(1).place, last: Sequence(1) }, 7);
+        assert!(decode_progress(&row, 7, false).unwrap().is_some());
+        row.truncate(36);
         row.extend_from_slice(b"another boot");
-        assert!(decode_progress(&row, false).unwrap().is_none());
-        assert!(decode_progress(&row, true).unwrap().is_some());
+        assert!(decode_progress(&row, 7, false).unwrap().is_none());
+        assert!(decode_progress(&row, 7, true).unwrap().is_some());
+        assert!(decode_progress(&row, 8, true).unwrap().is_none(), "other fingerprints");
     }
 
     #[test]
@@ -424,7 +464,7 @@ mod tests {
                 fs::write(file, [0x5a; 9000]).unwrap();
             }
         }
-        assert!(Index::open(&path, |_| {}).is_err());
+        assert!(Index::open(&path, 0, |_| {}).is_err());
         set_aside(&path).unwrap();
         assert_eq!(read(&path).1, None);
     }

@@ -6,6 +6,7 @@ pub mod backlog;
 pub mod blocking;
 mod claim;
 mod core;
+pub mod crypt;
 mod dedupe;
 pub mod disk;
 mod index;
@@ -17,12 +18,14 @@ mod open;
 mod private;
 mod queue;
 mod recover;
+pub mod rekey;
 mod retention;
 mod roster;
 mod shares;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -36,10 +39,12 @@ use parking_lot::Mutex;
 pub use self::backlog::LaneSlot;
 pub use self::claim::Claimed;
 pub use self::core::{Cancel, Tuning};
+use self::crypt::Keyring;
 pub use self::open::OpenError;
 pub use self::recover::Report;
 pub use self::roster::{Recipients, Roster};
 pub use self::state::{LaneStatus, StoreBytes};
+pub use self::survey::{MissingKeys, Survey};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{BodyHash, EventId, EventMeta, Sequence, SourceName, UpstreamName};
 use crate::metrics::Metrics;
@@ -204,6 +209,9 @@ pub struct Options {
     pub retention: Duration,
     /// Free bytes below which no event is taken.
     pub min_free: u64,
+    /// The keys that the journal is encrypted with; none: it is not. May change while the store is
+    /// open, but not between none and some.
+    pub keys: Arc<Keyring>,
     /// The wall clock.
     pub clock: Clock,
     /// Where syncs and sizes are counted.
@@ -223,6 +231,17 @@ pub struct UpstreamOptions {
     pub give_up: Duration,
     /// The longest wait between two attempts.
     pub retry_max: Duration,
+}
+
+/// Why keys cannot take over from others.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// Segments need keys that are not among them.
+    #[error(transparent)]
+    Missing(#[from] MissingKeys),
+    /// The journal cannot be looked at.
+    #[error("reading the journal failed: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 /// The open store.
@@ -266,7 +285,17 @@ impl Store {
     /// what waits for upstreams whose rules change.
     pub fn reconfigure(&self, options: &Options) -> Roster {
         self.core.reconfigure(options);
+        self.core.files.set_keys(Arc::clone(&options.keys));
         self.core.backlog.reconfigure(&options.upstreams)
+    }
+
+    /// Whether the journal as it stands can be read with these keys alone: what a change of the
+    /// configuration must not take away. Blocks.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn check_keys(&self, keys: &Keyring) -> Result<(), KeysError> {
+        Ok(Survey::of_files(&self.core.files, keys)?.check(keys)?)
     }
 
     /// Returns once everything that was handed over before is on stable storage, and who waited for

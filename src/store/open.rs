@@ -20,6 +20,7 @@ use super::journal::segment::SegmentHeader;
 use super::journal::writer::Writer;
 use super::private;
 use super::recover::{self, Report};
+use super::survey::{MissingKeys, Survey};
 use super::{Options, Store};
 use crate::clock::UnixMillis;
 
@@ -53,6 +54,9 @@ pub enum OpenError {
         /// The format's version.
         version: u16,
     },
+    /// Segments are encrypted under keys that are not configured.
+    #[error("{0}")]
+    Keys(#[from] MissingKeys),
     /// It was not wanted any more ([`Tuning::cancel`]). The journal is as good as it was.
     #[error("opening the store was given up")]
     Cancelled,
@@ -105,6 +109,7 @@ impl Store {
             OpenError::Io { what, path, source }
         })?;
         tell(&report);
+        tell_encryption(&core, &report.survey);
         Ok(Self { core, writer: Mutex::new(Some(writer)), report, lock: Some(lock) })
     }
 }
@@ -128,7 +133,8 @@ impl Opened {
         let failed = |what| io_error(what, &dir);
         tuning.disk.create_dir(&dir).map_err(failed("creating"))?;
         tuning.disk.sync_dir(&options.path).map_err(failed("syncing the directory of"))?;
-        let files = SegmentFiles::new(Arc::clone(&tuning.disk), dir.clone());
+        let keys = Arc::clone(&options.keys);
+        let files = SegmentFiles::new(Arc::clone(&tuning.disk), dir.clone(), keys);
         let index_dir = options.path.join("index");
         let found = recover::scan(&files, &index_dir, &tuning)?;
         let mut report = found.report;
@@ -143,6 +149,7 @@ impl Opened {
         let next = SegmentHeader { created_at, ..found.next };
         let core = Arc::new(Core::new(Parts {
             journal: next.journal,
+            index_key: found.index_key,
             options,
             tuning,
             files,
@@ -192,27 +199,35 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
         synced => synced.map_err(io_error("syncing the directory of", path))?,
     }
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path.join("lock"))
-        .map_err(io_error("opening the lock of", path))?;
+    let failed = io_error("locking", path);
     for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_REST),
-            Err(TryLockError::Error(source)) => return Err(io_error("locking", path)(source)),
+        match try_lock(&path.join(LOCK)) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => std::thread::park_timeout(LOCK_REST),
+            Err(error) => return Err(failed(error)),
         }
     }
     Err(OpenError::Locked { path: path.to_owned() })
 }
 
+/// The lock that a process holds as long as it has the store.
+pub(super) const LOCK: &str = "lock";
+
+/// Takes the lock that is this file, which ends with the process; `None`: another has it.
+pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Whether a process has the store. Changes nothing: the lock is only asked for as a reader, and let
 /// go at once.
 pub(super) fn is_in_use(path: &Path) -> bool {
-    let file = File::open(path.join("lock"));
+    let file = File::open(path.join(LOCK));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
@@ -255,4 +270,17 @@ fn tell(report: &Report) {
         unreadable = report.unreadable.len(),
         "store opened"
     );
+}
+
+/// Under which key new segments are, and what is left that nobody encrypted.
+fn tell_encryption(core: &Core, survey: &Survey) {
+    let keys = core.files.keys();
+    let Some(key) = keys.current() else { return };
+    let (key, segments) = (key.id(), survey.encrypted);
+    tracing::info!(target: "hookward::store", %key, segments, "the journal is encrypted");
+    if survey.plain > 0 {
+        let plain = survey.plain;
+        let goes = survey.plain_goes(core.keeping().retention, core.backlog.timeline.wall());
+        tracing::warn!(target: "hookward::store", plain, until = %goes, "segments from before the encryption are readable to whoever has the disk; they go with the retention, if nothing in them waits any more");
+    }
 }

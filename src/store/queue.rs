@@ -22,8 +22,10 @@ pub struct Submission {
     pub event: StoredEvent,
     /// What makes it one with its repeats.
     pub key: DedupeKey,
-    /// The other key that the same content may be known by: as a conflict, or as none.
-    pub other_key: DedupeKey,
+    /// What the dedupe table knows the key by.
+    pub fingerprint: u64,
+    /// What it knows the other key by that the same content may have: as a conflict, or as none.
+    pub other_fingerprint: u64,
     /// Kept back until an operator decides.
     pub quarantined: bool,
     /// Whom it goes to.

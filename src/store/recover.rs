@@ -4,25 +4,29 @@
 //! does not have; one scan serves both. A torn tail is cut off and told. Damage elsewhere is told
 //! loudly, and everything good behind it is kept.
 
+mod segments;
+
 use std::io;
 use std::path::Path;
 
+use self::segments::{Listed, list_segments};
+pub(super) use self::segments::{guess_header, is_unfinished};
 use super::OpenError;
 use super::backlog::Backlog;
 use super::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
 use super::backlog::replay::Replay;
 use super::core::{Cancel, Tuning};
+use super::crypt::Fingerprints;
 use super::dedupe::DedupeTable;
 use super::index::{self, Index, IndexEntry, Progress};
 use super::journal::files::SegmentFiles;
 use super::journal::frame::Kind;
 use super::journal::record::{decode_attempt, decode_event_head, event_in_slice};
-use super::journal::segment::{
-    self, BadHeader, Frame, Gap, GapKind, Place, SEGMENT_HEADER_LEN, Scanned, Scanner,
-    SegmentHeader,
-};
+use super::journal::segment::{self, Frame, Gap, GapKind, Place, Scanned, SegmentHeader};
+use super::survey::Survey;
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
+use crate::secret::Key;
 
 /// What a restart found. Told in the log, so that nothing is repaired in silence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Report {
     pub missing: Vec<(Sequence, Sequence)>,
     /// Unsettled events that could not be read.
     pub unreadable: Vec<Place>,
+    /// How the segments are encrypted.
+    pub survey: Survey,
 }
 
 /// What [`scan`] found out.
@@ -48,6 +54,8 @@ pub struct Found {
     pub segments: Vec<SegmentHeader>,
     /// The segment to begin; its time is not set yet.
     pub next: SegmentHeader,
+    /// What the index's fingerprints are made with; `None` where nothing is encrypted.
+    pub index_key: Option<Key>,
     /// What is unsettled.
     pub replay: Replay,
     /// The index, if one could be had.
@@ -65,10 +73,12 @@ pub struct Found {
 /// # Errors
 /// [`OpenError`]; damage is not one.
 pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<Found, OpenError> {
-    let segments = list_segments(files)?;
-    let dedupe = DedupeTable::default();
+    let Listed { segments, survey, index_key } = list_segments(files)?;
+    let index_key = index_key_of(files, index_key)?;
+    let fingerprints = index_key.as_ref().map_or_else(Fingerprints::plain, Fingerprints::keyed);
+    let dedupe = DedupeTable::new(fingerprints.clone());
     let journal = segments.last().map_or_else(|| fastrand::u64(1..), |s| s.journal);
-    let opened = open_index(index_dir, tuning, &dedupe, &segments);
+    let opened = open_index(index_dir, tuning, &dedupe, &segments, &fingerprints);
     let Opened { mut index, progress, known, rebuilt: index_rebuilt } = opened;
     if let Some(index) = &mut index {
         index.set_journal(journal);
@@ -87,7 +97,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         last: Sequence(0),
         events_in_last: 0,
         gaps_in_last: 0,
-        report: Report { index_rebuilt, ..Report::default() },
+        report: Report { index_rebuilt, survey, ..Report::default() },
     };
     let first_for_index = progress.map_or(0, |p| p.upto.segment);
     for (at, info) in segments.iter().enumerate() {
@@ -116,12 +126,14 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         follows: superseded.map_or(scan.last, |s| s.follows),
         first: Sequence(last.0 + 1),
         created_at: UnixMillis(0),
+        encrypted: index_key.is_some(),
     };
     let superseded = superseded.map(|s| s.number);
     scan.report.events = scan.dedupe.len();
     Ok(Found {
         next,
         segments,
+        index_key,
         replay: scan.replay,
         index: scan.index,
         dedupe: scan.dedupe,
@@ -155,70 +167,16 @@ fn read_failed(files: &SegmentFiles, source: io::Error) -> OpenError {
     OpenError::Io { what: "reading", path: files.dir().to_owned(), source }
 }
 
-/// All segments. A last one that was never finished being created is removed: nothing was ever
-/// acknowledged from it.
-fn list_segments(files: &SegmentFiles) -> Result<Vec<SegmentHeader>, OpenError> {
-    let numbers = files.numbers().map_err(|e| read_failed(files, e))?;
-    let mut segments: Vec<SegmentHeader> = Vec::with_capacity(numbers.len());
-    for &number in &numbers {
-        match read_header(files, number).map_err(|e| read_failed(files, e))? {
-            Ok(header) => segments.push(header),
-            Err(BadHeader::Version(version)) => return Err(OpenError::Newer { version }),
-            Err(_) if Some(&number) == numbers.last() && !has_frames(files, number)? => {
-                tracing::warn!(target: "hookward::store", segment = number, "unfinished segment removed");
-                files.remove(number).map_err(|e| read_failed(files, e))?;
-            }
-            Err(error) => {
-                tracing::error!(target: "hookward::store", segment = number, %error, "damaged segment header; its frames are read all the same");
-                segments.push(guess_header(number, segments.last()));
-            }
-        }
+/// The index's key: the journal's own, or a new one for a journal that is encrypted from here on.
+fn index_key_of(files: &SegmentFiles, found: Option<Key>) -> Result<Option<Key>, OpenError> {
+    if files.keys().is_empty() || found.is_some() {
+        return Ok(found);
     }
-    Ok(segments)
-}
-
-/// What can be said of a segment whose header is damaged: it is no older than the one before it.
-pub(super) fn guess_header(number: u32, before: Option<&SegmentHeader>) -> SegmentHeader {
-    let unknown = SegmentHeader {
-        number,
-        journal: 0,
-        follows: Sequence(0),
-        first: Sequence(1),
-        created_at: UnixMillis(0),
-    };
-    before.map_or(unknown, |b| SegmentHeader { number, follows: Sequence(0), ..*b })
-}
-
-/// The segment's header, or what is wrong with it.
-///
-/// # Errors
-/// As the file system says.
-pub(super) fn read_header(
-    files: &SegmentFiles,
-    number: u32,
-) -> io::Result<Result<SegmentHeader, BadHeader>> {
-    let mut bytes = [0; SEGMENT_HEADER_LEN as usize];
-    let got = files.file(number)?.read_at(&mut bytes, 0)?;
-    Ok(SegmentHeader::decode(bytes.get(..got).unwrap_or_default()).and_then(|header| {
-        if header.number == number { Ok(header) } else { Err(BadHeader::Checksum) }
-    }))
-}
-
-/// Whether there is a good frame in the segment.
-///
-/// # Errors
-/// [`OpenError`] when the file system fails.
-pub(super) fn has_frames(files: &SegmentFiles, number: u32) -> Result<bool, OpenError> {
-    let scan = || -> io::Result<bool> {
-        let mut scanner = Scanner::new(files.file(number)?, SEGMENT_HEADER_LEN, Sequence(0))?;
-        while let Some(scanned) = scanner.step()? {
-            if matches!(scanned, Scanned::Frame(_)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    scan().map_err(|e| read_failed(files, e))
+    let new = Key::generate().map_err(|source| {
+        let path = files.dir().to_owned();
+        OpenError::Io { what: "making a key for the index of", path, source }
+    })?;
+    Ok(Some(new))
 }
 
 /// The newest segment that opens with a whole checkpoint; 1 where there is none, which is to say
@@ -234,7 +192,7 @@ fn last_checkpoint(files: &SegmentFiles, segments: &[SegmentHeader]) -> Result<u
 }
 
 fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> {
-    let mut scanner = Scanner::new(files.file(number)?, SEGMENT_HEADER_LEN, Sequence(0))?;
+    let mut scanner = files.scan(number, 0, Sequence(0))?;
     let mut lanes = 0;
     while let Some(Scanned::Frame(frame)) = scanner.step()? {
         match frame.header.kind {
@@ -252,14 +210,16 @@ fn open_index(
     tuning: &Tuning,
     dedupe: &DedupeTable,
     segments: &[SegmentHeader],
+    fingerprints: &Fingerprints,
 ) -> Opened {
+    let mark = fingerprints.mark();
     let mut none = Opened { index: None, progress: None, known: None, rebuilt: true };
     if !tuning.index {
         return none;
     }
     let existed = dir.exists();
     let first = segments.first().map_or(1, |s| s.number);
-    let opened = Index::open(dir, |entry| {
+    let opened = Index::open(dir, mark, |entry| {
         if entry.place.segment >= first {
             dedupe.insert(entry.fingerprint, entry.place);
         }
@@ -282,8 +242,9 @@ fn open_index(
         }
     }
     dedupe.forget_before(u32::MAX);
-    let fresh = index::set_aside(dir).map_err(index::IndexError::from);
-    match fresh.and_then(|()| Index::open(dir, |_| {})) {
+    let fresh = if fingerprints.are_keyed() { index::remove(dir) } else { index::set_aside(dir) };
+    let fresh = fresh.map_err(index::IndexError::from);
+    match fresh.and_then(|()| Index::open(dir, mark, |_| {})) {
         Ok((index, _)) => Opened { index: Some(index), ..none },
         Err(error) => {
             tracing::warn!(target: "hookward::store", %error, "going on without an index");
@@ -332,10 +293,10 @@ impl Scan<'_> {
         newest: bool,
     ) -> Result<(), OpenError> {
         let failed = |e| read_failed(self.files, e);
-        let file = self.files.file(info.number).map_err(failed)?;
         let (offset, before) = self.start(info, lanes);
         let before = before.max(Sequence(info.first.0.saturating_sub(1)));
-        let mut scanner = Scanner::new(file, offset, before).map_err(failed)?;
+        let scanner = self.files.scan(info.number, offset, before);
+        let mut scanner = scanner.map_err(|e| failed(e.into()))?;
         self.check_follows(info);
         self.pending = None;
         self.events_in_last = 0;
@@ -365,7 +326,7 @@ impl Scan<'_> {
                 self.last = progress.last;
                 (progress.upto.offset, Sequence(progress.last.0.saturating_sub(1)))
             }
-            _ => (SEGMENT_HEADER_LEN, self.last),
+            _ => (0, self.last),
         }
     }
 
@@ -435,7 +396,7 @@ impl Scan<'_> {
         if self.progress.is_some_and(|p| sequence <= p.last) {
             return;
         }
-        let fingerprint = head.key.fingerprint();
+        let fingerprint = self.dedupe.fingerprint(&head.key);
         self.dedupe.insert(fingerprint, place);
         let entry = IndexEntry { sequence, place, fingerprint };
         if let Some(index) = &mut self.index
@@ -457,7 +418,18 @@ impl Scan<'_> {
                 OpenError::Io { what: "cutting the torn tail of", path, source }
             });
         }
-        tracing::error!(target: "hookward::store", segment, from, to, ?kind, "the journal is damaged here; going on behind it");
+        let what = match kind {
+            GapKind::Forged => {
+                "the journal has been changed here by somebody without its key; going on behind it"
+            }
+            GapKind::Keyless => {
+                "the journal cannot be read here, for its key is lost; going on behind it"
+            }
+            GapKind::Tail | GapKind::TornBatch | GapKind::Damage => {
+                "the journal is damaged here; going on behind it"
+            }
+        };
+        tracing::error!(target: "hookward::store", segment, from, to, ?kind, "{what}");
         Ok(())
     }
 }

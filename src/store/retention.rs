@@ -188,7 +188,7 @@ fn has_read(slot: &LaneSlot, segment: u32) -> bool {
 fn read(core: &Core, event: Sequence, place: Place) -> Result<Carried, ReadError> {
     let (_, payload) = core.files.event(place)?;
     let head = decode_event_head(&payload).ok_or(ReadError::Damaged(place))?;
-    let fingerprint = head.key.fingerprint();
+    let fingerprint = core.dedupe.fingerprint(&head.key);
     Ok(Carried { event, place, fingerprint, payload })
 }
 

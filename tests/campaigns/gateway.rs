@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 
 /// The key that valid events are signed with.
 pub(crate) const KEY: &[u8] = b"the-key-that-the-senders-share-with-it";
+/// The keys that a store is encrypted with, each of one hexadecimal digit.
+const STORE_KEYS: [(&str, &str); 2] = [("store-1", "1"), ("store-2", "2")];
 /// In each delivery: which of the gateway's lives it comes from, counted from 1.
 pub(crate) const LIFE_HEADER: &str = "campaign-life";
 /// For a start that replays a small journal, in a debug build on a busy machine.
@@ -45,12 +47,14 @@ pub(crate) struct Settings {
     /// Of events, and of deliveries as well.
     pub(crate) retention: &'static str,
     pub(crate) give_up: &'static str,
+    /// Whether the store is encrypted.
+    pub(crate) encrypted: bool,
 }
 
 impl Settings {
     /// The store's directory, and defaults.
     pub(crate) fn new(store: PathBuf) -> Self {
-        Self { store, min_free: "0B", retention: "30d", give_up: "1h" }
+        Self { store, min_free: "0B", retention: "30d", give_up: "1h", encrypted: false }
     }
 }
 
@@ -61,10 +65,12 @@ impl Gateway {
         let secrets = directory.join("secrets");
         fs::create_dir(&secrets).unwrap();
         fs::set_permissions(&secrets, Permissions::from_mode(0o700)).unwrap();
-        for name in ["lab", "admin"] {
+        let store_keys = STORE_KEYS.map(|(name, digit)| (name, digit.repeat(64).into_bytes()));
+        let shared = ["lab", "admin"].map(|name| (name, KEY.to_vec()));
+        for (name, bytes) in shared.into_iter().chain(store_keys) {
             let mut options = OpenOptions::new();
             let file = options.write(true).create_new(true).mode(0o600).open(secrets.join(name));
-            file.unwrap().write_all(KEY).unwrap();
+            file.unwrap().write_all(&bytes).unwrap();
         }
         let config = config(settings, public, admin, app);
         fs::write(directory.join("hookward.toml"), config).unwrap();
@@ -207,9 +213,13 @@ impl Gateway {
 
     /// SIGTERM, without waiting.
     pub(crate) fn ask_to_stop(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.process.as_ref().unwrap().id();
         let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// SIGTERM, and waits until it has ended in order.
@@ -226,6 +236,34 @@ impl Gateway {
         let status = tokio::time::timeout(LONGEST_STOP, ended).await.unwrap();
         self.process = None;
         assert!(status.success(), "it stopped with {status}: {}", self.last_words());
+    }
+
+    /// From the next reload on new segments are under the other one of the store's keys.
+    pub(crate) fn turn_keys(&self) {
+        let path = self.directory.join("hookward.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        let [first, second] = STORE_KEYS.map(|(name, _)| key_file(name));
+        let keys = |a: &str, b: &str| format!("encryption_key = [{a}, {b}]");
+        let (now, other) = (keys(&first, &second), keys(&second, &first));
+        let turned = match config.contains(&now) {
+            true => config.replace(&now, &other),
+            false => config.replace(&other, &now),
+        };
+        assert_ne!(turned, config, "the store is encrypted");
+        fs::write(path, turned).unwrap();
+    }
+
+    /// SIGHUP, without waiting.
+    pub(crate) fn ask_to_reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Starts `hookward store rekey`.
+    pub(crate) fn rekey(&self) -> Child {
+        let mut command = Command::new(binary());
+        command.args(["store", "rekey", "--config"]).arg(self.directory.join("hookward.toml"));
+        command.env("CAMPAIGN_LIFE", "0").stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Whatever is left of the process is ended.
@@ -284,8 +322,13 @@ impl Drop for Gateway {
 }
 
 fn config(settings: &Settings, public: SocketAddr, admin: SocketAddr, app: SocketAddr) -> String {
-    let Settings { store, min_free, retention, give_up } = settings;
+    let Settings { store, min_free, retention, give_up, encrypted } = settings;
     let store = store.display();
+    let [first, second] = STORE_KEYS.map(|(name, _)| key_file(name));
+    let encryption = match encrypted {
+        true => format!("encryption_key = [{first}, {second}]"),
+        false => String::new(),
+    };
     format!(
         r#"[server]
 listen = "{public}"
@@ -298,6 +341,7 @@ token = {{ file = "secrets/admin" }}
 path = "{store}"
 min_free = "{min_free}"
 retention = "{retention}"
+{encryption}
 
 [source.lab]
 auth = {{ kind = "hmac", header = "X-Lab-Signature", algorithm = "sha256", encoding = "hex", prefix = "sha256=", signed = "{{body}}" }}
@@ -313,6 +357,10 @@ timeout = "30s"
 retry = {{ first = "50ms", max = "500ms", give_up = "{give_up}" }}
 "#
     )
+}
+
+fn key_file(name: &str) -> String {
+    format!("{{ file = \"secrets/{name}\" }}")
 }
 
 /// Addresses that were free a moment ago: the gateway takes its ports from the configuration.

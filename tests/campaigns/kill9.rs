@@ -40,8 +40,12 @@ async fn campaign(directory: &Path, plan: &Plan) -> Result<(), String> {
     let ledger = Arc::new(Ledger::default());
     let app = App::start(Arc::clone(&ledger), rng.fork()).await;
     // Keys and events go after a while, so that a long campaign does not fill the disk.
-    let settings =
-        Settings { retention: "5m", give_up: "5m", ..Settings::new(directory.join("data")) };
+    let settings = Settings {
+        retention: "5m",
+        give_up: "5m",
+        encrypted: plan.encrypted(),
+        ..Settings::new(directory.join("data"))
+    };
     let mut gateway = Gateway::new(directory, &settings, app.address());
     let begun = Instant::now();
 

@@ -35,7 +35,8 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-/// A campaign's seed and its length, from the environment where they stand there.
+/// A campaign's seed and its length, from the environment where they stand there. With an odd seed the
+/// store is encrypted.
 struct Plan {
     name: &'static str,
     seed: u64,
@@ -60,6 +61,11 @@ impl Plan {
         };
         println!("{plan}");
         plan
+    }
+
+    /// Whether the store is encrypted.
+    fn encrypted(&self) -> bool {
+        self.seed % 2 == 1
     }
 
     /// A directory for the campaign, on a disk.

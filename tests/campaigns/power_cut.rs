@@ -5,8 +5,8 @@
 //! too): what is not on the disk by then never will be. The process goes on for a moment without a
 //! disk and is killed, the file system is mounted again, which replays its log, and the gateway
 //! starts on it under another boot id. Beside moments under load there are cuts during recovery,
-//! while the index is rebuilt, at the rotation of a segment, when retention lets one go, and during
-//! and after a stop.
+//! while the index is rebuilt, at the rotation of a segment, when retention lets one go, while the
+//! segments of an encrypted store get other keys, and during and after a stop.
 //!
 //! Some events are kept back (quarantined) from the first moment on. In a long campaign they are
 //! carried beyond the retention again and again, and are known to the end.
@@ -101,7 +101,7 @@ async fn run_on(kind: FileSystem) {
     let begun = Instant::now();
     campaign.keep_back().await;
     for round in 0..plan.rounds {
-        let moment = Moment::choose(round, &mut campaign.rng);
+        let moment = Moment::choose(round, &mut campaign.rng, plan.encrypted());
         campaign.round(moment).await;
         if round % 20 == 0 {
             println!("{kind:?}: round {round}, {moment:?}: {}", campaign.ledger.summary());
@@ -135,6 +135,8 @@ enum Moment {
     Rotation,
     /// When retention has just let a segment go.
     Retention,
+    /// While the segments of an encrypted store get other keys.
+    Rekeying,
     /// While it stops.
     Stopping,
     /// Right after it has stopped.
@@ -142,12 +144,13 @@ enum Moment {
 }
 
 impl Moment {
-    fn choose(round: u64, rng: &mut Rng) -> Self {
+    fn choose(round: u64, rng: &mut Rng, encrypted: bool) -> Self {
         // A short campaign has one of each of these.
         match round {
             0 => return Self::Load,
             1 => return Self::Recovery,
             2 => return Self::Rotation,
+            3 if encrypted => return Self::Rekeying,
             _ => {}
         }
         match rng.u8(..100) {
@@ -157,6 +160,7 @@ impl Moment {
             38..44 => Self::Retention,
             44..50 => Self::Stopping,
             50..54 => Self::Stopped,
+            54..62 if encrypted => Self::Rekeying,
             _ => Self::Load,
         }
     }
@@ -190,6 +194,7 @@ impl Campaign {
             min_free: "32MiB",
             retention: RETENTION,
             give_up: RETENTION,
+            encrypted: plan.encrypted(),
             ..Settings::new(store.clone())
         };
         let gateway = Gateway::new(directory, &settings, app.address());
@@ -230,6 +235,7 @@ impl Campaign {
         match moment {
             Moment::Rotation => self.watch(|before, now| now.last() > before.last()).await,
             Moment::Retention => self.watch(|before, now| now.first() > before.first()).await,
+            Moment::Rekeying => self.rekey().await,
             Moment::Stopping => {
                 tokio::time::sleep(LONGEST_ROUND.mul_f64(self.rng.f64())).await;
                 self.gateway.ask_to_stop();
@@ -269,6 +275,25 @@ impl Campaign {
         // In a young store there is nothing that retention could let go.
         let _ = tokio::time::timeout(LONGEST_WATCH, happens).await;
         tokio::time::sleep(Duration::from_micros(self.rng.u64(..4000))).await;
+    }
+
+    /// Begins to put all segments under the other key; the end is the cut's.
+    async fn rekey(&mut self) {
+        self.gateway.turn_keys();
+        self.gateway.ask_to_reload();
+        let end = Instant::now() + LONGEST_ROUND.mul_f64(self.rng.f64());
+        let mut rekeying = self.gateway.rekey();
+        while Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            match rekeying.try_wait().unwrap() {
+                Some(done) if done.success() => return,
+                // Until the gateway has begun a segment under the new key, nothing is changed.
+                Some(_) => rekeying = self.gateway.rekey(),
+                None => {}
+            }
+        }
+        let _ = rekeying.kill();
+        rekeying.wait().unwrap();
     }
 
     fn segments(&self) -> Vec<String> {

@@ -117,7 +117,8 @@ async fn scene(plan: &Plan, fault: Fault, nth: u64, seed: u64) -> bool {
 /// What came of it in a word, or what is wrong.
 async fn play(directory: &Path, fault: Fault, nth: u64, seed: u64) -> Result<&'static str, String> {
     let store = directory.join("data");
-    let mut stage = Stage::new(directory, &Settings::new(store.clone()), seed).await;
+    let settings = Settings { encrypted: seed % 2 == 1, ..Settings::new(store.clone()) };
+    let mut stage = Stage::new(directory, &settings, seed).await;
     stage.gateway.start().await;
     stage.send_accepted(EVENTS).await;
     stage.kill();

@@ -71,8 +71,8 @@ const INVALID: &[(&str, &str, &[&str])] = &[
     ),
     (
         "[source.lab]",
-        "[store]\nencryption_key = { env = \"LAB\" }\n[source.lab]",
-        &["encryption_key: not available"],
+        "[store]\nencryption_key = { file = \"open\", allow_readable = true }\n[source.lab]",
+        &["store.encryption_key: ", "open holds no encryption key"],
     ),
     (
         "[upstream.app]",

@@ -31,6 +31,7 @@ mod configuration;
 mod conflicts;
 mod credentials;
 mod delivery;
+mod encryption;
 mod framing;
 mod hardening;
 mod http2;

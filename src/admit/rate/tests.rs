@@ -35,7 +35,12 @@ fn config(
             ..Server::defaults()
         },
         admin: None,
-        store: Store { path: PathBuf::new(), retention: Duration::from_secs(1), min_free: 0 },
+        store: Store {
+            path: PathBuf::new(),
+            retention: Duration::from_secs(1),
+            encryption_keys: Vec::new(),
+            min_free: 0,
+        },
         log: Log { format: LogFormat::Text, level: tracing::level_filters::LevelFilter::OFF },
         sources: sources.iter().map(source).collect(),
         upstreams: Vec::new(),

@@ -6,17 +6,24 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::clock::Clock;
 use crate::config::certificates::day;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{
     self, Auth, Config, OnConflict, Ordering, Place, Problem, RateLimit, Selector, Server,
     SignedPart, Source, TimestampPlace, Tls, Upstream,
 };
+use crate::store::Survey;
+use crate::store::crypt::Keyring;
 
 /// What would run, for people. Without its trailing newline.
 pub(super) struct Summary<'c> {
     pub(super) config: &'c Config,
     pub(super) warnings: &'c [Problem],
+    /// The keys that the store would have.
+    pub(super) keys: &'c Keyring,
+    /// What the store's segments say, if there are any.
+    pub(super) survey: Option<Survey>,
 }
 
 impl fmt::Display for Summary<'_> {
@@ -34,11 +41,15 @@ impl fmt::Display for Summary<'_> {
         }
         writeln!(
             f,
-            "store     {}, kept {}, unencrypted, closed to new events below {} free",
+            "store     {}, kept {}, {}, closed to new events below {} free",
             store.path.display(),
             show_duration(store.retention),
+            describe_keys(self.keys),
             show_size(store.min_free),
         )?;
+        if let Some(survey) = self.survey.as_ref().filter(|_| !self.keys.is_empty()) {
+            summarize_segments(f, survey, store.retention)?;
+        }
         for source in sources {
             summarize_source(f, source, self.config)?;
         }
@@ -57,6 +68,42 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+fn describe_keys(keys: &Keyring) -> String {
+    let mut ids = keys.ids();
+    let Some(first) = ids.next() else { return "unencrypted".to_owned() };
+    let others: Vec<String> = ids.map(|id| id.to_string()).collect();
+    if others.is_empty() {
+        format!("encrypted with key {first}")
+    } else {
+        format!("encrypted with key {first} (and {} for reading)", others.join(", "))
+    }
+}
+
+fn summarize_segments(
+    f: &mut fmt::Formatter<'_>,
+    survey: &Survey,
+    retention: Duration,
+) -> fmt::Result {
+    if survey.plain > 0 {
+        let segments = counted(survey.plain, "segment");
+        let by = day(survey.plain_goes(retention, Clock::System.now()));
+        writeln!(
+            f,
+            "  plain   {segments} from before the encryption, readable to whoever has the disk: gone by {by}, once nothing in them waits any more"
+        )?;
+    }
+    for (numbers, what) in [
+        (&survey.keyless, "LOST    both key slots are damaged in segment"),
+        (&survey.foreign, "FORGED  not encrypted, behind encrypted ones, and never read: segment"),
+    ] {
+        if !numbers.is_empty() {
+            let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+            writeln!(f, "  {what} {}", numbers.join(", "))?;
+        }
+    }
+    Ok(())
 }
 
 fn summarize_server(f: &mut fmt::Formatter<'_>, server: &Server) -> fmt::Result {

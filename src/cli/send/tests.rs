@@ -88,7 +88,12 @@ fn config(listen: SocketAddr, source: Source) -> Config {
         files: Vec::new(),
         server: Server { listen, ..Server::defaults() },
         admin: None,
-        store: Store { path: "data".into(), retention: second, min_free: 0 },
+        store: Store {
+            path: "data".into(),
+            retention: second,
+            encryption_keys: Vec::new(),
+            min_free: 0,
+        },
         log: Log { format: LogFormat::Text, level: tracing::level_filters::LevelFilter::OFF },
         sources: vec![Arc::new(source)],
         upstreams: Vec::new(),

@@ -1,21 +1,24 @@
 //! `hookward store`: what an operator does with a store's files, without a gateway. Nothing here
-//! changes the store, but for `rebuild-index`, which makes the index again, and `export`, which
-//! adds its record to the audit trail.
+//! changes the store, but for `rebuild-index`, which makes the index again, `rekey`, which puts the
+//! segments' keys under another one, and `export`, which adds its record to the audit trail.
 
 mod export;
 mod rebuild;
+mod rekey;
 mod stat;
 mod verify;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::seam;
+use super::{ConfigFile, seam};
 use crate::hardening;
+use crate::store::crypt::Keyring;
 use crate::store::inspect::{Finding, InspectError, Journal};
 
 /// What to do with the store.
@@ -29,6 +32,9 @@ pub enum Command {
     RebuildIndex(rebuild::Args),
     /// Print events as JSON lines; this is recorded in the audit trail
     Export(export::Args),
+    /// Put everything that is stored under the first key of store.encryption_key, while the gateway
+    /// runs or not
+    Rekey(ConfigFile),
 }
 
 /// Which store.
@@ -39,8 +45,9 @@ pub struct Which {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The store's directory itself; no configuration is read then
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    /// The store's directory itself; no configuration is read then, unless --config names one for its
+    /// keys
+    #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 }
 
@@ -50,22 +57,28 @@ struct Named {
     path: PathBuf,
     /// How long events are kept, if a configuration says so.
     retention: Option<Duration>,
+    /// What it is encrypted with.
+    keys: Arc<Keyring>,
 }
 
 impl Which {
     /// The store that is meant; 78 for an invalid configuration.
     fn named(&self) -> Result<Named, ExitCode> {
-        if let Some(path) = &self.store {
-            return Ok(Named { path: path.clone(), retention: None });
+        if let (Some(path), None) = (&self.store, &self.config) {
+            return Ok(Named { path: path.clone(), retention: None, keys: Arc::default() });
         }
-        let config = seam::load_config(self.config.as_deref())?;
-        Ok(Named { path: config.store.path, retention: Some(config.store.retention) })
+        let store = seam::load_config(self.config.as_deref())?.store;
+        Ok(Named {
+            path: self.store.clone().unwrap_or(store.path),
+            retention: Some(store.retention),
+            keys: Arc::new(Keyring::new(store.encryption_keys)),
+        })
     }
 
     /// Its journal.
     fn journal(&self) -> Result<(Journal, Named), ExitCode> {
         let named = self.named()?;
-        let journal = Journal::open(&named.path).map_err(|error| fail(&error))?;
+        let journal = Journal::open(&named.path, &named.keys).map_err(|error| fail(&error))?;
         Ok((journal, named))
     }
 }
@@ -79,6 +92,7 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Stat(args) => stat::run(args),
         Command::RebuildIndex(args) => rebuild::run(args),
         Command::Export(args) => export::run(args),
+        Command::Rekey(config) => Ok(rekey::run(config.config.as_deref())),
     };
     done.unwrap_or_else(|code| code)
 }

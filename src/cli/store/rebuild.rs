@@ -16,7 +16,8 @@ pub struct Args {
 /// 0 when the index is made, whatever is damaged in the journal.
 pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
     let named = args.which.named()?;
-    let rebuilt = rebuild_index(&named.path, &mut tell_damage).map_err(|error| fail(&error))?;
+    let rebuilt =
+        rebuild_index(&named.path, &named.keys, &mut tell_damage).map_err(|error| fail(&error))?;
     let before = if rebuilt.set_aside { "; the old index is set aside" } else { "" };
     let printed = writeln!(
         io::stdout(),

@@ -26,7 +26,7 @@ pub struct Args {
 
 /// 0 when it could be read; damage is counted, and for `verify` to name.
 pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
-    let (journal, Named { path, retention }) = args.which.journal()?;
+    let (journal, Named { path, retention, .. }) = args.which.journal()?;
     let stat = stat(&journal).map_err(|error| fail(&error))?;
     let text = if args.json {
         object(&path, retention, &stat).to_string() + "\n"

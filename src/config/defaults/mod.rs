@@ -287,6 +287,7 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
         ("upstreams", count(MAX_UPSTREAMS), "an event's targets are one bit each in 64"),
         ("routes", count(MAX_ROUTES), "each is looked at for each event"),
         ("keys of one source", count(MAX_KEYS), "a forged request costs one HMAC a key"),
+        ("keys of store.encryption_key", count(MAX_KEYS), "two are enough for a rotation"),
         (
             "allow_ips of one source, and trusted_proxies",
             count(MAX_ADDRESSES),

@@ -308,6 +308,14 @@ pub enum SecretProblem {
     /// The scheme's keys are base64, and this is not.
     #[error("{0} does not decode; accepted: base64, with or without whsec_ before it")]
     NotBase64(String),
+    /// It keys the store's cipher, and is no key.
+    #[error(
+        "{0} holds no encryption key; accepted: 32 random bytes as `hookward keygen` prints them, 64 hexadecimal digits or base64"
+    )]
+    NotAKey(String),
+    /// A key that stands in the list twice.
+    #[error("found a key that stands before it in the list; accepted: each key once")]
+    Repeated,
     /// It is compared with or sent as a header's value, and cannot be one.
     #[error(
         "{0} holds bytes that no header value has; accepted: printable ASCII, without spaces at its ends"

@@ -24,7 +24,9 @@ pub enum Warning {
     #[error("no token: nothing but the health endpoints is served there")]
     NoAdminToken,
     /// No encryption at rest.
-    #[error("events are stored unencrypted: encryption at rest comes in a later version")]
+    #[error(
+        "not set: events are stored unencrypted, and whoever gets at the disk reads them; `hookward keygen` makes a key"
+    )]
     Unencrypted,
     /// Only loopback reaches the listener, and the allowlist has no loopback address.
     #[error(

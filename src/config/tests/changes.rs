@@ -73,6 +73,7 @@ fn each_change_is_told_by_its_key() {
             "[store]\nretention = \"40d\"\nmin_free = \"1MiB\"",
             &["store.retention", "store.min_free"],
         ),
+        ("[store]", "[store]\nencryption_key = { env = \"STORE\" }", &["store.encryption_key"]),
         ("[log]", "[log]\nlevel = \"debug\"", &["log.level"]),
         (key, "[{ env = \"KEY\" }, { env = \"WHSEC\" }]", &["source.s.keys"]),
         (
@@ -167,5 +168,20 @@ fn what_cannot_change_while_running_is_named() {
         let (a, b) = (config(&old), config(&old.replacen(from, to, 1)));
         assert_eq!(fixed(&a, &b), expected, "{to}");
         assert_eq!(fixed(&b, &a), expected, "back from {to}");
+    }
+}
+
+/// That it needs a restart is true of the way there only: on the way back the store says what would
+/// be lost.
+#[test]
+fn encryption_begins_with_a_restart() {
+    let text = |store: &str| config(&around(GOOD, "", &format!("[store]\n{store}")));
+    let plain = text("");
+    let one = text("encryption_key = { env = \"STORE\" }");
+    let two = text("encryption_key = [{ env = \"OTHER\" }, { env = \"STORE\" }]");
+    assert_eq!(fixed(&plain, &one), ["store.encryption_key"]);
+    for (old, new) in [(&one, &two), (&two, &one), (&one, &plain)] {
+        assert_eq!(fixed(old, new), [""; 0]);
+        assert_eq!(changes(old, new), ["store.encryption_key"]);
     }
 }

@@ -106,7 +106,19 @@ fn each_bad_top_level_setting_is_told_at_its_place() {
         ),
         (
             "[store]\nencryption_key = { file = \"k\" }",
-            "8:18: error: store.encryption_key: not available in this version; accepted: an encrypted disk beneath store.path",
+            "8:18: error: store.encryption_key: cannot read /etc/hookward/k: entity not found; accepted: a file that this user can read",
+        ),
+        (
+            "[store]\nencryption_key = []",
+            "8:18: error: store.encryption_key: found an empty list; accepted: { file = \"PATH\" } or { env = \"NAME\" }, or a list of them, the key for new events first, 1 to 16 of them",
+        ),
+        (
+            "[store]\nencryption_key = { env = \"KEY\" }",
+            "8:18: error: store.encryption_key: the environment variable KEY holds no encryption key; accepted: 32 random bytes as `hookward keygen` prints them, 64 hexadecimal digits or base64",
+        ),
+        (
+            "[store]\nencryption_key = [{ env = \"STORE\" }, { env = \"STORE_BASE64\" }]",
+            "8:38: error: store.encryption_key[1]: found a key that stands before it in the list; accepted: each key once",
         ),
         (
             "[store]\nretention = \"71h\"",
@@ -326,7 +338,7 @@ fn secrets_are_there_private_and_long_enough() {
     assert_eq!(
         warnings(&keys("[{ env = \"SHORT\" }]"))[1..],
         [
-            "1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version",
+            "1:1: warning: store.encryption_key: not set: events are stored unencrypted, and whoever gets at the disk reads them; `hookward keygen` makes a key",
             "3:9: warning: source.s.keys[0]: the environment variable SHORT has 15 bytes; a secret should have at least 16",
         ]
     );

@@ -19,6 +19,7 @@ use super::secrets::SecretFile;
 use super::*;
 use crate::clock::UnixMillis;
 use crate::provider::Preset;
+use crate::secret::Key;
 
 /// A machine of the test's own making.
 #[derive(Default)]
@@ -70,6 +71,9 @@ fn fake() -> Fake {
             ("EMPTY", ""),
             ("CONTROL", "0123456789abcdef\n"),
             ("SPACED", "0123456789abcdef "),
+            ("STORE", "0707070707070707070707070707070707070707070707070707070707070707"),
+            ("OTHER", "0909090909090909090909090909090909090909090909090909090909090909"),
+            ("STORE_BASE64", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="),
             ("WHSEC", "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="),
         ]),
         files: [
@@ -172,13 +176,28 @@ fn what_is_doubtful_is_warned_about() {
         warnings(&text),
         [
             "1:1: warning: source.s: no route takes its events: they are stored and go nowhere",
-            "1:1: warning: store.encryption_key: events are stored unencrypted: encryption at rest comes in a later version",
+            "1:1: warning: store.encryption_key: not set: events are stored unencrypted, and whoever gets at the disk reads them; `hookward keygen` makes a key",
             "2:8: warning: source.s.auth: DANGEROUS: nothing is authenticated; anyone who reaches this path can forge events, and all of them are forwarded",
             "6:1: warning: upstream.v: no route leads here: it gets no events",
             "11:1: warning: admin.token: no token: nothing but the health endpoints is served there",
             "14:21: warning: server.handshake_timeout: without effect: there is neither server.tls nor server.proxy_protocol",
         ]
     );
+}
+
+#[test]
+fn the_first_encryption_key_of_a_list_comes_first() {
+    let hex = |digit: u8| Key::new([digit; 32].into());
+    for (given, expected) in [
+        ("{ env = \"STORE\" }", vec![hex(7)]),
+        ("[{ env = \"STORE_BASE64\" }]", vec![hex(7)]),
+        ("[{ env = \"OTHER\" }, { env = \"STORE\" }]", vec![hex(9), hex(7)]),
+    ] {
+        let text = around(GOOD, "", &format!("[store]\nencryption_key = {given}"));
+        let (config, problems) = check(&text).unwrap();
+        assert_eq!(config.store.encryption_keys, expected, "{given}");
+        assert!(problems.iter().all(|p| p.key != "store.encryption_key"), "{problems:?}");
+    }
 }
 
 #[test]

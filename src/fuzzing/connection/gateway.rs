@@ -141,6 +141,7 @@ impl Road {
             path: path.clone(),
             retention: Duration::from_secs(30 * 86_400),
             min_free: 0,
+            keys: Arc::default(),
             clock: clock.clone(),
             metrics: Arc::clone(metrics),
             upstreams: config

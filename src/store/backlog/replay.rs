@@ -14,7 +14,7 @@ use crate::store::core::Cancel;
 use crate::store::journal::files::{ReadError, SegmentFiles};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{AttemptRecord, EventHead, decode_event_head};
-use crate::store::journal::segment::{Gap, Place, SEGMENT_HEADER_LEN, Scanned, Scanner};
+use crate::store::journal::segment::{Gap, Place, Scanned};
 
 /// What is known of the unsettled deliveries so far.
 #[derive(Debug)]
@@ -276,9 +276,8 @@ pub fn walk(
     let mut at = cursor.place;
     let before = Sequence(cursor.sequence.0.saturating_sub(1));
     for number in files.numbers()?.into_iter().filter(|n| *n >= cursor.place.segment) {
-        let offset = if number == at.segment { at.offset } else { SEGMENT_HEADER_LEN };
-        let file = files.file(number)?;
-        let mut scanner = Scanner::new(file, offset, before)?;
+        let offset = if number == at.segment { at.offset } else { 0 };
+        let mut scanner = files.scan(number, offset, before)?;
         while let Some(scanned) = scanner.step()? {
             let frame = match scanned {
                 Scanned::Frame(frame) => frame,

@@ -33,6 +33,14 @@ pub enum What {
     Damaged,
     /// The same, within one write: it never got to the disk as a whole, or was damaged later.
     TornBatch,
+    /// Frames whose checksum fits and whose seal does not, or that stand in clear where all is
+    /// encrypted: somebody without the key has put them there.
+    Forged,
+    /// Encrypted, and both of the segment's key slots are damaged.
+    Keyless,
+    /// What stands in front of an encrypted segment's frames is neither a key slot nor nothing. The
+    /// key may be in the other slot.
+    KeySlot,
     /// The disk would not give what stands there.
     Unreadable,
     /// The journal ends with bytes that are no frame.
@@ -73,6 +81,9 @@ impl What {
             Self::Foreign => "foreign",
             Self::Damaged => "damaged",
             Self::TornBatch => "torn_batch",
+            Self::Forged => "forged",
+            Self::Keyless => "keyless",
+            Self::KeySlot => "key_slot",
             Self::Unreadable => "unreadable",
             Self::TornTail => "torn_tail",
             Self::BeingWritten => "being_written",
@@ -96,6 +107,11 @@ impl fmt::Display for What {
             Self::Damaged => "damaged",
             Self::TornBatch => {
                 "part of a write is missing: torn and never acknowledged, or damaged"
+            }
+            Self::Forged => "changed, or put here, by somebody without the key",
+            Self::Keyless => "nobody can read this: both key slots of the segment are damaged",
+            Self::KeySlot => {
+                "damaged in front of the frames; they are read, unless the key of the segment is lost"
             }
             Self::Unreadable => "the disk does not give these bytes",
             Self::TornTail => {

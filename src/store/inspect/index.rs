@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Journal;
 pub use crate::store::index::Look as IndexContent;
 use crate::store::index::{self, IndexError};
 
@@ -18,19 +19,22 @@ pub struct IndexState {
     pub is_clean: bool,
     /// What it says of itself; `None` if it is empty.
     pub content: Result<Option<IndexContent>, IndexError>,
+    /// What its fingerprints should have been made with.
+    mark: u64,
     /// Bytes of an index that was set aside before.
     pub set_aside: Option<u64>,
 }
 
 impl IndexState {
-    /// Looks at the index of the store in this directory.
-    pub fn of(store: &Path) -> Self {
-        let dir = store.join("index");
+    /// Looks at the index of this journal's store.
+    pub fn of(journal: &Journal) -> Self {
+        let dir = journal.store.join("index");
         let bytes = bytes_in(&dir).ok();
         Self {
             bytes,
             is_clean: index::is_clean(&dir),
             content: if bytes.is_some() { look_at_copy(&dir) } else { Ok(None) },
+            mark: journal.fingerprints.mark(),
             set_aside: bytes_in(&dir.with_extension("unusable")).ok(),
         }
     }
@@ -42,7 +46,8 @@ impl IndexState {
 
     /// Whether a start would go on with it here and now, rather than make it again.
     pub fn is_trusted(&self) -> bool {
-        let known = |content: &IndexContent| content.progress.is_some();
+        let known =
+            |content: &IndexContent| content.progress.is_some() && content.mark == self.mark;
         self.content().is_some_and(|c| known(c) && (self.is_clean || c.this_boot))
     }
 }

@@ -26,10 +26,12 @@ pub use self::rebuild::{Rebuilt, rebuild_index};
 pub use self::stat::{Expiry, Stat, UpstreamCounts, stat};
 pub use self::verify::{Verified, verify};
 use super::OpenError;
+use super::crypt::{Fingerprints, Keyring};
 use super::disk::{Disk as _, OsDisk};
 use super::index::IndexError;
 use super::journal::files::SegmentFiles;
 use super::open;
+use super::survey::Survey;
 
 /// Why a store cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -71,15 +73,16 @@ pub enum InspectError {
 pub struct Journal {
     store: PathBuf,
     files: SegmentFiles,
+    fingerprints: Fingerprints,
     live_copy: bool,
 }
 
 impl Journal {
-    /// The journal of the store in this directory.
+    /// The journal of the store in this directory, read with these keys where it is encrypted.
     ///
     /// # Errors
-    /// [`InspectError::NoStore`], or as the file system says.
-    pub fn open(store: &Path) -> Result<Self, InspectError> {
+    /// [`InspectError::NoStore`], [`OpenError::MissingKeys`], or as the file system says.
+    pub fn open(store: &Path, keys: &Arc<Keyring>) -> Result<Self, InspectError> {
         let dir = store.join("journal");
         match std::fs::metadata(&dir) {
             Ok(found) if found.is_dir() => {}
@@ -89,8 +92,15 @@ impl Journal {
             }
             Err(error) => return Err(failed("looking at", &dir)(error)),
         }
-        let files = SegmentFiles::new(Arc::new(OsDisk), dir);
-        Ok(Self { store: store.to_owned(), files, live_copy: false })
+        let files = SegmentFiles::new(Arc::new(OsDisk), dir, Arc::clone(keys));
+        let read = |error| failed("reading", files.dir())(error);
+        let survey = Survey::of_files(&files, keys).map_err(read)?;
+        survey.check(keys).map_err(OpenError::from)?;
+        if let Some(number) = survey.encrypted_from {
+            files.encrypted_from(number);
+        }
+        let fingerprints = fingerprints(&files, keys).map_err(read)?;
+        Ok(Self { store: store.to_owned(), files, fingerprints, live_copy: false })
     }
 
     /// It was copied while a gateway was writing to it: its last write may not be whole.
@@ -117,6 +127,20 @@ impl Journal {
     fn free_space(&self) -> Option<u64> {
         OsDisk.free_space(self.files.dir()).ok()
     }
+}
+
+/// How the index digests dedupe keys: the newest encrypted segment has the key for it.
+fn fingerprints(files: &SegmentFiles, keys: &Keyring) -> io::Result<Fingerprints> {
+    for number in files.numbers()?.into_iter().rev() {
+        let preamble = match files.preamble(number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            preamble => preamble?,
+        };
+        if let Ok(Some((_, secret))) = preamble.secret(keys) {
+            return Ok(Fingerprints::keyed(&secret.index_key()));
+        }
+    }
+    Ok(Fingerprints::plain())
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InspectError {

@@ -4,10 +4,12 @@
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::walk::{Seen, Walked, walk};
 use super::{Finding, InspectError, Journal, What, failed};
+use crate::store::crypt::Keyring;
 use crate::store::index::{self, Index, IndexEntry, IndexError, Progress};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{decode_event_head, event_in_slice};
@@ -34,24 +36,28 @@ impl Rebuilt {
     }
 }
 
-/// Sets the index of the store in this directory aside and makes it again from the journal. Damage
-/// that it comes upon is told, and is in the way of nothing else.
+/// Sets the index of the store in this directory aside, or removes it where the journal is encrypted,
+/// and makes it again from the journal, which is read with these keys. Damage that it comes upon is
+/// told, and is in the way of nothing else.
 ///
 /// # Errors
 /// [`InspectError::Open`] when another process has the store; [`InspectError::NotOwner`]; as the file
 /// system says. The store can be opened after any of them.
 pub fn rebuild_index(
     store: &Path,
+    keys: &Arc<Keyring>,
     tell: &mut dyn FnMut(&Finding),
 ) -> Result<Rebuilt, InspectError> {
-    let journal = Journal::open(store)?;
+    let journal = Journal::open(store, keys)?;
     owned(store)?;
     let _lock = open::lock(store)?;
     let begun = Instant::now();
     let dir = store.join("index");
     let existed = dir.exists();
-    index::set_aside(&dir).map_err(failed("setting aside", &dir))?;
-    let (mut index, _) = Index::open(&dir, |_| {})?;
+    let keyed = journal.fingerprints.are_keyed();
+    let cleared = if keyed { index::remove(&dir) } else { index::set_aside(&dir) };
+    cleared.map_err(failed(if keyed { "removing" } else { "setting aside" }, &dir))?;
+    let (mut index, _) = Index::open(&dir, journal.fingerprints.mark(), |_| {})?;
     let built = fill(&journal, &mut index, tell);
     let (events, walked) = match built {
         Ok(built) => built,
@@ -67,7 +73,7 @@ pub fn rebuild_index(
         // A journal without a segment: there is nothing to know.
         None => index::abandon(index),
     }
-    Ok(Rebuilt { events, took: begun.elapsed(), set_aside: existed })
+    Ok(Rebuilt { events, took: begun.elapsed(), set_aside: existed && !keyed })
 }
 
 fn fill(
@@ -98,7 +104,8 @@ fn fill(
             tell(&Finding::at(place, What::NotUnderstood).of(sequence));
             return ControlFlow::Continue(());
         };
-        let added = index.add(IndexEntry { sequence, place, fingerprint: head.key.fingerprint() });
+        let fingerprint = journal.fingerprints.of(&head.key);
+        let added = index.add(IndexEntry { sequence, place, fingerprint });
         failure = added.err();
         events += 1;
         if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

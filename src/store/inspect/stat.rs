@@ -93,7 +93,7 @@ impl Expiry {
 /// # Errors
 /// As the file system says; damage is counted.
 pub fn stat(journal: &Journal) -> Result<Stat, InspectError> {
-    let index = IndexState::of(journal.store());
+    let index = IndexState::of(journal);
     let mut damages = 0;
     let history = History::read(journal, &mut |finding| {
         damages += u64::from(finding.what.is_damage());

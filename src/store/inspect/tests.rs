@@ -13,13 +13,20 @@ use crate::config::OnConflict;
 use crate::event::{EventMeta, Sequence, UpstreamName};
 use crate::identify::testing::identified;
 use crate::metrics::Metrics;
+use crate::secret::Key;
+use crate::store::crypt::{FRAMES_AT, Keyring, SLOT_LEN, SLOTS_AT};
+use crate::store::journal::segment::SEGMENT_HEADER_LEN;
 use crate::store::{
     Attempt, AttemptResult, Options, Store, Targets, Tuning, UpstreamOptions, Verdict,
 };
 
 const START: UnixMillis = UnixMillis(1_763_700_000_000);
 
-fn open_store(dir: &Path) -> Store {
+fn key() -> Arc<Keyring> {
+    Arc::new(Keyring::new([Key::new([7; 32].into())]))
+}
+
+fn open_store(dir: &Path, keys: &Arc<Keyring>) -> Store {
     let upstream = UpstreamOptions {
         name: UpstreamName::new("app").unwrap(),
         ordered: false,
@@ -30,6 +37,7 @@ fn open_store(dir: &Path) -> Store {
         path: dir.to_owned(),
         retention: Duration::from_secs(30 * 86_400),
         min_free: 0,
+        keys: Arc::clone(keys),
         clock: Clock::manual(START),
         metrics: Arc::new(Metrics::new()),
         upstreams: vec![upstream],
@@ -41,9 +49,13 @@ fn open_store(dir: &Path) -> Store {
 /// A store of three starts, each of which makes a segment, without an index. Of each, one event is
 /// delivered, one dead and one waits.
 async fn three_segments() -> TempDir {
+    three_segments_with(&Arc::default()).await
+}
+
+async fn three_segments_with(keys: &Arc<Keyring>) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for life in 0..3 {
-        let store = open_store(dir.path());
+        let store = open_store(dir.path(), keys);
         let waits = store.backlog(0);
         for n in 0..3 {
             let provider_id = Some(format!("{life}-{n}"));
@@ -83,8 +95,12 @@ fn segments(store: &Path) -> Vec<PathBuf> {
 }
 
 fn findings(store: &Path) -> (Verified, Vec<Finding>) {
+    findings_with(store, &Arc::default())
+}
+
+fn findings_with(store: &Path, keys: &Arc<Keyring>) -> (Verified, Vec<Finding>) {
     let mut found = Vec::new();
-    let journal = Journal::open(store).unwrap();
+    let journal = Journal::open(store, keys).unwrap();
     let verified = verify(&journal, &mut |finding| {
         found.push(*finding);
         std::ops::ControlFlow::Continue(())
@@ -105,28 +121,63 @@ async fn a_sound_journal_has_no_findings() {
 /// Every byte of the journal counts, and a changed one is placed: no byte is only looked past.
 #[tokio::test]
 async fn a_bit_that_flips_anywhere_is_found_where_it_is() {
-    let dir = three_segments().await;
+    flip_bits(&Arc::default(), SEGMENT_HEADER_LEN, |_| true).await;
+}
+
+/// Nor is any in front of an encrypted segment's frames; of the zeros there a sample is changed.
+#[tokio::test]
+async fn a_bit_that_flips_anywhere_in_an_encrypted_segment_is_found_where_it_is() {
+    let pages = SLOTS_AT.map(|slot| slot as usize);
+    let is_looked_at = |at: usize| {
+        let in_slot = pages.iter().any(|page| (*page..page + SLOT_LEN).contains(&at));
+        at < SEGMENT_HEADER_LEN as usize
+            || in_slot
+            || at >= FRAMES_AT as usize
+            || at.is_multiple_of(97)
+    };
+    flip_bits(&key(), FRAMES_AT, is_looked_at).await;
+}
+
+async fn flip_bits(keys: &Arc<Keyring>, frames_at: u32, is_looked_at: impl Fn(usize) -> bool) {
+    let dir = three_segments_with(keys).await;
     for (number, path) in (1..).zip(segments(dir.path())) {
         let good = fs::read(&path).unwrap();
-        for at in 0..good.len() {
+        for at in (0..good.len()).filter(|at| is_looked_at(*at)) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             fs::write(&path, &bad).unwrap();
             // A header that calls for a newer version is none that can be judged.
-            let (verified, found) = findings(dir.path());
+            let (verified, found) = findings_with(dir.path(), keys);
             assert!(!verified.is_clean(), "byte {at} of segment {number}");
             let is_here = |finding: &&Finding| {
-                let until = finding.until.unwrap_or(64) as usize;
+                let until = finding.until.unwrap_or(SEGMENT_HEADER_LEN) as usize;
                 finding.segment == number && (finding.offset as usize..until).contains(&at)
             };
             let placed = found.iter().find(is_here);
             assert!(placed.is_some(), "byte {at} of segment {number}: {found:?}");
-            if at >= 64 {
+            if at >= frames_at as usize {
                 assert!(placed.unwrap().first.is_some(), "without a sequence: {found:?}");
             }
         }
         fs::write(&path, &good).unwrap();
     }
+}
+
+/// Whoever has no key can neither read a segment nor add one.
+#[tokio::test]
+async fn an_encrypted_journal_is_read_with_its_key_and_what_others_put_there_is_named() {
+    let (dir, plain) = (three_segments_with(&key()).await, three_segments().await);
+    let error = Journal::open(dir.path(), &Arc::default()).unwrap_err();
+    assert!(matches!(error, InspectError::Open(OpenError::Keys(_))), "{error}");
+    let (verified, found) = findings_with(dir.path(), &key());
+    assert_eq!((verified.events, found), (9, vec![]));
+    let journal = Journal::open(dir.path(), &key()).unwrap();
+    assert_eq!(stat(&journal).unwrap().sources, [("lab".to_owned(), 9)].into());
+    let put = dir.path().join("journal/0000000004.journal");
+    fs::copy(&segments(plain.path())[0], put).unwrap();
+    let (_, found) = findings_with(dir.path(), &key());
+    let forged = found.iter().find(|finding| finding.what == What::Forged).unwrap();
+    assert_eq!((forged.segment, forged.offset), (4, SEGMENT_HEADER_LEN));
 }
 
 /// Without an index nothing says where the last segment should end, so a cut between two frames of
@@ -181,7 +232,7 @@ async fn a_copy_that_was_made_while_it_ran_may_have_a_torn_tail() {
     fs::write(&path, bytes).unwrap();
     let (verified, found) = findings(dir.path());
     assert_eq!((verified.damages, found[0].what), (1, What::TornTail));
-    let journal = Journal::open(dir.path()).unwrap().of_live_copy();
+    let journal = Journal::open(dir.path(), &Arc::default()).unwrap().of_live_copy();
     let mut found = Vec::new();
     let verified = verify(&journal, &mut |finding| {
         found.push(finding.what);
@@ -194,7 +245,7 @@ async fn a_copy_that_was_made_while_it_ran_may_have_a_torn_tail() {
 #[tokio::test]
 async fn what_became_of_events_is_told_by_the_attempts_and_the_last_checkpoint() {
     let dir = three_segments().await;
-    let journal = Journal::open(dir.path()).unwrap();
+    let journal = Journal::open(dir.path(), &Arc::default()).unwrap();
     let history = History::read(&journal, &mut |finding| panic!("{finding}")).unwrap();
     let mut told = Vec::new();
     history
@@ -235,7 +286,7 @@ async fn what_became_of_events_is_told_by_the_attempts_and_the_last_checkpoint()
 #[tokio::test]
 async fn the_figures_of_a_store_add_up() {
     let dir = three_segments().await;
-    let journal = Journal::open(dir.path()).unwrap();
+    let journal = Journal::open(dir.path(), &Arc::default()).unwrap();
     let stat = stat(&journal).unwrap();
     assert_eq!((stat.segments, stat.numbers, stat.events), (3, Some((1, 3)), 9));
     assert_eq!(stat.sources, [("lab".to_owned(), 9)].into());

@@ -55,7 +55,7 @@ pub fn verify(
     tell: &mut dyn FnMut(&Finding) -> ControlFlow<()>,
 ) -> Result<Verified, InspectError> {
     // Before the journal, which may grow meanwhile: the index is behind it.
-    let index = IndexState::of(journal.store());
+    let index = IndexState::of(journal);
     let (lanes, waiting, done) = (Vec::new(), HashMap::new(), Verified::default());
     let mut verify = Verify { tell, lanes, waiting, done, stopped: false };
     let walked = walk(journal, |seen| match seen {

@@ -7,10 +7,12 @@ use std::ops::ControlFlow;
 use super::{Finding, InspectError, Journal, What, failed};
 use crate::event::Sequence;
 use crate::store::OpenError;
+use crate::store::crypt::FRAMES_AT;
+use crate::store::journal::preamble::{self, Preamble};
 use crate::store::journal::segment::{
-    BadHeader, Frame, Gap, GapKind, Place, SEGMENT_HEADER_LEN, Scanned, Scanner, SegmentHeader,
+    BadHeader, Frame, Gap, GapKind, Place, Scanned, Scanner, SegmentHeader,
 };
-use crate::store::recover::{guess_header, has_frames, read_header};
+use crate::store::recover::{guess_header, is_unfinished};
 
 /// What the walk comes upon, in the order of the journal.
 #[derive(Debug)]
@@ -79,9 +81,18 @@ impl Walk<'_> {
             }
             Err(error) => return Err(failed("opening a segment in", files.dir())(error)),
         };
-        let Some(header) = self.header(number, visit)? else {
+        let preamble = files.preamble(number).map_err(failed("reading", files.dir()))?;
+        let Some(header) = self.header(number, &preamble, visit)? else {
             return Ok(ControlFlow::Continue(()));
         };
+        let damaged = preamble::damaged(&*file, &preamble);
+        if let Some(offset) = damaged.map_err(failed("reading", files.dir()))? {
+            let at = Place { segment: number, offset };
+            let finding = Finding { until: Some(FRAMES_AT), ..Finding::at(at, What::KeySlot) };
+            if visit(Seen::Finding(finding)).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
         if self.begin(&header, visit).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -89,8 +100,8 @@ impl Walk<'_> {
         if visit(Seen::Segment(header, size)).is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        let scanner = Scanner::new(file, SEGMENT_HEADER_LEN, self.walked.last);
-        let scanner = scanner.map_err(failed("reading", files.dir()))?;
+        let scanner = files.scan(number, 0, self.walked.last);
+        let scanner = scanner.map_err(|error| failed("reading", files.dir())(error.into()))?;
         self.frames(number, scanner, visit)
     }
 
@@ -101,7 +112,7 @@ impl Walk<'_> {
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, InspectError> {
         let read_failed = |e| failed("reading", self.journal.files.dir())(e);
-        self.walked.upto = Some(Place { segment: number, offset: SEGMENT_HEADER_LEN });
+        self.walked.upto = Some(Place { segment: number, offset: scanner.offset() });
         loop {
             let offset = scanner.offset();
             let gap = match scanner.step().map_err(read_failed)? {
@@ -139,6 +150,8 @@ impl Walk<'_> {
                 if written { What::BeingWritten } else { What::TornTail }
             }
             GapKind::TornBatch => What::TornBatch,
+            GapKind::Forged => What::Forged,
+            GapKind::Keyless => What::Keyless,
             GapKind::Tail | GapKind::Damage => What::Damaged,
         };
         let at = Finding::at(Place { segment, offset: from }, what);
@@ -149,12 +162,16 @@ impl Walk<'_> {
     fn header(
         &mut self,
         number: u32,
+        preamble: &Preamble,
         visit: &mut Visit<'_>,
     ) -> Result<Option<SegmentHeader>, InspectError> {
         let files = &self.journal.files;
-        let read = read_header(files, number).map_err(failed("reading", files.dir()))?;
         let at = |what| Seen::Finding(Finding::at(Place { segment: number, offset: 0 }, what));
-        let header = match read {
+        if number == self.newest && is_unfinished(files, number, preamble)? {
+            let _ = visit(at(What::Unfinished));
+            return Ok(None);
+        }
+        let header = match preamble.header {
             Ok(header) => {
                 let before = self.header.filter(|before| before.journal != 0);
                 if before.is_some_and(|before| before.journal != header.journal) {
@@ -163,13 +180,9 @@ impl Walk<'_> {
                 header
             }
             Err(BadHeader::Version(version)) => return Err(OpenError::Newer { version }.into()),
-            Err(_) if number == self.newest && !has_frames(files, number)? => {
-                let _ = visit(at(What::Unfinished));
-                return Ok(None);
-            }
             Err(bad) => {
                 let _ = visit(at(What::Header(bad)));
-                guess_header(number, self.header.as_ref())
+                guess_header(number, self.header.as_ref(), preamble)
             }
         };
         self.header = Some(header);

@@ -1,18 +1,22 @@
 //! The journal's segment files, opened for reading: single frames by their place, and the list of
-//! segments that there are.
+//! segments that there are. What is encrypted is opened here, so that nobody else needs to know.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::frame::{HEADER_LEN, Header};
+use super::preamble::Preamble;
 use super::record;
-use super::segment::{self, Place};
+use super::segment::{self, Place, Scanner, Seal};
 use crate::event::Sequence;
+use crate::store::crypt::{KeyId, Keyring};
 use crate::store::disk::{Disk, ReadFile};
 
 /// Files kept open for reading at most.
@@ -29,13 +33,37 @@ pub enum ReadError {
     /// What stands there is not the frame that was written.
     #[error("the journal is damaged in segment {} at offset {}", .0.segment, .0.offset)]
     Damaged(Place),
+    /// The checksum fits and the cipher refuses: somebody has changed it.
+    #[error("the frame in segment {} at offset {} is not authentic", .0.segment, .0.offset)]
+    Forged(Place),
+    /// No key slot of the segment is whole: nobody can read it any more.
+    #[error("segment {} is encrypted and both of its key slots are damaged", .0.segment)]
+    Keyless(Place),
+    /// The segment is under a key that is not configured.
+    #[error("segment {segment} needs the key {key}, which is not in store.encryption_key")]
+    NoKey {
+        /// The segment's number.
+        segment: u32,
+        /// The key's name.
+        key: KeyId,
+    },
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => error,
+            other => Self::other(other),
+        }
+    }
 }
 
 impl ReadError {
     /// Whether no later try can succeed.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Damaged(_) => true,
+            Self::Damaged(_) | Self::Forged(_) | Self::Keyless(_) => true,
+            Self::NoKey { .. } => false,
             Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -46,13 +74,41 @@ impl ReadError {
 pub struct SegmentFiles {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    open: Mutex<HashMap<u32, Arc<dyn ReadFile>>>,
+    keys: ArcSwap<Keyring>,
+    /// The number of the first encrypted segment: none behind it is plain.
+    encrypted_from: AtomicU32,
+    open: Mutex<HashMap<u32, Open>>,
+}
+
+/// A segment's file that is kept open.
+#[derive(Clone, Debug)]
+struct Open {
+    file: Arc<dyn ReadFile>,
+    /// How its frames are sealed, once somebody has asked.
+    seal: Option<Seal>,
 }
 
 impl SegmentFiles {
-    /// The segments in `dir`.
-    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, open: Mutex::new(HashMap::new()) }
+    /// The segments in `dir`, opened with `keys` where they are encrypted.
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, keys: Arc<Keyring>) -> Self {
+        let (keys, open) = (ArcSwap::new(keys), Mutex::new(HashMap::new()));
+        Self { disk, dir, keys, encrypted_from: AtomicU32::new(u32::MAX), open }
+    }
+
+    /// The keys by which segments are opened, and begun.
+    pub fn keys(&self) -> Arc<Keyring> {
+        self.keys.load_full()
+    }
+
+    /// A plain segment behind this one is not opened: a journal that is encrypted stays so, and
+    /// anybody who can write to its directory can make a plain one.
+    pub fn encrypted_from(&self, number: u32) {
+        self.encrypted_from.store(number, Ordering::Relaxed);
+    }
+
+    /// From here on these are the keys.
+    pub fn set_keys(&self, keys: Arc<Keyring>) {
+        self.keys.store(keys);
     }
 
     /// Where they are.
@@ -81,16 +137,76 @@ impl SegmentFiles {
     /// # Errors
     /// As the file system says.
     pub fn file(&self, number: u32) -> io::Result<Arc<dyn ReadFile>> {
-        if let Some(file) = self.open.lock().get(&number) {
-            return Ok(Arc::clone(file));
+        Ok(self.opened(number)?.file)
+    }
+
+    fn opened(&self, number: u32) -> io::Result<Open> {
+        if let Some(opened) = self.open.lock().get(&number) {
+            return Ok(opened.clone());
         }
         let file = self.disk.open(&segment::path(&self.dir, number))?;
+        let opened = Open { file, seal: None };
+        self.keep(number, opened.clone());
+        Ok(opened)
+    }
+
+    fn keep(&self, number: u32, opened: Open) {
         let mut open = self.open.lock();
         if open.len() >= MAX_OPEN {
             open.clear();
         }
-        open.insert(number, Arc::clone(&file));
-        Ok(file)
+        open.insert(number, opened);
+    }
+
+    /// What stands in front of the segment's frames.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn preamble(&self, number: u32) -> io::Result<Preamble> {
+        Preamble::read(&*self.file(number)?, number)
+    }
+
+    /// How the segment's frames are sealed, and what opens them.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] and [`ReadError::NoKey`].
+    pub fn seal(&self, number: u32) -> Result<Seal, ReadError> {
+        let opened = self.opened(number)?;
+        if let Some(seal) = opened.seal {
+            return Ok(seal);
+        }
+        let (seal, is_certain) = match self.read_seal(number)? {
+            // The slots may be changed while they are read: the new one was there before the old
+            // one went.
+            (Seal::Lost, _) => self.read_seal(number)?,
+            read => read,
+        };
+        if is_certain {
+            self.keep(number, Open { seal: Some(seal.clone()), ..opened });
+        }
+        Ok(seal)
+    }
+
+    /// Also whether it stays so: what is missing may be just being written.
+    fn read_seal(&self, number: u32) -> Result<(Seal, bool), ReadError> {
+        let preamble = self.preamble(number)?;
+        let foreign = number > self.encrypted_from.load(Ordering::Relaxed);
+        Ok(match preamble.seal(number, &self.keys())? {
+            Seal::Plain if foreign => (Seal::Foreign, preamble.header.is_ok()),
+            Seal::Plain => (Seal::Plain, preamble.header.is_ok()),
+            Seal::Lost => (Seal::Lost, false),
+            seal => (seal, true),
+        })
+    }
+
+    /// Walks the segment's frames, from the one at `offset` on or, if that is 0, from the first;
+    /// frames up to `last` have been seen.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] and [`ReadError::NoKey`].
+    pub fn scan(&self, number: u32, offset: u32, last: Sequence) -> Result<Scanner, ReadError> {
+        let seal = self.seal(number)?;
+        Ok(Scanner::opening(self.file(number)?, offset, last, seal)?)
     }
 
     /// Closes the segment's file and takes its name away.
@@ -116,6 +232,7 @@ impl SegmentFiles {
     /// # Errors
     /// [`ReadError`]; a frame that was damaged since is an error, never a wrong answer.
     pub fn frame(&self, place: Place) -> Result<(Header, Bytes), ReadError> {
+        let seal = self.seal(place.segment)?;
         let file = self.file(place.segment)?;
         let mut bytes = vec![0; FIRST_READ];
         let got = file.read_at(&mut bytes, place.offset.into())?;
@@ -132,12 +249,20 @@ impl SegmentFiles {
             file.read_at(rest, u64::from(place.offset) + got as u64)?;
         }
         bytes.truncate(whole);
-        let mut frame = Bytes::from(bytes);
-        let head = frame.split_to(HEADER_LEN.min(frame.len()));
-        if header.verifies(&head, &frame) {
-            Ok((header, frame))
-        } else {
-            Err(ReadError::Damaged(place))
+        let (head, payload) = bytes.split_at_mut(HEADER_LEN.min(whole));
+        if !header.verifies(head, payload) {
+            return Err(ReadError::Damaged(place));
         }
+        let content = match seal {
+            Seal::Plain => 0..payload.len(),
+            Seal::Sealed(cipher) => {
+                let opened = cipher.open(header.clear(), payload);
+                opened.map_err(|_| ReadError::Forged(place))?
+            }
+            Seal::Lost => return Err(ReadError::Keyless(place)),
+            Seal::Foreign => return Err(ReadError::Forged(place)),
+        };
+        let frame = Bytes::from(bytes);
+        Ok((header, frame.slice(HEADER_LEN + content.start..HEADER_LEN + content.end)))
     }
 }

@@ -2,6 +2,7 @@
 //! docs/storage-format.md for the bytes. Knows nothing of what payloads mean.
 
 use crate::event::Sequence;
+use crate::store::crypt::{Clear, Refused, Sealer};
 
 /// Bytes before a frame's payload.
 pub const HEADER_LEN: usize = 24;
@@ -76,6 +77,11 @@ impl Header {
         payload.len() == self.len as usize && checksum(bytes, payload) == Some(self.crc)
     }
 
+    /// What is authenticated together with an encrypted payload.
+    pub fn clear(&self) -> Clear {
+        Clear { sequence: self.sequence, kind: self.kind as u8, back: self.back }
+    }
+
     /// Header and payload together, in bytes.
     pub fn frame_len(&self) -> u64 {
         HEADER_LEN as u64 + u64::from(self.len)
@@ -89,28 +95,58 @@ fn checksum(header: &[u8], payload: &[u8]) -> Option<u32> {
     Some(crc32c::crc32c_append(crc, payload))
 }
 
-/// Frames that are written together, with one write and one sync.
+/// Frames that are written together to one segment, with one write and one sync.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
+    /// What seals the frames, if the segment is encrypted.
+    sealer: Option<Sealer>,
+    /// A frame could not be sealed: the batch must not be written.
+    spoilt: bool,
 }
 
 impl Batch {
+    /// From here on frames go to another segment, empty so far; returns what sealed those before.
+    pub fn turn_to(&mut self, sealer: Option<Sealer>) -> Option<Sealer> {
+        self.clear();
+        std::mem::replace(&mut self.sealer, sealer)
+    }
+
     /// Appends a frame whose payload `fill` writes, and returns where in the batch it starts.
     pub fn push(&mut self, sequence: Sequence, kind: Kind, fill: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; HEADER_LEN]);
-        fill(&mut self.bytes);
         let back = u32::try_from(start).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&[0; HEADER_LEN]);
+        match &mut self.sealer {
+            None => fill(&mut self.bytes),
+            Some(sealer) => {
+                Sealer::reserve(&mut self.bytes);
+                fill(&mut self.bytes);
+                let clear = Clear { sequence, kind: kind as u8, back };
+                if sealer.seal(clear, &mut self.bytes, start + HEADER_LEN).is_err() {
+                    self.spoil();
+                    return back;
+                }
+            }
+        }
         let (_, frame) = self.bytes.split_at_mut(start);
         let (header, payload) = frame.split_at_mut(HEADER_LEN);
         header.copy_from_slice(&encode_header(sequence, kind, back, payload));
         back
     }
 
+    /// Nothing of it may reach the disk in clear.
+    fn spoil(&mut self) {
+        self.bytes.clear();
+        self.spoilt = true;
+    }
+
     /// The bytes to be written.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    ///
+    /// # Errors
+    /// [`Refused`] if one of the frames could not be sealed.
+    pub fn bytes(&self) -> Result<&[u8], Refused> {
+        if self.spoilt { Err(Refused) } else { Ok(&self.bytes) }
     }
 
     /// Forgets the frames but keeps the memory, up to a bound.
@@ -118,6 +154,7 @@ impl Batch {
         const KEEP: usize = 4 << 20;
         self.bytes.clear();
         self.bytes.shrink_to(KEEP);
+        self.spoilt = false;
     }
 }
 
@@ -141,7 +178,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.push(Sequence(41), Kind::Attempt, |out| out.extend_from_slice(b"first"));
         batch.push(Sequence(42), Kind::Event, |out| out.extend_from_slice(b"payload"));
-        batch.bytes()[HEADER_LEN + 5..].to_vec()
+        batch.bytes().unwrap()[HEADER_LEN + 5..].to_vec()
     }
 
     #[test]
@@ -151,6 +188,27 @@ mod tests {
         assert_eq!((header.sequence, header.kind, header.back), (Sequence(42), Kind::Event, 29));
         assert_eq!(header.frame_len(), bytes.len() as u64);
         assert!(header.verifies(&bytes[..HEADER_LEN], &bytes[HEADER_LEN..]));
+    }
+
+    /// A batch that the disk had no room for is taken back, and its sequences are given again.
+    #[test]
+    fn a_sequence_that_is_given_again_is_sealed_with_another_nonce() {
+        use crate::secret::Key;
+        use crate::store::crypt::SegmentSecret;
+
+        let secret = SegmentSecret::generate(&Key::generate().unwrap()).unwrap();
+        let mut batch = Batch::default();
+        batch.turn_to(Some(Sealer::new(secret.cipher(1, 1).unwrap())));
+        let mut seal = || {
+            batch.clear();
+            batch.push(Sequence(41), Kind::Event, |out| out.extend_from_slice(b"payload"));
+            batch.bytes().unwrap().to_vec()
+        };
+        let (first, second) = (seal(), seal());
+        let header = Header::parse(&first).unwrap();
+        assert!(header.verifies(&first[..HEADER_LEN], &first[HEADER_LEN..]));
+        assert_ne!(first[HEADER_LEN..][..8], second[HEADER_LEN..][..8]);
+        assert!(!first.windows(7).any(|bytes| bytes == b"payload"));
     }
 
     #[test]

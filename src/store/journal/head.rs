@@ -11,6 +11,7 @@ use super::segment::{self, SegmentHeader};
 use crate::event::Sequence;
 use crate::store::backlog::checkpoint;
 use crate::store::core::{Core, Segment};
+use crate::store::crypt::{FRAMES_AT, KeyId, MasterKey, SLOTS_AT, Sealer, SegmentSecret, Slot};
 use crate::store::disk::AppendFile;
 
 /// The segment that is written to.
@@ -28,13 +29,36 @@ pub struct Head {
     pub offset: u32,
     /// Whether something was written and not synced.
     pub dirty: bool,
+    /// The configured key that its own key was put under when it was begun.
+    key: Option<KeyId>,
+}
+
+/// The key of a segment that is to be begun: as it stands in the file, and as it is used.
+struct NewKey {
+    slot: Slot,
+    sealer: Sealer,
+}
+
+impl NewKey {
+    /// A random key, kept under the first configured one; `None` if the segment is to be in clear.
+    fn for_segment(core: &Core, header: &SegmentHeader) -> io::Result<Option<Self>> {
+        let Some(index_key) = core.index_key.as_ref().filter(|_| header.encrypted) else {
+            return Ok(None);
+        };
+        let keys = core.files.keys();
+        let key = keys.current().ok_or_else(|| io::Error::other("no key is configured"))?;
+        let secret = SegmentSecret::generate(index_key)?;
+        let cipher = secret.cipher(header.journal, header.number).map_err(io::Error::other)?;
+        let slot = Slot::wrap(&secret, header.journal, header.number, key)?;
+        Ok(Some(Self { slot, sealer: Sealer::new(cipher) }))
+    }
 }
 
 impl Head {
     /// A segment that still has to be begun.
     pub fn unbegun(header: SegmentHeader) -> Self {
         let begun = Duration::ZERO;
-        Self { header, file: None, begun, begun_at: 0, offset: 0, dirty: false }
+        Self { header, file: None, begun, begun_at: 0, offset: 0, dirty: false, key: None }
     }
 
     /// Begins a segment that opens with a checkpoint, durable before anything is added to it. Also
@@ -47,18 +71,27 @@ impl Head {
         header: SegmentHeader,
         batch: &mut Batch,
     ) -> Result<(Self, Sequence), BeginError> {
+        let key = NewKey::for_segment(core, &header).map_err(BeginError::NotCreated)?;
         let path = segment::path(core.files.dir(), header.number);
         let mut file = core.files.disk().create(&path).map_err(BeginError::NotCreated)?;
-        let (offset, next) = match Self::write(core, &mut *file, header, batch) {
+        let (slot, sealer) = key.map(|key| (key.slot, key.sealer)).unzip();
+        let before = batch.turn_to(sealer);
+        let (offset, next) = match Self::write(core, &mut *file, header, slot.as_ref(), batch) {
             Ok(written) => written,
-            Err(error) if is_full(&error) || is_shortage(&error) => {
-                return Err(Self::take_away(core, &mut *file, header.number, error));
+            Err(error) => {
+                // The head stays the one before, if that will do.
+                batch.turn_to(before);
+                let passes = is_full(&error) || is_shortage(&error);
+                return Err(match passes {
+                    true => Self::take_away(core, &mut *file, header.number, error),
+                    false => BeginError::Failed(error),
+                });
             }
-            Err(error) => return Err(BeginError::Failed(error)),
         };
         let begun = core.backlog.timeline.passed();
         core.segments.lock().push(Segment { header, begun: Some(begun) });
-        let head = Self { header, file: Some(file), begun, begun_at: offset, offset, dirty: false };
+        let (file, key) = (Some(file), slot.map(|slot| slot.key()));
+        let head = Self { header, file, begun, begun_at: offset, offset, dirty: false, key };
         Ok((head, next))
     }
 
@@ -82,12 +115,12 @@ impl Head {
         core: &Core,
         file: &mut dyn AppendFile,
         header: SegmentHeader,
+        slot: Option<&Slot>,
         batch: &mut Batch,
     ) -> io::Result<(u32, Sequence)> {
-        batch.clear();
         let next = checkpoint::write(&core.backlog, header.first, batch);
-        let mut bytes = header.encode().to_vec();
-        bytes.extend_from_slice(batch.bytes());
+        let mut bytes = preamble(&header, slot);
+        bytes.extend_from_slice(batch.bytes().map_err(io::Error::other)?);
         batch.clear();
         file.append(&bytes)?;
         file.sync()?;
@@ -100,8 +133,11 @@ impl Head {
         self.file.is_some()
     }
 
-    /// Whether it is long or old enough to be ended.
+    /// Whether it is long or old enough to be ended, or under a key that is not the first any more.
     pub fn is_due_for_rotation(&self, core: &Core) -> bool {
+        if self.key.is_some() && self.key != core.files.keys().current().map(MasterKey::id) {
+            return true;
+        }
         let age = core.backlog.timeline.passed().saturating_sub(self.begun);
         let old = age >= core.segment_age() && self.offset > self.begun_at;
         old || self.offset >= self.begun_at.saturating_add(core.tuning.segment_bytes)
@@ -144,6 +180,19 @@ impl Head {
         }
         Ok(())
     }
+}
+
+/// What stands in front of the frames: the header and, in an encrypted segment, a slot that is taken
+/// and one that is free.
+fn preamble(header: &SegmentHeader, slot: Option<&Slot>) -> Vec<u8> {
+    let mut bytes = header.encode().to_vec();
+    if let Some(slot) = slot {
+        let [first, _] = SLOTS_AT;
+        bytes.resize(first as usize, 0);
+        bytes.extend_from_slice(slot.bytes());
+        bytes.resize(FRAMES_AT as usize, 0);
+    }
+    bytes
 }
 
 /// Why a segment could not be begun.

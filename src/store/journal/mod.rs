@@ -5,6 +5,7 @@ pub mod files;
 pub mod frame;
 pub mod head;
 pub mod input;
+pub mod preamble;
 pub mod record;
 pub mod segment;
 pub mod writer;

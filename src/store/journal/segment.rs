@@ -8,12 +8,16 @@ use std::sync::Arc;
 use super::frame::{self, Header};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
+use crate::store::crypt::{Cipher, FRAMES_AT, Refused};
 use crate::store::disk::ReadFile;
 
-/// Bytes before a segment's first frame.
+/// Bytes of a segment's header. Where nothing is encrypted the first frame follows at once.
 pub const SEGMENT_HEADER_LEN: u32 = 64;
 const MAGIC: &[u8; 8] = b"HOOKWARD";
-const VERSION: u16 = 1;
+/// Frames in clear, right behind the header.
+const PLAIN: u16 = 1;
+/// Sealed frames, behind two key slots.
+const ENCRYPTED: u16 = 2;
 const EXTENSION: &str = ".journal";
 /// How far ahead of the last one a sequence may be when the scan looks for the next good frame.
 const RESYNC_REACH: u64 = 1 << 32;
@@ -67,6 +71,8 @@ pub struct SegmentHeader {
     pub first: Sequence,
     /// When it was begun: no event in an earlier segment was stored later.
     pub created_at: UnixMillis,
+    /// Whether its frames are, under a key that stands in its slots.
+    pub encrypted: bool,
 }
 
 impl SegmentHeader {
@@ -74,7 +80,8 @@ impl SegmentHeader {
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_LEN as usize] {
         let mut out = [0; SEGMENT_HEADER_LEN as usize];
         out[..8].copy_from_slice(MAGIC);
-        out[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.encrypted { ENCRYPTED } else { PLAIN };
+        out[8..10].copy_from_slice(&version.to_le_bytes());
         out[12..16].copy_from_slice(&self.number.to_le_bytes());
         out[16..24].copy_from_slice(&self.first.0.to_le_bytes());
         out[24..32].copy_from_slice(&self.created_at.0.to_le_bytes());
@@ -106,14 +113,15 @@ impl SegmentHeader {
         if crc32c::crc32c(&bytes[..60]) != u32::from_le_bytes([c0, c1, c2, c3]) {
             return Err(BadHeader::Checksum);
         }
-        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if version != VERSION {
-            return Err(BadHeader::Version(version));
-        }
+        let encrypted = match u16::from_le_bytes([bytes[8], bytes[9]]) {
+            PLAIN => false,
+            ENCRYPTED => true,
+            newer => return Err(BadHeader::Version(newer)),
+        };
         let number = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
         let (first, created_at) = (Sequence(word(16)), UnixMillis(word(24)));
         let (follows, journal) = (Sequence(word(32)), word(40));
-        Ok(Self { number, journal, follows, first, created_at })
+        Ok(Self { number, journal, follows, first, created_at, encrypted })
     }
 }
 
@@ -175,6 +183,35 @@ pub enum GapKind {
     TornBatch,
     /// Later writes follow: what was stored here has been damaged.
     Damage,
+    /// The checksum fits and the cipher refuses, or it is not encrypted where all is: it was changed,
+    /// or put there, by somebody without the key.
+    Forged,
+    /// No key slot of the segment is whole: nobody can open its frames any more.
+    Keyless,
+}
+
+/// What a segment's frames are sealed with.
+#[derive(Clone, Debug)]
+pub enum Seal {
+    /// They stand in clear.
+    Plain,
+    /// The segment's own key.
+    Sealed(Arc<Cipher>),
+    /// A key that is lost with the segment's key slots.
+    Lost,
+    /// They stand in clear behind segments that are encrypted, where nobody who has the journal's
+    /// keys has put them.
+    Foreign,
+}
+
+impl Seal {
+    /// Where the first frame is.
+    pub fn frames_at(&self) -> u32 {
+        match self {
+            Self::Plain | Self::Foreign => SEGMENT_HEADER_LEN,
+            Self::Sealed(_) | Self::Lost => FRAMES_AT,
+        }
+    }
 }
 
 /// Walks a segment's frames from a given place on.
@@ -190,11 +227,15 @@ pub struct Scanner {
     last: Sequence,
     /// Whether the disk would not give some of what was asked for.
     unread: bool,
+    seal: Seal,
+    /// The content of the last frame that was opened.
+    opened: Vec<u8>,
 }
 
 impl Scanner {
     /// Starts at `offset`, which must be the end of the header or the start of a frame; frames up
-    /// to `last` have been seen. With 0 the first frame may have any number.
+    /// to `last` have been seen. With 0 the first frame may have any number. Payloads are shown as
+    /// they stand in the file.
     ///
     /// # Errors
     /// As the file system says.
@@ -202,7 +243,33 @@ impl Scanner {
         let len = file.size()?.min(u32::MAX.into());
         let offset = u64::from(offset);
         let window = Vec::new();
-        Ok(Self { file, len, window, start: offset, pos: offset, last, unread: false })
+        let (seal, opened) = (Seal::Plain, Vec::new());
+        Ok(Self {
+            file,
+            len,
+            window,
+            start: offset,
+            pos: offset,
+            last,
+            unread: false,
+            seal,
+            opened,
+        })
+    }
+
+    /// The same for a segment whose frames are sealed like this: payloads are shown opened, and a
+    /// frame that does not open is none. Starts at the first frame if `offset` is in front of it.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn opening(
+        file: Arc<dyn ReadFile>,
+        offset: u32,
+        last: Sequence,
+        seal: Seal,
+    ) -> io::Result<Self> {
+        let scanner = Self::new(file, offset.max(seal.frames_at()), last)?;
+        Ok(Self { seal, ..scanner })
     }
 
     /// Where the scan stands.
@@ -224,15 +291,38 @@ impl Scanner {
             return Ok(None);
         }
         let from = self.offset();
-        if let Some(header) = self.frame_at(self.pos)? {
+        let closed = match self.seal {
+            Seal::Plain | Seal::Sealed(_) => None,
+            Seal::Lost => Some(GapKind::Keyless),
+            Seal::Foreign => Some(GapKind::Forged),
+        };
+        if let Some(kind) = closed {
+            self.pos = self.len;
+            return Ok(Some(Scanned::Gap(Gap { from, to: self.offset(), kind })));
+        }
+        let found = self.frame_at(self.pos)?;
+        let opened = found.and_then(|header| Some((header, self.open(self.pos, &header).ok()?)));
+        if let Some((header, content)) = opened {
             self.pos += header.frame_len();
             self.last = header.sequence;
-            let end = index(self.pos - self.start);
-            let payload = self.window.get(end - header.len as usize..end).unwrap_or_default();
+            let bytes = if content.sealed { &self.opened } else { &self.window };
+            let payload = bytes.get(content.range).unwrap_or_default();
             return Ok(Some(Scanned::Frame(Frame { offset: from, header, payload })));
         }
-        let kind = self.resync()?;
+        let kind = self.resync(found.is_some())?;
         Ok(Some(Scanned::Gap(Gap { from, to: self.offset(), kind })))
+    }
+
+    /// Opens the frame at `pos`, which is in the window, if frames are sealed here. The window is
+    /// left as it is: what lies in a frame that does not open is looked through byte by byte.
+    fn open(&mut self, pos: u64, header: &Header) -> Result<Content, Refused> {
+        let from = index(pos - self.start).saturating_add(frame::HEADER_LEN);
+        let range = from..from.saturating_add(header.len as usize);
+        let Seal::Sealed(cipher) = &self.seal else { return Ok(Content { range, sealed: false }) };
+        self.opened.clear();
+        self.opened.extend_from_slice(self.window.get(range).ok_or(Refused)?);
+        let range = cipher.open(header.clear(), &mut self.opened)?;
+        Ok(Content { range, sealed: true })
     }
 
     /// The header of the frame at `pos`, if one stands there whole and unharmed.
@@ -252,17 +342,24 @@ impl Scanner {
         Ok(good.then_some(header))
     }
 
-    /// Moves on to the next good frame, or the end.
-    fn resync(&mut self) -> io::Result<GapKind> {
+    /// Moves on to the next good frame, or the end. `forged`: the frame at hand does not open.
+    fn resync(&mut self, mut forged: bool) -> io::Result<GapKind> {
         let from = self.pos;
         while self.pos < self.len {
             self.pos += 1;
-            if let Some(header) = self.frame_at(self.pos)? {
-                let batch = self.pos.saturating_sub(header.back.into());
-                return Ok(if batch <= from { GapKind::TornBatch } else { GapKind::Damage });
+            let Some(header) = self.frame_at(self.pos)? else { continue };
+            if self.open(self.pos, &header).is_err() {
+                forged = true;
+                continue;
             }
+            let batch = self.pos.saturating_sub(header.back.into());
+            return Ok(match batch <= from {
+                _ if forged => GapKind::Forged,
+                true => GapKind::TornBatch,
+                false => GapKind::Damage,
+            });
         }
-        Ok(GapKind::Tail)
+        Ok(if forged { GapKind::Forged } else { GapKind::Tail })
     }
 
     /// Up to `n` bytes from `pos` on, fewer where the file ends.
@@ -285,6 +382,12 @@ impl Scanner {
         let to = index(wanted - self.start).min(self.window.len());
         Ok(self.window.get(from..to).unwrap_or_default())
     }
+}
+
+/// Where the content of a frame is: among what was opened, or in the window.
+struct Content {
+    range: std::ops::Range<usize>,
+    sealed: bool,
 }
 
 /// Reads as far as the file goes. Pages that the disk will not give come as zeros, which no frame

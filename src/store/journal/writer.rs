@@ -246,12 +246,12 @@ impl Writer {
         let mut raced = Vec::new();
         let mut in_batch = hashbrown::HashSet::with_capacity(submissions.len());
         for mut submission in submissions {
-            let stored = self.core.dedupe.candidates(&submission.key);
-            let others = self.core.dedupe.candidates(&submission.other_key);
+            let stored = self.core.dedupe.candidates(submission.fingerprint);
+            let others = self.core.dedupe.candidates(submission.other_fingerprint);
             let mut stored = stored.iter().chain(&others);
             let may_repeat = stored.any(|place| !submission.checked.contains(place))
-                || in_batch.contains(&submission.other_key.fingerprint());
-            if may_repeat || !in_batch.insert(submission.key.fingerprint()) {
+                || in_batch.contains(&submission.other_fingerprint);
+            if may_repeat || !in_batch.insert(submission.fingerprint) {
                 raced.push(submission);
                 continue;
             }
@@ -268,7 +268,7 @@ impl Writer {
     }
 
     fn write_batch(&mut self, sync: bool) -> Result<(), WriteError> {
-        let bytes = self.batch.bytes();
+        let bytes = self.batch.bytes().map_err(|e| WriteError::Failed(io::Error::other(e)))?;
         if !bytes.is_empty()
             && let Err(error) = self.head.append(bytes)
         {
@@ -288,7 +288,7 @@ impl Writer {
         }
         let mut entries = Vec::with_capacity(written.len());
         for Written { submission, place } in &written {
-            let fingerprint = submission.key.fingerprint();
+            let fingerprint = submission.fingerprint;
             self.core.dedupe.insert(fingerprint, *place);
             let sequence = submission.event.sequence;
             entries.push(IndexEntry { sequence, place: *place, fingerprint });

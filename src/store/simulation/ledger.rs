@@ -9,9 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::event::{BodyHash, DedupeKey, EventId, Sequence};
+use crate::store::crypt::Keyring;
 use crate::store::disk::ReadFile;
+use crate::store::journal::preamble::Preamble;
 use crate::store::journal::record::{decode_event, event_in};
-use crate::store::journal::segment::{SEGMENT_HEADER_LEN, Scanned, Scanner, number_of};
+use crate::store::journal::segment::{Scanned, Scanner, number_of};
 use crate::store::tests::sim_disk::SimDisk;
 
 /// An event that stands in the journal.
@@ -37,6 +39,8 @@ pub(super) struct Stored {
 /// What stands durably on the disk.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
+    /// What the journal is encrypted with, if it is.
+    keys: Arc<Keyring>,
     /// How far each segment has been read, and its last frame's number.
     read: BTreeMap<u32, (u32, Sequence)>,
     /// Segments that have gone so far.
@@ -48,13 +52,17 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// Of a journal that is encrypted with these keys, if with any.
+    pub(super) fn new(keys: Arc<Keyring>) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
     /// Reads on. What is wrong, if anything is.
     pub(super) fn read_on(&mut self, disk: &SimDisk, now: u64) -> Result<(), String> {
         for (path, len) in disk.durable() {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(number) = number_of(name) else { continue };
-            let from = (SEGMENT_HEADER_LEN, Sequence(0));
-            let (offset, last) = *self.read.get(&number).unwrap_or(&from);
+            let (offset, last) = self.read.get(&number).copied().unwrap_or_default();
             if len > offset as usize {
                 self.read_segment(disk, number, path, len, (offset, last), now)?;
             }
@@ -72,7 +80,10 @@ impl Ledger {
         now: u64,
     ) -> Result<(), String> {
         let file = Arc::new(View { disk: disk.clone(), path, len });
-        let mut scanner = Scanner::new(file, offset, last).map_err(|error| error.to_string())?;
+        let preamble = Preamble::read(&*file, number).map_err(|error| error.to_string())?;
+        let seal = preamble.seal(number, &self.keys).map_err(|error| error.to_string())?;
+        let scanner = Scanner::opening(file, offset, last, seal);
+        let mut scanner = scanner.map_err(|error| error.to_string())?;
         while let Some(scanned) = scanner.step().map_err(|error| error.to_string())? {
             let Scanned::Frame(frame) = scanned else { continue };
             let (sequence, header) = (frame.header.sequence, frame.header);

@@ -76,6 +76,7 @@ impl World {
             path: "/store".into(),
             retention: self.plan.retention,
             min_free: 1000,
+            keys: Arc::clone(&self.plan.keys),
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
             upstreams: self.plan.options(&self.configured.borrow()),

@@ -10,10 +10,12 @@
 //! - Nothing is let go unsettled, and nothing before the retention is over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::{Ledger, Stored};
 use crate::event::{BodyHash, EventId, Sequence};
+use crate::store::crypt::Keyring;
 use crate::store::tests::sim_disk::SimDisk;
 use crate::store::{AcceptError, Accepted, AttemptResult, Outcome, StoredEvent, Verdict};
 
@@ -138,6 +140,11 @@ impl Counts {
 }
 
 impl Oracle {
+    /// For a journal that is encrypted with these keys, if with any.
+    pub(super) fn new(keys: Arc<Keyring>) -> Self {
+        Self { ledger: Ledger::new(keys), ..Self::default() }
+    }
+
     /// The first thing that was wrong.
     pub(super) fn violation(&self) -> Option<&str> {
         self.violation.as_deref()

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::config::{OnConflict, Ordering, Retry, Upstream};
 use crate::event::UpstreamName;
+use crate::secret::Key;
+use crate::store::crypt::Keyring;
 use crate::store::{Tuning, UpstreamOptions};
 
 /// What is wrong with the store on purpose, for a check of the checks.
@@ -55,6 +57,8 @@ pub(super) struct Plan {
     pub(super) bad_answers: u32,
     /// One disk operation of the writer's in so many lets others go on meanwhile.
     pub(super) interleaves: u32,
+    /// What the journal is encrypted with, if it is.
+    pub(super) keys: Arc<Keyring>,
     /// What is wrong on purpose.
     pub(super) defect: Option<Defect>,
 }
@@ -86,6 +90,7 @@ impl Plan {
             clock_steps: rng.u8(..4) == 0,
             bad_answers: one_in(rng, &[2, 3, 5, 50]),
             interleaves: one_in(rng, &[1, 2, 4, 100]),
+            keys: Arc::new(Keyring::new((rng.u8(..3) == 0).then(|| Key::new([7; 32].into())))),
             defect,
         }
     }

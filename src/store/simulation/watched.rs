@@ -71,6 +71,11 @@ impl Disk for Watched {
         self.disk.rewrite(path)
     }
 
+    fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        meanwhile();
+        self.disk.overwrite(path, at, bytes)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.disk.remove(path)?;
         let name = path.file_name().and_then(|name| name.to_str());

@@ -78,7 +78,7 @@ impl World {
         let configured = (0..plan.upstreams.len()).collect();
         let world = Rc::new(Self {
             rng: RefCell::new(rng),
-            oracle: RefCell::default(),
+            oracle: RefCell::new(Oracle::new(Arc::clone(&plan.keys))),
             clock: Clock::manual(START),
             metrics: Arc::new(Metrics::new()),
             disk: SimDisk::default(),

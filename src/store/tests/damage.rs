@@ -2,6 +2,8 @@
 
 use super::sim_disk::{Fault, Leaves};
 use super::*;
+use crate::store::journal::frame::{Batch, Kind};
+use crate::store::journal::record::NewEvent;
 use crate::store::journal::segment::GapKind;
 
 const FIRST: &str = "0000000001.journal";
@@ -121,19 +123,8 @@ async fn an_empty_segment_that_comes_back_is_no_sign_of_missing_ones() {
     assert_eq!(drain(&store).await.len(), 1);
 }
 
-/// A scan that began without a number to go by refused every frame beyond 2^32 as too far ahead,
-/// took the segment for a torn tail and cut it off.
-#[tokio::test]
-async fn sequences_may_be_larger_than_32_bits() {
-    use crate::store::disk::Disk as _;
-    use crate::store::journal::frame::{Batch, Kind};
-    use crate::store::journal::record::NewEvent;
-    use crate::store::journal::segment::SegmentHeader;
-
-    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
-    let first = Sequence(u64::from(u32::MAX) * 3);
-    let header =
-        SegmentHeader { number: 7, journal: 1, follows: Sequence(0), first, created_at: START };
+/// Three events in clear, the first with this number, as anybody could write them.
+pub(super) fn plain_batch(first: Sequence) -> Batch {
     let mut batch = Batch::default();
     for n in 0..3u64 {
         let identified = event(u32::try_from(n).unwrap());
@@ -156,10 +147,31 @@ async fn sequences_may_be_larger_than_32_bits() {
         let new = NewEvent { key, quarantined: false, event: &stored };
         batch.push(sequence, Kind::Event, |out| new.encode(["app"].into_iter(), out));
     }
+    batch
+}
+
+/// A scan that began without a number to go by refused every frame beyond 2^32 as too far ahead,
+/// took the segment for a torn tail and cut it off.
+#[tokio::test]
+async fn sequences_may_be_larger_than_32_bits() {
+    use crate::store::disk::Disk as _;
+    use crate::store::journal::segment::SegmentHeader;
+
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let first = Sequence(u64::from(u32::MAX) * 3);
+    let header = SegmentHeader {
+        number: 7,
+        journal: 1,
+        follows: Sequence(0),
+        first,
+        created_at: START,
+        encrypted: false,
+    };
+    let batch = plain_batch(first);
     let path = dir.path().join("journal").join("0000000007.journal");
     let mut file = disk.create(&path).unwrap();
     file.append(&header.encode()).unwrap();
-    file.append(batch.bytes()).unwrap();
+    file.append(batch.bytes().unwrap()).unwrap();
     let store = reopen(dir.path(), &disk);
     assert_eq!(store.report().gaps, []);
     assert_eq!(drain(&store).await.len(), 3);

@@ -22,9 +22,9 @@ fn number(event: &StoredEvent) -> u32 {
 }
 
 /// Runs until the store fails or everything is done.
-async fn scenario(dir: &Path, disk: &SimDisk, seen: &mut Seen) {
+async fn scenario(options: &Options, disk: &SimDisk, seen: &mut Seen) {
     for round in 0..3u32 {
-        let Ok(store) = Store::open_with(options(dir), small(disk)) else { return };
+        let Ok(store) = Store::open_with(options.clone(), small(disk)) else { return };
         for n in round * 12..round * 12 + 14 {
             if let Ok(accepted) = store.accept(event(n), app(&store)).await {
                 let id = *seen.acked.entry(n).or_insert(accepted.id());
@@ -49,8 +49,8 @@ async fn scenario(dir: &Path, disk: &SimDisk, seen: &mut Seen) {
     }
 }
 
-async fn check(dir: &Path, disk: &SimDisk, mut seen: Seen, story: &str) {
-    let store = Store::open_with(options(dir), small(disk))
+async fn check(options: &Options, disk: &SimDisk, mut seen: Seen, story: &str) {
+    let store = Store::open_with(options.clone(), small(disk))
         .unwrap_or_else(|e| panic!("{story}: the store does not open: {e}"));
     for event in drain(&store).await {
         let n = number(&event);
@@ -67,16 +67,27 @@ async fn check(dir: &Path, disk: &SimDisk, mut seen: Seen, story: &str) {
     store.close().await;
 }
 
-/// Lets each operation of the scenario meet `fault` once, and returns how many there were.
+/// Lets each operation of the scenario meet `fault` once, with and without encryption, and returns
+/// how many there were at least.
 async fn loop_over_operations(fault: Fault, leaves: impl Fn(usize) -> Leaves) -> usize {
+    let plain = loop_with_keys(keys(&[]), fault, &leaves).await;
+    plain.min(loop_with_keys(keys(&[7]), fault, &leaves).await)
+}
+
+async fn loop_with_keys(
+    keys: Arc<Keyring>,
+    fault: Fault,
+    leaves: impl Fn(usize) -> Leaves,
+) -> usize {
     for at in 0.. {
         let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        let options = Options { keys: Arc::clone(&keys), ..options(dir.path()) };
         let mut seen = Seen::default();
         disk.plan(at, fault);
-        scenario(dir.path(), &disk, &mut seen).await;
+        scenario(&options, &disk, &mut seen).await;
         let fired = disk.fired();
         disk.reboot(leaves(at));
-        check(dir.path(), &disk, seen, &format!("{fault:?} at operation {at}")).await;
+        check(&options, &disk, seen, &format!("{fault:?} at operation {at}, {keys:?}")).await;
         if !fired {
             return at;
         }

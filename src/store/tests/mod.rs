@@ -4,7 +4,9 @@ mod behaviour;
 mod carried;
 mod clocks;
 mod damage;
+mod encryption;
 mod faults;
+mod rekey;
 mod shortage;
 pub(super) mod sim_disk;
 mod space;
@@ -19,6 +21,7 @@ use super::*;
 use crate::config::OnConflict;
 use crate::identify::Identified;
 use crate::identify::testing::identified;
+use crate::secret::Key;
 
 const START: UnixMillis = UnixMillis(1_763_700_000_000);
 
@@ -27,10 +30,16 @@ fn options(dir: &Path) -> Options {
         path: dir.to_owned(),
         retention: Duration::from_secs(30 * 86_400),
         min_free: 1000,
+        keys: Arc::default(),
         clock: Clock::running(START),
         metrics: Arc::new(Metrics::new()),
         upstreams: vec![upstream("app", true)],
     }
+}
+
+/// A keyring of keys that are one byte over and over.
+fn keys(bytes: &[u8]) -> Arc<Keyring> {
+    Arc::new(Keyring::new(bytes.iter().map(|byte| Key::new([*byte; 32].into()))))
 }
 
 fn upstream(name: &str, ordered: bool) -> UpstreamOptions {

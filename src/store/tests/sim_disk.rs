@@ -54,10 +54,21 @@ struct SimFile {
     durable: usize,
     /// What a failed sync has dropped: marked as clean, so that no later sync writes it.
     dropped: Vec<std::ops::Range<usize>>,
+    /// What was written over something else and is not durable.
+    overwritten: Vec<Overwritten>,
     /// Whether its name is.
     named: bool,
     /// Whether its name has been taken away since.
     removed: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Overwritten {
+    at: usize,
+    /// What stands there durably.
+    before: Vec<u8>,
+    /// A failed sync has dropped it: no later sync writes it, only another write.
+    dropped: bool,
 }
 
 #[derive(Debug, Default)]
@@ -149,6 +160,21 @@ impl SimDisk {
         for file in sim.files.values_mut() {
             file.removed = false;
             file.named = true;
+            for over in std::mem::take(&mut file.overwritten).into_iter().rev() {
+                let Overwritten { at, before, .. } = over;
+                let back = match leaves {
+                    Leaves::Everything => 0..0,
+                    Leaves::Nothing => 0..before.len(),
+                    // Even a write within a sector is torn here, which no disk should do.
+                    Leaves::SomePages(_) => match random.u8(..4) {
+                        0 => 0..0,
+                        1 => 0..before.len(),
+                        2 => 0..random.usize(0..=before.len()),
+                        _ => random.usize(0..=before.len())..before.len(),
+                    },
+                };
+                file.bytes[at..][back.clone()].copy_from_slice(&before[back]);
+            }
             for dropped in std::mem::take(&mut file.dropped) {
                 if leaves != Leaves::Everything {
                     file.bytes[dropped].fill(0);
@@ -246,6 +272,11 @@ impl SimDisk {
         if short { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
     }
 
+    fn change<T>(&self, path: &Path, change: impl FnOnce(&mut SimFile) -> T) -> io::Result<T> {
+        let mut sim = self.0.lock();
+        sim.files.get_mut(path).map(change).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn whole(&self) -> io::Result<()> {
         if self.step()? { Err(io::Error::other("torn")) } else { Ok(()) }
     }
@@ -255,6 +286,17 @@ impl SimFile {
     /// How many bytes from the start a power cut leaves in any case.
     fn safe(&self) -> usize {
         self.dropped.iter().map(|range| range.start).min().unwrap_or(self.durable).min(self.durable)
+    }
+
+    /// Writes over the first of `len` bytes, all of which count as touched.
+    fn overwrite(&mut self, at: usize, len: usize, bytes: &[u8]) {
+        let earlier = self.overwritten.iter().position(|o| o.at == at && o.before.len() == len);
+        let before = match earlier {
+            Some(earlier) => self.overwritten.remove(earlier).before,
+            None => self.bytes[at..at + len].to_vec(),
+        };
+        self.overwritten.push(Overwritten { at, before, dropped: false });
+        self.bytes[at..][..bytes.len()].copy_from_slice(bytes);
     }
 
     fn lose_pages(&mut self, random: &mut fastrand::Rng) {
@@ -318,8 +360,26 @@ impl Disk for SimDisk {
         let mut sim = self.0.lock();
         let file = sim.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
         file.dropped.clear();
+        file.overwritten.clear();
         file.durable = file.bytes.len();
         Ok(())
+    }
+
+    fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let torn = self.step()?;
+        let from = usize::try_from(at).unwrap();
+        let written = if torn { bytes.len() * 2 / 3 } else { bytes.len() };
+        self.change(path, |file| file.overwrite(from, bytes.len(), &bytes[..written]))?;
+        if torn {
+            return Err(io::Error::other("torn"));
+        }
+        // The sync is an operation of its own.
+        let synced = self.whole();
+        self.change(path, |file| match &synced {
+            Ok(()) => file.overwritten.retain(|over| over.dropped),
+            Err(_) => file.overwritten.iter_mut().for_each(|over| over.dropped = true),
+        })?;
+        synced
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -1,0 +1,140 @@
+//! The segments that there are, as the directory and their first pages say. Frames are read only where
+//! nothing else can tell whether a segment was ever begun.
+
+use std::io;
+
+use super::read_failed;
+use crate::clock::UnixMillis;
+use crate::event::Sequence;
+use crate::secret::Key;
+use crate::store::OpenError;
+use crate::store::crypt::{FRAMES_AT, Slot};
+use crate::store::journal::files::SegmentFiles;
+use crate::store::journal::frame::Kind;
+use crate::store::journal::preamble::Preamble;
+use crate::store::journal::segment::{
+    BadHeader, SEGMENT_HEADER_LEN, Scanned, Scanner, SegmentHeader,
+};
+use crate::store::survey::Survey;
+
+/// What the directory and the segments' first pages say.
+#[derive(Default)]
+pub(super) struct Listed {
+    /// All segments, ascending.
+    pub(super) segments: Vec<SegmentHeader>,
+    /// How they are encrypted.
+    pub(super) survey: Survey,
+    /// What the newest of the encrypted ones holds for the index.
+    pub(super) index_key: Option<Key>,
+}
+
+/// All segments. A last one that was never finished being created is removed: nothing was ever
+/// acknowledged from it.
+///
+/// # Errors
+/// [`OpenError`].
+pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
+    let failed = |error| read_failed(files, error);
+    let numbers = files.numbers().map_err(failed)?;
+    let keys = files.keys();
+    let mut listed = Listed::default();
+    let mut unfinished = None;
+    for &number in &numbers {
+        let preamble = files.preamble(number).map_err(failed)?;
+        if let Err(BadHeader::Version(version)) = preamble.header {
+            return Err(OpenError::Newer { version });
+        }
+        if Some(&number) == numbers.last() && is_unfinished(files, number, &preamble)? {
+            unfinished = Some(number);
+            continue;
+        }
+        listed.survey.add(number, &preamble, &keys);
+        if let Ok(Some((_, secret))) = preamble.secret(&keys) {
+            listed.index_key = Some(secret.index_key());
+        }
+        let header = match preamble.header {
+            Ok(_) if listed.survey.foreign.last() == Some(&number) => {
+                tracing::error!(target: "hookward::store", segment = number, "a plain segment behind encrypted ones: somebody without the key has put it there; it is not read");
+                guess_header(number, listed.segments.last(), &preamble)
+            }
+            Ok(header) => header,
+            Err(error) => {
+                tracing::error!(target: "hookward::store", segment = number, %error, "damaged segment header; its frames are read all the same");
+                guess_header(number, listed.segments.last(), &preamble)
+            }
+        };
+        listed.segments.push(header);
+    }
+    // Before anything is changed: without the keys nothing can be told.
+    listed.survey.check(&keys)?;
+    if let Some(number) = listed.survey.encrypted_from {
+        files.encrypted_from(number);
+    }
+    if let Some(number) = unfinished {
+        tracing::warn!(target: "hookward::store", segment = number, "unfinished segment removed");
+        files.remove(number).map_err(failed)?;
+    }
+    for segment in &listed.survey.keyless {
+        tracing::error!(target: "hookward::store", segment, "both key slots of an encrypted segment are damaged: nobody can read its events any more");
+    }
+    Ok(listed)
+}
+
+/// Whether the segment, the last one, was never finished being created: its header, or its key,
+/// is not there, and nothing that counts is.
+///
+/// # Errors
+/// [`OpenError`] when the file system fails.
+pub(in crate::store) fn is_unfinished(
+    files: &SegmentFiles,
+    number: u32,
+    preamble: &Preamble,
+) -> Result<bool, OpenError> {
+    match preamble.header {
+        Ok(header) if header.encrypted && preamble.slot().is_none() => {
+            has_frames(files, number, FRAMES_AT, |kind| {
+                !matches!(kind, Kind::Lane | Kind::CheckpointEnd)
+            })
+            .map(|used| !used)
+        }
+        Ok(_) => Ok(false),
+        Err(_) => has_frames(files, number, SEGMENT_HEADER_LEN, |_| true).map(|used| !used),
+    }
+}
+
+/// What can be said of a segment whose header is damaged: it is no older than the one before it,
+/// and of the journal that its key slot names.
+pub(in crate::store) fn guess_header(
+    number: u32,
+    before: Option<&SegmentHeader>,
+    preamble: &Preamble,
+) -> SegmentHeader {
+    let journal = preamble.slot().map(Slot::journal).or(before.map(|b| b.journal));
+    SegmentHeader {
+        number,
+        journal: journal.unwrap_or(0),
+        follows: Sequence(0),
+        first: before.map_or(Sequence(1), |b| b.first),
+        created_at: before.map_or(UnixMillis(0), |b| b.created_at),
+        encrypted: preamble.is_encrypted(),
+    }
+}
+
+/// Whether there is a frame of such a kind whose checksum fits, opened or not.
+fn has_frames(
+    files: &SegmentFiles,
+    number: u32,
+    from: u32,
+    counts: impl Fn(Kind) -> bool,
+) -> Result<bool, OpenError> {
+    let scan = || -> io::Result<bool> {
+        let mut scanner = Scanner::new(files.file(number)?, from, Sequence(0))?;
+        while let Some(scanned) = scanner.step()? {
+            if matches!(scanned, Scanned::Frame(frame) if counts(frame.header.kind)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    scan().map_err(|e| read_failed(files, e))
+}
