@@ -3,7 +3,11 @@
 //! A thread that logs copies its line into a bounded buffer and goes on: it never waits for the
 //! disk or the terminal. One writer thread empties the buffer with one write at a time. Lines that
 //! do not fit, or that the descriptor fails to take, are dropped and counted, and the count is logged
-//! once there is room again. Nothing here sees a secret or a payload, because nothing that logs may hand one over.
+//! once there is room again. Nothing here sees a secret or a payload, because nothing that logs may
+//! hand one over.
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -58,6 +62,23 @@ pub fn init(config: Log) -> io::Result<Logging> {
     };
     installed.map_err(|error| io::Error::new(io::ErrorKind::AlreadyExists, error))?;
     Ok(Logging { level: handle, _flush: flush })
+}
+
+/// Says on standard error why the process ends, in a line of its own: a log line if the log is JSON,
+/// for whoever reads it takes each line for one, and otherwise plain words. Whatever the log's level
+/// is; and also before there is a log.
+pub fn last_words(format: LogFormat, error: &str) {
+    match format {
+        LogFormat::Json => {
+            let json = fmt::fmt().with_writer(io::stderr).json().flatten_event(true);
+            let json = json.with_current_span(false).with_span_list(false).finish();
+            tracing::subscriber::with_default(json, || {
+                tracing::error!(target: "hookward", error, "cannot run");
+            });
+        }
+        // Nobody is left to tell when standard error is gone.
+        LogFormat::Text => drop(writeln!(io::stderr(), "hookward: {error}")),
+    }
 }
 
 /// The process's log. What was logged is written out when it is dropped.

@@ -76,7 +76,8 @@ fn not_ready(reason: &'static str) -> Answer {
 fn unavailable(error: AcceptError) -> &'static str {
     match error {
         AcceptError::Overloaded | AcceptError::OverShare => "the journal's queue is full",
-        AcceptError::Full => "free space is below store.min_free",
+        AcceptError::Low => "free space is below store.min_free",
+        AcceptError::NoRoom => "the disk is full",
         AcceptError::Failed => "the journal has failed and waits for a restart",
         AcceptError::Unreadable => "the journal cannot be read",
         AcceptError::Closing => "the store is closing",
@@ -100,9 +101,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_takes_nothing_is_alive_but_not_ready() {
-        for error in
-            [AcceptError::Overloaded, AcceptError::Full, AcceptError::Failed, AcceptError::Closing]
-        {
+        for error in [
+            AcceptError::Overloaded,
+            AcceptError::Low,
+            AcceptError::NoRoom,
+            AcceptError::Failed,
+            AcceptError::Closing,
+        ] {
             let (status, body) = asked("/readyz", Err(error)).await.unwrap();
             assert_eq!((status, body["reason"].as_str()), (503, Some(&*error.to_string())));
             assert_eq!(

@@ -12,7 +12,8 @@ const NOT_ALLOWED: Refusal =
     Refusal::new(Reason::IpNotAllowed, "the client address is not on the source's allowlist");
 
 /// Whether the source's allowlist lets `client` in. An IPv4-mapped IPv6 address is judged as the
-/// IPv4 address, one that cannot be told is on no list; a source without an allowlist lets anyone in, one with an empty list nobody.
+/// IPv4 address, one that cannot be told is on no list; a source without an allowlist lets anyone in,
+/// one with an empty list nobody.
 ///
 /// # Errors
 /// [`Reason::IpNotAllowed`] when it does not.

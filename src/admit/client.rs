@@ -24,12 +24,16 @@ pub struct Proxies {
     pub proxy_protocol: bool,
 }
 
+/// A connection that began when others were believed, so that nobody can tell who is calling on it
+/// now: its PROXY header is from a peer that is trusted no longer; it has none, and now there must
+/// be one; or it speaks for somebody who is trusted only now, and until now has passed on what
+/// anybody wrote into X-Forwarded-For.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection began when others were believed about who is calling")]
+pub struct Outlived;
+
 impl Proxies {
-    /// Whether this connection began when others were believed, so that nobody can tell who is
-    /// calling on it now: its PROXY header is from a peer that is trusted no longer; it has none,
-    /// and now there must be one; or it speaks for somebody who is trusted only now, and until now
-    /// has passed on what anybody wrote into X-Forwarded-For.
-    pub fn outlived(&self, origin: &Origin) -> bool {
+    fn outlived(&self, origin: &Origin) -> bool {
         let peer = origin.peer.ip().to_canonical();
         let is_new = !origin.forwards && self.trust(origin.address());
         let lacks_header = self.proxy_protocol && !origin.proxy_header;
@@ -49,15 +53,25 @@ impl Proxies {
 /// way is no address. Empty ones, `unknown`, `_hidden`, names, zones (`fe80::1%eth0`) and anything
 /// in quotes are none: what a trusted proxy would not have written was not written by one.
 ///
-/// Also `None` on a connection that has outlived what it began with ([`Proxies::outlived`]).
-///
 /// A connection whose PROXY header names nobody is the proxy's own: nobody is forwarded on it.
 ///
 /// Allocates nothing. Only as many elements are looked at as are trusted, and one more.
-pub fn client_address(origin: &Origin, headers: &HeaderMap, proxies: &Proxies) -> Option<IpAddr> {
+///
+/// # Errors
+/// When the connection has outlived what it began with: it cannot be told who is calling, and on a
+/// new connection it can.
+pub fn client_address(
+    origin: &Origin,
+    headers: &HeaderMap,
+    proxies: &Proxies,
+) -> Result<Option<IpAddr>, Outlived> {
     if proxies.outlived(origin) {
-        return None;
+        return Err(Outlived);
     }
+    Ok(named_address(origin, headers, proxies))
+}
+
+fn named_address(origin: &Origin, headers: &HeaderMap, proxies: &Proxies) -> Option<IpAddr> {
     let mut client = origin.address();
     if !proxies.trust(client) || (origin.proxy_header && origin.proxied.is_none()) {
         return Some(client);
@@ -124,8 +138,10 @@ mod tests {
         for line in lines {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line).unwrap());
         }
-        let client = client_address(origin, &headers, proxies);
-        client.map_or("unknown".to_owned(), |ip| ip.to_string())
+        match client_address(origin, &headers, proxies) {
+            Ok(client) => client.map_or("unknown".to_owned(), |ip| ip.to_string()),
+            Err(Outlived) => "outlived".to_owned(),
+        }
     }
 
     fn client(peer: &str, lines: &[&str]) -> String {
@@ -268,21 +284,21 @@ mod tests {
         let (lines, now) = ([b"203.0.113.9".as_slice()], proxies(TRUSTED));
         let by = |origin: &Origin, proxies: &Proxies| client_by(origin, &lines, proxies);
         let before = Origin { forwards: false, ..origin("10.0.0.1") };
-        assert_eq!(by(&before, &now), "unknown");
+        assert_eq!(by(&before, &now), "outlived");
         assert_eq!(by(&before, &proxies(&[])), "10.0.0.1");
         // Named by a proxy, and trusted itself only now.
         let inside = Some(SocketAddr::new([10, 0, 0, 2].into(), 1));
         let before = Origin { proxy_header: true, proxied: inside, ..before };
-        assert_eq!(by(&before, &now), "unknown");
+        assert_eq!(by(&before, &now), "outlived");
         // Named by a proxy that is trusted no longer.
         let named = Origin { forwards: true, ..before };
         assert_eq!(by(&named, &now), "203.0.113.9");
-        assert_eq!(by(&named, &proxies(&["10.0.0.2/32"])), "unknown");
+        assert_eq!(by(&named, &proxies(&["10.0.0.2/32"])), "outlived");
         // Trusted before and after, but without the header that there must be now.
         let strict = Proxies { proxy_protocol: true, ..now };
         assert_eq!(by(&named, &strict), "203.0.113.9");
-        assert_eq!(by(&origin("10.0.0.1"), &strict), "unknown");
-        assert_eq!(by(&origin("203.0.113.1"), &strict), "unknown");
+        assert_eq!(by(&origin("10.0.0.1"), &strict), "outlived");
+        assert_eq!(by(&origin("203.0.113.1"), &strict), "outlived");
     }
 
     #[test]
@@ -293,6 +309,6 @@ mod tests {
             headers.insert(name, HeaderValue::from_static("203.0.113.9"));
         }
         let client = client_address(&origin("10.0.0.1"), &headers, &proxies(TRUSTED));
-        assert_eq!(client, Some([10, 0, 0, 1].into()));
+        assert_eq!(client, Ok(Some([10, 0, 0, 1].into())));
     }
 }

@@ -20,7 +20,7 @@ use crate::listen::Origin;
 
 pub use address::check_address;
 pub use certificate::VerifierError;
-pub use client::{Proxies, client_address};
+pub use client::{Outlived, Proxies, client_address};
 pub use rate::{Failures, REMEMBERED_CLIENTS, Rates};
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.

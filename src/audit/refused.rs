@@ -115,11 +115,6 @@ fn bounded<const N: usize>(bytes: &[u8]) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
     use super::*;
 
     #[test]
@@ -137,19 +132,6 @@ mod tests {
         assert!(matches!(bounded::<8>(b"curl"), Cow::Borrowed("curl")));
     }
 
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn line(json: bool, user_agent: &[u8]) -> String {
         let refused = Refused {
             reason: Reason::UnknownRoute,
@@ -165,16 +147,7 @@ mod tests {
             duration: Duration::ZERO,
             tls: None,
         };
-        let sink = Sink::default();
-        let lines = sink.clone();
-        let builder = tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone());
-        let tell = || refused.tell();
-        if json {
-            tracing::subscriber::with_default(builder.json().flatten_event(true).finish(), tell);
-        } else {
-            tracing::subscriber::with_default(builder.finish(), tell);
-        }
-        let line = String::from_utf8(sink.0.lock().clone()).unwrap();
+        let line = crate::log::testing::lines(json, || refused.tell());
         assert_eq!(line.lines().count(), 1, "{line}");
         line
     }

@@ -1,6 +1,7 @@
 //! `hookward check`: every problem of a configuration, or what would run with it. Starts nothing
 //! and connects to nothing; of the store it looks at what stands in front of the segments.
 
+mod store;
 mod summary;
 
 use std::ffi::OsString;
@@ -52,8 +53,9 @@ fn check(
                 writeln!(err, "hookward: {missing}")?;
                 return Ok(ExitCode::from(INVALID_CONFIGURATION));
             }
-            let (config, warnings) = (&config, &warnings);
-            writeln!(out, "{}", Summary { config, warnings, keys: &keys, survey })?;
+            let doubts = store::doubts(&config.store);
+            let (config, warnings, doubts) = (&config, &warnings, &doubts);
+            writeln!(out, "{}", Summary { config, warnings, doubts, keys: &keys, survey })?;
             Ok(ExitCode::SUCCESS)
         }
         Err(invalid) => {

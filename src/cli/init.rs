@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use super::seam;
 use crate::config::{Auth, Placeholders, check_text};
 use crate::event::SourceName;
 use crate::provider::Preset;
@@ -136,22 +137,11 @@ fn write_secret(path: &Path, form: Form, out: &mut dyn Write) -> Result<(), Init
     }
 }
 
-/// Writes a file that does not exist yet. One that is cut short is taken away again.
 fn write_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), InitError> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let file = opened.map_err(|error| match error.kind() {
+    seam::write_new(path, mode, content).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => InitError::Exists(path.to_owned()),
         _ => at(path, error),
-    })?;
-    fill(file, content).map_err(|error| {
-        let _ = std::fs::remove_file(path);
-        at(path, error)
     })
-}
-
-fn fill(mut file: File, content: &[u8]) -> io::Result<()> {
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 fn at(path: &Path, error: io::Error) -> InitError {

@@ -54,7 +54,7 @@ enum Command {
     },
     Demo(demo::Args),
     Send(send::Args),
-    /// List the configured sources
+    /// List the configured sources; in this version without the time of their last events
     Sources {
         #[command(flatten)]
         config: ConfigFile,
@@ -65,11 +65,15 @@ enum Command {
     /// Look at a store's files and look after them, without a gateway
     #[command(subcommand)]
     Store(store::Command),
-    /// Print a new random secret
+    /// Print a new random secret, or write it to a file
     Keygen {
         /// How to write it
         #[arg(long, value_enum, default_value_t)]
         form: keygen::Form,
+        /// Write it to this new file, which only its owner can read (mode 0600), instead of printing
+        /// it; a file that exists is left as it is, with exit code 1
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -84,7 +88,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(args),
         Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
         Command::Store(command) => store::run(&command),
-        Command::Keygen { form } => keygen::run(form),
+        Command::Keygen { form, out } => keygen::run(form, out.as_deref()),
     }
 }
 

@@ -1,10 +1,11 @@
 //! `hookward run`: the gateway, until a signal ends it. SIGHUP, and any change of the files that
 //! the configuration was made from, reload it.
 
-use std::io::Write as _;
+use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use std::{io, iter};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,10 +13,10 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::check;
 use crate::clock::Clock;
-use crate::config::{Config, Problem, Severity};
+use crate::config::{Config, LogFormat, Problem, Severity};
 use crate::gateway::{Gateway, GatewayError};
-use crate::hardening;
 use crate::hardening::sandbox::{self, Kept, Sandbox, SandboxError};
+use crate::hardening::{self, Hardening};
 use crate::log::{self, Logging};
 use crate::reload::{self, Attempt, Rejected, Sight, Watch};
 use crate::store::{OpenError, Store};
@@ -23,6 +24,43 @@ use crate::store::{OpenError, Store};
 /// How long the end of the process waits for threads that are still busy with files: the opening
 /// of a store that was given up, or a look at a file system that hangs.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
+
+/// What stays out of reach in the sandbox, and is refused as if it had the wrong mode.
+const SANDBOX: &str = "server.sandbox = true may be why permission is denied: what the configuration did not \
+                       name at the start, and where its links lead now, is out of reach until a restart";
+
+/// Why the gateway does not run, although its configuration is valid.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("logging cannot start: {0}")]
+    Log(#[source] io::Error),
+    #[error("the runtime cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("signals cannot be caught: {0}")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    #[error("{0}; {SANDBOX}")]
+    Denied(#[source] GatewayError),
+}
+
+impl Fatal {
+    /// Why the gateway has not started in a sandbox, or without one.
+    fn starting(error: GatewayError, sandboxed: bool) -> Self {
+        if sandboxed && is_denied(&error) { Self::Denied(error) } else { Self::Gateway(error) }
+    }
+}
+
+/// Whether the system has denied something, and that is why.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let causes = iter::successors(Some(error), |&error| error.source());
+    let mut denied = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    denied.any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
 
 /// Runs the gateway that `file` describes. 0 after a signal and a clean stop, 78 when the file is
 /// invalid, or lacks keys that the store needs, else 1.
@@ -37,32 +75,38 @@ pub fn run(file: &Path) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Err(error) = Store::prepare(&config.store.path) {
-        return complain(&error.to_string());
-    }
+    let format = config.log.format;
+    go_on(config, &warnings, watch, &hardening).unwrap_or_else(|fatal| {
+        // In the words of `check`, as with any configuration that is invalid.
+        let keys = matches!(fatal, Fatal::Gateway(GatewayError::Store(OpenError::Keys(_))));
+        // The log is written out by now, so this is its last line.
+        log::last_words(if keys { LogFormat::Text } else { format }, &fatal.to_string());
+        if keys { ExitCode::from(check::INVALID_CONFIGURATION) } else { ExitCode::FAILURE }
+    })
+}
+
+fn go_on(
+    config: Config,
+    warnings: &[Problem],
+    watch: Sight,
+    hardening: &Hardening,
+) -> Result<ExitCode, Fatal> {
+    Store::prepare(&config.store.path)?;
     // Before any thread is started: each is in the sandbox of the one that starts it.
-    let sandbox = match enter_sandbox(&config) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return complain(&error.to_string()),
-    };
-    let log = match log::init(config.log) {
-        Ok(log) => log,
-        Err(error) => return complain(&format!("logging cannot start: {error}")),
-    };
-    tell(&warnings);
+    let sandbox = enter_sandbox(&config)?;
+    let log = log::init(config.log).map_err(Fatal::Log)?;
+    tell(warnings);
     hardening.tell();
-    if let Some((sandbox, kept)) = sandbox {
-        sandbox.tell(&kept);
+    if let Some((sandbox, kept)) = &sandbox {
+        sandbox.tell(kept);
     }
     raise_descriptor_limit();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => {
-            let code = runtime.block_on(serve(config, watch, &log));
-            runtime.shutdown_timeout(LEFT_BEHIND);
-            code
-        }
-        Err(error) => complain(&format!("the runtime cannot start: {error}")),
-    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Fatal::Runtime)?;
+    let kept = sandbox.as_ref().map(|(_, kept)| kept);
+    let ended = runtime.block_on(serve(config, watch, &log, kept));
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    ended
 }
 
 /// The sandbox, if the configuration asks for one, and what is left in it.
@@ -74,30 +118,24 @@ fn enter_sandbox(config: &Config) -> Result<Option<(Sandbox, Kept)>, SandboxErro
     Ok(Some((sandbox::enter(&kept)?, kept)))
 }
 
-async fn serve(config: Config, sight: Sight, log: &Logging) -> ExitCode {
-    let (mut stop, mut hangup) = match (Stop::new(), signal(SignalKind::hangup())) {
-        (Ok(stop), Ok(hangup)) => (stop, hangup),
-        (Err(error), _) | (_, Err(error)) => {
-            return complain(&format!("signals cannot be caught: {error}"));
-        }
-    };
+async fn serve(
+    config: Config,
+    sight: Sight,
+    log: &Logging,
+    kept: Option<&Kept>,
+) -> Result<ExitCode, Fatal> {
+    let mut stop = Stop::new().map_err(Fatal::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Signals)?;
     let file = config.file.clone();
     let started = tokio::select! {
         biased;
         () = stop.received() => {
             tracing::info!(target: "hookward", "stopped while starting");
-            return ExitCode::SUCCESS;
+            return Ok(ExitCode::SUCCESS);
         }
         started = Gateway::start(config, Clock::System) => started,
     };
-    let mut gateway = match started {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            let code = complain(&error.to_string());
-            let keys = matches!(error, GatewayError::Store(OpenError::Keys(_)));
-            return if keys { ExitCode::from(check::INVALID_CONFIGURATION) } else { code };
-        }
-    };
+    let mut gateway = started.map_err(|error| Fatal::starting(error, kept.is_some()))?;
     tracing::info!(
         target: "hookward",
         version = env!("CARGO_PKG_VERSION"),
@@ -115,7 +153,7 @@ async fn serve(config: Config, sight: Sight, log: &Logging) -> ExitCode {
             failed = gateway.failed() => break Some(failed),
             attempted = finished(&mut reload) => {
                 reload = None;
-                conclude(attempted, &mut gateway, &mut watch, log);
+                conclude(attempted, &mut gateway, &mut watch, log, kept);
             }
             cause = due(&mut hangup, &mut watch), if reload.is_none() => {
                 tracing::info!(target: "hookward", cause, "reloading the configuration");
@@ -131,7 +169,7 @@ async fn serve(config: Config, sight: Sight, log: &Logging) -> ExitCode {
     }
     let safe = gateway.shutdown_unless(stop.received()).await;
     tracing::info!(target: "hookward", safe, "stopped");
-    if failed.is_none() && safe { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if failed.is_none() && safe { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The signals that end the process.
@@ -179,6 +217,7 @@ fn conclude(
     gateway: &mut Gateway,
     watch: &mut Watch,
     log: &Logging,
+    kept: Option<&Kept>,
 ) {
     let rejected = match attempted {
         Ok(Attempt { result: Ok((next, warnings)), sight }) => {
@@ -193,7 +232,7 @@ fn conclude(
         }
         Ok(Attempt { result: Err(rejected), sight }) => {
             watch.acted_on(sight);
-            tell_rejected(&rejected)
+            tell_rejected(&rejected, kept)
         }
         Err(error) => {
             watch.pass_over();
@@ -206,10 +245,15 @@ fn conclude(
 }
 
 /// Every reason, and how many of them are errors.
-fn tell_rejected(rejected: &Rejected) -> usize {
+fn tell_rejected(rejected: &Rejected, kept: Option<&Kept>) -> usize {
     match rejected {
         Rejected::Invalid(problems) => {
             tell(problems);
+            let denied = problems.iter().filter_map(Problem::denied);
+            for file in denied.filter(|file| kept.is_some_and(|kept| kept.leaves_out(file))) {
+                let file = file.display();
+                tracing::warn!(target: "hookward::config", %file, "{SANDBOX}");
+            }
             problems.iter().filter(|problem| problem.severity() == Severity::Error).count()
         }
         Rejected::Unfit(obstacles) => {
@@ -238,10 +282,4 @@ fn tell(problems: &[Problem]) {
             Severity::Warning => tracing::warn!(target: "hookward::config", "{problem}"),
         }
     }
-}
-
-/// Tells a person at the terminal why the gateway ends; the log may be JSON.
-fn complain(error: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "hookward: {error}");
-    ExitCode::FAILURE
 }

@@ -1,5 +1,8 @@
-//! What several commands do alike: finding and loading the configuration.
+//! What several commands do alike: finding and loading the configuration, and writing new files.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,4 +29,16 @@ pub(super) fn config_file(named: Option<&Path>) -> PathBuf {
 /// The exit code, when there is none to go on with.
 pub(super) fn load_config(file: Option<&Path>) -> Result<Config, ExitCode> {
     check::load(&config_file(file)).map(|(config, _)| config)
+}
+
+/// Writes a file that does not exist yet, with these permission bits at most. One that is cut short is
+/// taken away again.
+///
+/// # Errors
+/// As the file system says.
+pub(super) fn write_new(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content).and_then(|()| file.sync_all()).inspect_err(|_| {
+        let _ = std::fs::remove_file(path);
+    })
 }

@@ -34,10 +34,15 @@ use crate::secret::Secret;
 /// Exit code of a wrong command line.
 const WRONG_USAGE: u8 = 2;
 
-/// Send sample events to the gateway as a source's provider would.
+/// Send sample events to the gateway as a source's provider would
 ///
-/// Exits 0 when every event was answered 200 (with --retries: was acknowledged in the end), 1 when
-/// one was not, 2 for a source, URL or schedule that cannot be, 130 when it was interrupted.
+/// Prints a line for each: the status, Hookward's id of the event, its name and the provider's id; and,
+/// when it was not taken, how many seconds to wait if the gateway says so (Retry-After), and its words.
+///
+/// Exit codes: 0 when every event was answered 200, with --retries acknowledged in the end; 1 when one
+/// was not, or there was no answer; 2 for wrong usage, an unknown source or no schedule; 78 for an
+/// invalid configuration; 130 when it was interrupted. With --tamper, 1 is what should come: 0 says
+/// that a forged event was taken.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("waits").multiple(true).args(["retries", "every"])))]
 pub struct Args {
@@ -67,7 +72,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
 
-    /// Forge them: the body is changed after signing, or the API key is wrong
+    /// Forge them: the body is changed after signing, or the API key is wrong. They should be refused,
+    /// which is exit code 1
     #[arg(long)]
     pub tamper: bool,
 
@@ -272,8 +278,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// `STATUS  Hookward's id  event type  the provider's id`, and what the gateway said if it did
-/// not take it.
+/// `STATUS  Hookward's id  event type  the provider's id`, and when to try again and what the gateway
+/// said if it did not take it.
 fn line(event: &Outgoing, answer: &Answer) -> String {
     let id = answer.event_id.as_deref().unwrap_or("-");
     let taken = format!("{}  {id}  {}  {}", answer.status.as_str(), event.event_type, event.id);
@@ -285,8 +291,11 @@ fn line(event: &Outgoing, answer: &Answer) -> String {
 
 /// What the gateway said, fit for a line.
 fn said(answer: &Answer) -> String {
-    let said = String::from_utf8_lossy(&answer.body);
-    said.chars().filter(|c| !c.is_control()).take(200).collect()
+    let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
+    let wait =
+        answer.retry_after.as_deref().map(|after| format!("Retry-After: {}  ", shown(after)));
+    let said = shown(&String::from_utf8_lossy(&answer.body));
+    format!("{}{said}", wait.unwrap_or_default())
 }
 
 #[cfg(test)]

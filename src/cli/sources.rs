@@ -42,7 +42,7 @@ fn item(source: &Source) -> Value {
             nets.iter().map(ToString::to_string).collect::<Vec<_>>()
         }),
         "retry_horizon": source.retries.horizon().map(show_duration),
-        // Known to a running gateway only.
+        // Known to a running gateway only, which there is no way to ask yet.
         "last_event_at": null,
     })
 }

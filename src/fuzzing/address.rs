@@ -48,13 +48,14 @@ pub fn forwarded(data: &[u8]) {
     let proxies = Proxies { trusted, proxy_protocol: false };
     let stranger = Origin::plain(SocketAddr::from(([192, 0, 2, 1], 1)));
     let client = admit::client_address(&stranger, &headers, &proxies);
-    assert_eq!(client, Some([192, 0, 2, 1].into()), "a stranger is believed");
+    assert_eq!(client, Ok(Some([192, 0, 2, 1].into())), "a stranger is believed");
 
     let proxy = Origin::plain(SocketAddr::from(([10, 0, 0, 1], 1)));
     let proxy = Origin { forwards: true, ..proxy };
     let client = admit::client_address(&proxy, &headers, &proxies);
-    assert_eq!(client, client.map(|ip| ip.to_canonical()), "an IPv4-mapped address");
-    if client == Some([10, 0, 0, 1].into()) {
+    let canonical = client.map(|client| client.map(|ip| ip.to_canonical()));
+    assert_eq!(client, canonical, "an IPv4-mapped address");
+    if client == Ok(Some([10, 0, 0, 1].into())) {
         return;
     }
     let mut more = HeaderMap::new();

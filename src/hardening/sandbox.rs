@@ -131,6 +131,15 @@ impl Kept {
         kept
     }
 
+    /// Whether the sandbox keeps the process from reading this file. One that is put in the place of
+    /// one that was kept alone is left out as well, and cannot be told from it.
+    pub fn leaves_out(&self, file: &Path) -> bool {
+        let real = file.canonicalize().or_else(|_| std::path::absolute(file));
+        let real = real.unwrap_or_else(|_| file.to_owned());
+        let reaches = |kept: &PathBuf| real.starts_with(kept) && !self.alone.contains(kept);
+        !self.read.iter().chain(&self.write).any(reaches)
+    }
+
     fn files<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
         for path in paths {
             let real = path.canonicalize().ok();

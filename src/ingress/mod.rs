@@ -24,7 +24,7 @@ use self::body::Pace;
 use self::memory::{Bounds, Memory};
 use self::report::Report;
 use self::routes::Routes;
-use crate::admit::{self, Proxies, Rates, Received, Refusal, VerifierError};
+use crate::admit::{self, Outlived, Proxies, Rates, Received, Refusal, VerifierError};
 use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -155,16 +155,16 @@ impl Ingress {
         let rules = self.rules.load_full();
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
-        let client = admit::client_address(&origin, &head.headers, &rules.proxies);
+        let named = admit::client_address(&origin, &head.headers, &rules.proxies);
+        let client = named.ok().flatten();
         let size = body::declared(&body);
         let told = report::Told { refusals: &self.refusals, counts: &self.unrouted };
         let mut report = Report::new(&head, &origin, client, size, told);
         report.unreadable.clone_from(&defect);
-        let outlived = rules.proxies.outlived(&origin);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         let mut answer = answer_to(result, report);
-        if outlived {
+        if named == Err(Outlived) {
             // On the next one it can be told again who is calling.
             listen::end_with(&mut answer);
         }
@@ -275,7 +275,8 @@ impl Stop {
                 Reason::Overloaded
             }
             Self::Unavailable(
-                AcceptError::Full
+                AcceptError::Low
+                | AcceptError::NoRoom
                 | AcceptError::Failed
                 | AcceptError::Unreadable
                 | AcceptError::Closing,
@@ -301,7 +302,8 @@ impl Stop {
             Self::Unavailable(AcceptError::OverShare) => {
                 "the journal's queue holds the source's share"
             }
-            Self::Unavailable(AcceptError::Full) => "free space is below store.min_free",
+            Self::Unavailable(AcceptError::Low) => "free space is below store.min_free",
+            Self::Unavailable(AcceptError::NoRoom) => "the disk is full",
             Self::Unavailable(AcceptError::Failed) => "the journal has failed",
             Self::Unavailable(AcceptError::Unreadable) => "the journal cannot be read",
             Self::Unavailable(AcceptError::Closing) => "the store is closing",

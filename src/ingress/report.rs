@@ -182,8 +182,8 @@ impl<'r> Report<'r> {
 }
 
 /// A request whose client has gone away before the answer, or that a stop has cut off, is told of as
-/// well, but counted by nobody: it has no status. If its event was already handed to the store, it is stored, and the
-/// sender's next attempt is a repeat.
+/// well, but counted by nobody: it has no status. If its event was already handed to the store, it is
+/// stored, and the sender's next attempt is a repeat.
 impl Drop for Report<'_> {
     fn drop(&mut self) {
         if self.told {
@@ -201,37 +201,36 @@ impl Drop for Report<'_> {
 
 impl Report<'_> {
     fn unanswered(&self) {
+        // Whoever goes away does so of their own accord; what a stop cuts off, an operator must see.
         let cut_off = self.origin.is_cut_off();
-        let ending = if cut_off { Ending::CutOff } else { Ending::Abandoned };
+        let (ending, outcome, said) = if cut_off {
+            (Ending::CutOff, "cut_off", "cut off by the stop")
+        } else {
+            (Ending::Abandoned, "client_gone", "abandoned by the client")
+        };
         if !self.refusals.stands_singly(ending, self.client, self.source.as_ref()) {
             return;
         }
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "hookward::request",
+                    source = self.source_name(),
+                    outcome,
+                    client = %Client(self.client),
+                    peer = self.peer().map(tracing::field::display),
+                    tls = self.tls().map(|session| session.version),
+                    server_name = ServerName::of(self.tls()),
+                    size = self.size,
+                    duration_us = micros(self.took()),
+                    "{said}"
+                )
+            };
+        }
         if cut_off {
-            tracing::warn!(
-                target: "hookward::request",
-                source = self.source_name(),
-                outcome = "cut_off",
-                client = %Client(self.client),
-                peer = self.peer().map(tracing::field::display),
-                tls = self.tls().map(|session| session.version),
-                server_name = ServerName::of(self.tls()),
-                size = self.size,
-                duration_us = micros(self.took()),
-                "cut off by the stop"
-            );
+            tell!(warn);
         } else {
-            tracing::info!(
-                target: "hookward::request",
-                source = self.source_name(),
-                outcome = "client_gone",
-                client = %Client(self.client),
-                peer = self.peer().map(tracing::field::display),
-                tls = self.tls().map(|session| session.version),
-                server_name = ServerName::of(self.tls()),
-                size = self.size,
-                duration_us = micros(self.took()),
-                "abandoned by the client"
-            );
+            tell!(info);
         }
     }
 }

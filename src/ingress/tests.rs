@@ -65,7 +65,8 @@ fn what_the_store_cannot_take_is_ours() {
     for (error, reason) in [
         (AcceptError::Overloaded, Reason::Overloaded),
         (AcceptError::OverShare, Reason::Overloaded),
-        (AcceptError::Full, Reason::StoreUnavailable),
+        (AcceptError::Low, Reason::StoreUnavailable),
+        (AcceptError::NoRoom, Reason::StoreUnavailable),
         (AcceptError::Failed, Reason::StoreUnavailable),
         (AcceptError::Closing, Reason::StoreUnavailable),
     ] {

@@ -1,5 +1,5 @@
-//! Sockets: accepting, PROXY headers and TLS, HTTP by hyper, limits and timers, drain. Knows nothing of sources and
-//! events: it hands each request to a handler and sends what that answers.
+//! Sockets: accepting, PROXY headers and TLS, HTTP by hyper, limits and timers, drain. Knows nothing of
+//! sources and events: it hands each request to a handler and sends what that answers.
 //!
 //! Every wait on a client is bounded here but one: from the end of a request's headers to its
 //! answer, the handler has a deadline of its own.

@@ -42,6 +42,7 @@ pub(super) fn plain(limits: Limits) -> Settings {
 /// A running listener.
 struct Running {
     address: SocketAddr,
+    settings: Arc<ArcSwap<Settings>>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Drained>,
 }
@@ -58,8 +59,9 @@ where
         let _ = stopped.await;
     };
     let settings = Arc::new(ArcSwap::from_pointee(plain(limits)));
-    let ended = tokio::spawn(async move { run(listener, settings, handler, shutdown).await });
-    Running { address, stop, ended }
+    let running = Arc::clone(&settings);
+    let ended = tokio::spawn(async move { run(listener, running, handler, shutdown).await });
+    Running { address, settings, stop, ended }
 }
 
 impl Running {

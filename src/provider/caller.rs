@@ -35,6 +35,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// `Hookward-Event-Id`
     pub event_id: Option<String>,
+    /// `Retry-After`, as it came.
+    pub retry_after: Option<String>,
     /// The answer's body.
     pub body: Bytes,
 }
@@ -128,10 +130,14 @@ impl Caller {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
         let (head, body) = self.client.request(request).await?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(CallError::Answer)?;
-        let event_id = head.headers.get("hookward-event-id").and_then(|v| v.to_str().ok());
+        let header = |name: &str| {
+            let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+            value.map(str::to_owned)
+        };
         Ok(Answer {
             status: head.status,
-            event_id: event_id.map(str::to_owned),
+            event_id: header("hookward-event-id"),
+            retry_after: header("retry-after"),
             body: body.to_bytes(),
         })
     }

@@ -97,6 +97,8 @@ impl Keeping {
     }
 }
 
+const REFUSED: &str = "new events are refused: there is no room";
+
 /// Whether events are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -104,11 +106,13 @@ pub enum State {
     /// They are.
     Open = 0,
     /// Free space is below the reserve; it opens again by itself.
-    Full = 1,
+    Low = 1,
     /// A write or sync has failed; final.
     Failed = 2,
     /// The store is being closed.
     Closing = 3,
+    /// A write has found no room; it opens again by itself, once one has.
+    NoRoom = 4,
 }
 
 /// What the store's threads and its callers share.
@@ -212,8 +216,9 @@ impl Core {
     pub fn state(&self) -> State {
         match self.state.load(Ordering::Acquire) {
             0 => State::Open,
-            1 => State::Full,
+            1 => State::Low,
             3 => State::Closing,
+            4 => State::NoRoom,
             _ => State::Failed,
         }
     }
@@ -222,7 +227,8 @@ impl Core {
     pub fn writable(&self) -> Result<(), AcceptError> {
         match self.state() {
             State::Open => Ok(()),
-            State::Full => Err(AcceptError::Full),
+            State::Low => Err(AcceptError::Low),
+            State::NoRoom => Err(AcceptError::NoRoom),
             State::Failed => Err(AcceptError::Failed),
             State::Closing => Err(AcceptError::Closing),
         }
@@ -235,31 +241,41 @@ impl Core {
 
     /// No event is taken any more; a failure stays one.
     pub fn begin_close(&self) {
-        self.change(State::Open, State::Closing);
-        self.change(State::Full, State::Closing);
+        // At once, whatever it is: the writer may change it meanwhile.
+        let failed = State::Failed as u8;
+        let close = |state| (state != failed).then_some(State::Closing as u8);
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, close);
     }
 
-    /// Compares the free space with the reserve.
-    pub fn look_at_space(&self) {
+    /// Compares the free space with the reserve and, after a write has found no room, with what that
+    /// one needed. Not to be asked before a write has found some again: a quota may be used up,
+    /// however much is free.
+    pub fn look_at_space(&self, needed: u64) {
         let free = match self.files.disk().free_space(self.files.dir()) {
             Ok(free) => free,
             Err(error) => return self.space_unknown(&error),
         };
         let Keeping { min_free, .. } = self.keeping();
+        if self.state() == State::NoRoom && free < needed {
+            return;
+        }
         if free < min_free {
-            if self.change(State::Open, State::Full) {
-                let error = "below store.min_free";
-                tracing::error!(target: "hookward::store", free, min_free, error, "the disk is full");
+            self.change(State::NoRoom, State::Low);
+            if self.change(State::Open, State::Low) {
+                let (path, error) = (self.path.display(), AcceptError::Low);
+                tracing::error!(target: "hookward::store", %path, free, min_free, %error, "{REFUSED}");
             }
-        } else if self.change(State::Full, State::Open) {
-            tracing::info!(target: "hookward::store", free, "there is room again");
+        } else if self.change(State::Low, State::Open) || self.change(State::NoRoom, State::Open) {
+            let path = self.path.display();
+            tracing::info!(target: "hookward::store", %path, free, "there is room again");
         }
     }
 
-    /// A write has found the disk full: no event is taken until there is room again.
+    /// A write has found no room: no event is taken until one has.
     pub fn no_room(&self, error: &io::Error) {
-        if self.change(State::Open, State::Full) {
-            tracing::error!(target: "hookward::store", %error, "the disk is full");
+        if self.change(State::Open, State::NoRoom) || self.change(State::Low, State::NoRoom) {
+            let path = self.path.display();
+            tracing::error!(target: "hookward::store", %path, %error, "{REFUSED}");
         }
     }
 

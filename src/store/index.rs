@@ -16,7 +16,7 @@ use super::journal::segment::Place;
 use crate::event::Sequence;
 
 /// Events a row.
-const BLOCK: usize = 512;
+pub const BLOCK: usize = 512;
 const ENTRY_LEN: usize = 16;
 const CACHE_BYTES: u64 = 16 << 20;
 /// Bump it when rows change their form: an index of another format is rebuilt.

@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use super::core::Core;
-use super::index::{self, Index, IndexEntry, IndexError, Progress};
+use super::index::{self, BLOCK, Index, IndexEntry, IndexError, Progress};
 use super::journal::segment::Place;
 use super::retention::Keeper;
 use crate::event::Sequence;
 
-/// Batches that may wait for the indexer: what is durable but not indexed is bounded by it.
+/// Messages that may wait for the indexer: what is durable but not indexed is bounded by it.
 const QUEUE: usize = 1024;
 
 #[derive(Debug)]
@@ -26,6 +26,8 @@ enum Message {
 #[derive(Debug)]
 pub struct IndexFeed {
     sender: SyncSender<Message>,
+    /// Too few for a row of the index: its thread is not woken for each ack.
+    pending: Vec<IndexEntry>,
     thread: Option<JoinHandle<()>>,
     given_up: bool,
     keeper: Option<Keeper>,
@@ -56,22 +58,29 @@ impl IndexFeed {
             move || Indexer { journal, index }.run(&receiver)
         })?;
         let keeper = Some(Keeper::start(core, Forgetting(sender.clone()))?);
-        Ok(Self { sender, thread: Some(thread), given_up, keeper })
+        Ok(Self { sender, pending: Vec::new(), thread: Some(thread), given_up, keeper })
     }
 
     /// Without an index, and nobody who looks at retention.
     #[cfg(test)]
     pub fn idle() -> Self {
         let (sender, _) = sync_channel(QUEUE);
-        Self { sender, thread: None, given_up: true, keeper: None }
+        Self { sender, pending: Vec::new(), thread: None, given_up: true, keeper: None }
     }
 
     /// Hands over events that are durable.
-    pub fn add(&mut self, entries: Vec<IndexEntry>) {
+    pub fn add(&mut self, entries: impl IntoIterator<Item = IndexEntry>) {
         if self.given_up {
             return;
         }
-        match self.sender.try_send(Message::Add(entries)) {
+        self.pending.extend(entries);
+        if self.pending.len() >= BLOCK {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        match self.sender.try_send(Message::Add(std::mem::take(&mut self.pending))) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.given_up = true;
@@ -87,6 +96,9 @@ impl IndexFeed {
     pub fn close(&mut self, upto: Option<(Place, Sequence)>) {
         if let Some(keeper) = &mut self.keeper {
             keeper.stop();
+        }
+        if upto.is_some() && !self.given_up {
+            drop(self.sender.send(Message::Add(std::mem::take(&mut self.pending))));
         }
         let upto = upto.filter(|_| !self.given_up);
         drop(self.sender.send(Message::Close(upto)));

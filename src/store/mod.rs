@@ -127,7 +127,10 @@ pub enum AcceptError {
     OverShare,
     /// Less than `min_free` is left.
     #[error("free space is below store.min_free")]
-    Full,
+    Low,
+    /// A write has found no room: the disk is full, or a quota is used up.
+    #[error("the disk is full")]
+    NoRoom,
     /// A write or a sync has failed; nothing is taken until a restart has verified the journal.
     #[error("the journal has failed and waits for a restart")]
     Failed,

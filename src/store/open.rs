@@ -48,6 +48,31 @@ pub enum OpenError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Something in it is another user's, and was probably written by a start as that user.
+    #[error("the store is not all one user's: {} belongs to {}, and {} cannot open it; run: chown -R {user} {}",
+        .path.display(), User(*.owner), User(*.user), .store.display())]
+    Foreign {
+        /// The store's directory.
+        store: PathBuf,
+        /// What belongs to somebody else, the directory or something in it.
+        path: PathBuf,
+        /// Whom it belongs to.
+        owner: u32,
+        /// Who wants to open it.
+        user: u32,
+    },
+    /// Root would open another user's store, and leave files there that this user cannot open.
+    #[error(
+        "the store {} belongs to {owner}, and this runs as root, whose files that user could not open \
+         afterwards; start it as that user (systemd: User=), or, to go on as root, run: chown -R root {}",
+        .store.display(), .store.display(), owner = User(*.owner)
+    )]
+    AsRoot {
+        /// The store's directory.
+        store: PathBuf,
+        /// Whom it belongs to.
+        owner: u32,
+    },
     /// A newer version of Hookward wrote it.
     #[error("the journal was written by a newer version of Hookward (format {version})")]
     Newer {
@@ -72,19 +97,35 @@ pub enum OpenError {
     },
 }
 
+/// A user by number: names may come from anywhere.
+struct User(u32);
+
+impl std::fmt::Display for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 == 0 { f.write_str("root") } else { write!(f, "uid {}", self.0) }
+    }
+}
+
 impl Store {
     /// Makes the store's directory if it is not there, mode 0700, and refuses one that others than
-    /// its owner may read or change, or that holds anything of ours that they may.
+    /// its owner may read or change, or that holds anything of ours that they may, and one that is
+    /// another user's.
     ///
-    /// [`Store::open`] does not look at modes. Call this first, and before a sandbox that leaves
+    /// [`Store::open`] does not look at modes and owners. Call this first, and before a sandbox that leaves
     /// no access to the directory's parent.
     ///
     /// # Errors
-    /// [`OpenError::Exposed`] or [`OpenError::Io`].
+    /// [`OpenError::Exposed`], [`OpenError::Foreign`], [`OpenError::AsRoot`] or [`OpenError::Io`].
     pub fn prepare(path: &Path) -> Result<(), OpenError> {
         make(path)?;
         sync_parent(path).map_err(io_error("syncing the directory of", path))?;
         private::check(path)
+    }
+
+    /// What [`Store::prepare`] would find wrong with a store that is there; for root, what it would for
+    /// the store's owner. Makes nothing; what this user cannot look at is not told.
+    pub fn complaint(path: &Path) -> Option<OpenError> {
+        private::look(path).err().filter(|error| !matches!(error, OpenError::Io { .. }))
     }
 
     /// Opens the store, or makes a new one. Blocks while the journal is read.
@@ -157,7 +198,7 @@ impl Opened {
             dedupe: found.dedupe,
             backlog,
         }));
-        core.look_at_space();
+        core.look_at_space(0);
         let feed = feed(Arc::clone(&core), found.index);
         let feed = feed.map_err(failed("starting the indexer of"))?;
         let writer = Writer::start(Arc::clone(&core), next, feed);

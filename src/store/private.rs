@@ -2,8 +2,10 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use rustix::process::geteuid;
 
 use super::OpenError;
 
@@ -15,13 +17,29 @@ const OPEN_TO_OTHERS: u32 = 0o066;
 const OURS: [&str; 7] =
     ["journal", "index", "index.unusable", "audit", "lock", "rekey.lock", "admin.sock"];
 
-/// Refuses a store that others may read or change: its directory, or anything of ours in it. Links
-/// at the top are followed, since a part of the store may lie on another disk.
+/// Refuses a store that others may read or change: its directory, or anything of ours in it; and one
+/// that is not this user's. Links at the top are followed, since a part of the store may lie on
+/// another disk.
 ///
 /// # Errors
-/// [`OpenError::Exposed`], naming the first such thing; [`OpenError::Io`].
+/// [`OpenError::Exposed`] or [`OpenError::Foreign`], naming the first such thing;
+/// [`OpenError::AsRoot`]; [`OpenError::Io`].
 pub(super) fn check(store: &Path) -> Result<(), OpenError> {
-    let judge = Judge { store };
+    check_for(store, geteuid().as_raw())
+}
+
+/// The same, for who only looks: root does so on behalf of the store's owner.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn look(store: &Path) -> Result<(), OpenError> {
+    let user = geteuid().as_raw();
+    let owner = fs::metadata(store).map_or(user, |found| found.uid());
+    check_for(store, if user == 0 { owner } else { user })
+}
+
+fn check_for(store: &Path, user: u32) -> Result<(), OpenError> {
+    let judge = Judge { store, user };
     judge.one(store, &judge.look(store, fs::metadata(store))?)?;
     for path in OURS.map(|name| store.join(name)) {
         match fs::metadata(&path) {
@@ -34,6 +52,7 @@ pub(super) fn check(store: &Path) -> Result<(), OpenError> {
 
 struct Judge<'a> {
     store: &'a Path,
+    user: u32,
 }
 
 impl Judge<'_> {
@@ -57,11 +76,24 @@ impl Judge<'_> {
     }
 
     fn one(&self, path: &Path, found: &Metadata) -> Result<(), OpenError> {
+        self.owned(path, found.uid())?;
         let mode = found.permissions().mode() & 0o7777;
         if mode & OPEN_TO_OTHERS == 0 {
             return Ok(());
         }
         Err(OpenError::Exposed { store: self.store.to_owned(), path: path.to_owned(), mode })
+    }
+
+    /// Root may open everything, but what it writes into another user's store that user could not
+    /// open. In a store of root's own nothing is in its way.
+    fn owned(&self, path: &Path, owner: u32) -> Result<(), OpenError> {
+        let (store, path, user) = (self.store.to_owned(), path.to_owned(), self.user);
+        match user {
+            _ if owner == user => Ok(()),
+            0 if path == store => Err(OpenError::AsRoot { store, owner }),
+            0 => Ok(()),
+            _ => Err(OpenError::Foreign { store, path, owner, user }),
+        }
     }
 
     fn look<T>(&self, path: &Path, found: io::Result<T>) -> Result<T, OpenError> {
@@ -129,6 +161,36 @@ mod tests {
         set(&dir.path().join("lost+found"), 0o755);
         std::os::unix::fs::symlink("/", dir.path().join("journal/elsewhere")).unwrap();
         check(dir.path()).unwrap();
+    }
+
+    /// A start as root, once, left a segment of root's in the service's store. From then on the service
+    /// said "permission denied" of something.
+    #[test]
+    fn what_another_user_owns_is_named_with_its_owner_and_what_to_do() {
+        let dir = store();
+        let own = geteuid().as_raw();
+        let judge = |user| Judge { store: dir.path(), user };
+        let segment = dir.path().join("journal/0000000001.seg");
+        let said = judge(990).owned(&segment, 0).unwrap_err().to_string();
+        let path = dir.path().display();
+        assert!(said.contains(&format!("{} belongs to root", segment.display())), "{said}");
+        assert!(
+            said.contains(&format!("uid 990 cannot open it; run: chown -R 990 {path}")),
+            "{said}"
+        );
+        let said = judge(0).owned(dir.path(), 990).unwrap_err().to_string();
+        assert!(said.contains(&format!("{path} belongs to uid 990")), "{said}");
+        assert!(said.contains("start it as that user"), "{said}");
+        assert!(said.contains(&format!("chown -R root {path}")), "{said}");
+        judge(0).owned(&segment, 990).unwrap();
+        judge(990).owned(&segment, 990).unwrap();
+        // And it is looked at, of everything.
+        check_for(dir.path(), own).unwrap();
+        let found = check_for(dir.path(), own + 1);
+        assert!(
+            matches!(found, Err(OpenError::Foreign { owner, .. }) if owner == own),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Scene {
         println!("full disk: a refusal took {longest:?} at most");
         assert_eq!(sender.send_repeat().await, Some(StatusCode::OK), "a repeat is known");
         assert_eq!(self.stage.gateway.readiness().await, Some(503));
-        assert!(self.stage.gateway.says("the disk is full").await);
+        assert!(self.stage.gateway.says("new events are refused").await);
         self.stage.deliver_all().await;
     }
 

@@ -12,8 +12,9 @@ use crate::gateway::{Gateway, Settings};
 use crate::ledger::Ledger;
 use crate::senders::Sender;
 
-/// For what waits to reach an app that fails now and then, on a busy machine.
-pub(crate) const LONGEST_DELIVERY: Duration = Duration::from_secs(90);
+/// For what waits to reach an app that fails now and then, on a busy machine. An event that could not
+/// be read is tried again after half a minute, and `strace` lets each thread's nth call fail.
+pub(crate) const LONGEST_DELIVERY: Duration = Duration::from_secs(300);
 
 /// All that a scene needs.
 pub(crate) struct Stage {

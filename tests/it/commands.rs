@@ -187,6 +187,24 @@ async fn keygen_prints_a_new_secret_each_time() {
     assert_ne!(keys[0], keys[1]);
 }
 
+/// `keygen > file` made a file that everyone could read, which the configuration then refused.
+#[tokio::test]
+async fn keygen_writes_a_private_file_and_overwrites_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let keygen = ["keygen", "--form", "whsec", "--out", "key"];
+    let said = run(hookward(dir.path(), &keygen)).await;
+    let nothing = (Some(0), "", "");
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), nothing);
+    let file = dir.path().join("key");
+    let key = std::fs::read_to_string(&file).unwrap();
+    assert!(key.starts_with("whsec_") && key.ends_with("=\n"), "{} bytes", key.len());
+    assert_eq!(mode(&file), 0o600);
+    let again = run(hookward(dir.path(), &keygen)).await;
+    assert_eq!((again.code, again.out.as_str()), (Some(1), ""));
+    assert!(again.err.contains("key exists already"), "{}", again.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), key);
+}
+
 #[tokio::test]
 async fn the_demo_shows_what_was_expected_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();

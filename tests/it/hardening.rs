@@ -114,6 +114,68 @@ async fn a_store_that_is_open_to_others_is_refused_with_the_remedy() {
     assert_eq!(process.end().await, Some(0));
 }
 
+/// A start as root in the service's store left files there that the service could not open, and that
+/// nothing named.
+#[tokio::test]
+async fn root_does_not_start_in_another_user_s_store() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a directory away");
+        return;
+    }
+    let dir = configured();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chmod(&data, 0o700);
+    std::os::unix::fs::chown(&data, Some(990), Some(990)).unwrap();
+    let said = run(hookward(dir.path(), &["run", "--config", "hookward.toml"])).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for part in ["the store data belongs to uid 990", "runs as root", "as that user"] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    assert_eq!(tree(&data).len(), 1, "something was left there");
+    // Who only checks does so for the service, and is told what is in its way.
+    let check = ["check", "--config", "hookward.toml"];
+    let said = run(hookward(dir.path(), &check)).await;
+    assert!(said.code == Some(0) && !said.out.contains("would not start"), "{said:?}");
+    let lock = data.join("lock");
+    fs::write(&lock, "").unwrap();
+    chmod(&lock, 0o600);
+    let said = run(hookward(dir.path(), &check)).await;
+    let told = "data/lock belongs to root, and uid 990 cannot open it";
+    assert!(said.code == Some(0) && said.out.contains(told), "{said:?}");
+}
+
+/// Whoever reads a JSON log found in it a line that is none, and it was the one that mattered.
+#[tokio::test]
+async fn why_the_gateway_does_not_start_is_a_line_of_the_log() {
+    let dir = configured();
+    fs::create_dir(dir.path().join("data")).unwrap();
+    chmod(&dir.path().join("data"), 0o755);
+    let file = dir.path().join("hookward.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    // Before there is a log, and after: the admin listener's address is nobody's here.
+    let listen =
+        text.replace("[admin]\nlisten = \"127.0.0.1:0\"", "[admin]\nlisten = \"192.0.2.1:9\"");
+    for (text, why) in [(&text, "chmod -R go-rwx"), (&listen, "192.0.2.1:9")] {
+        for log in ["", "level = \"off\""] {
+            fs::write(&file, format!("{text}[log]\n{log}\n")).unwrap();
+            let said = run(hookward(dir.path(), &["run", "--config", "hookward.toml"])).await;
+            assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+            let lines = said.err.lines().map(|line| serde_json::from_str(line).unwrap());
+            let lines: Vec<Value> = lines.collect();
+            let last = lines.last().unwrap();
+            let read = |name: &str| last[name].as_str().unwrap_or_default().to_owned();
+            assert_eq!((read("level"), read("message")), ("ERROR".into(), "cannot run".into()));
+            assert!(read("error").contains(why), "{last}");
+        }
+        fs::write(&file, format!("{text}[log]\nformat = \"text\"\n")).unwrap();
+        let said = run(hookward(dir.path(), &["run", "--config", "hookward.toml"])).await;
+        let last = said.err.lines().last().unwrap();
+        assert!(last.starts_with("hookward: ") && last.contains(why), "{said:?}");
+        chmod(&dir.path().join("data"), 0o700);
+    }
+}
+
 async fn refused(dir: &Path, path: &Path, mode: &str) -> String {
     let said = run(hookward(dir, &["run", "--config", "hookward.toml"])).await;
     assert_eq!(said.code, Some(1), "{said:?}");
@@ -209,6 +271,7 @@ async fn outside_its_sandbox_the_gateway_can_touch_nothing() {
     let sandboxed = run(hookward(dir.path(), &["run", "--config", "hookward.toml"])).await;
     assert_eq!(sandboxed.code, Some(1), "{sandboxed:?}");
     assert!(sandboxed.err.contains("Permission denied"), "{}", sandboxed.err);
+    assert!(sandboxed.err.contains("server.sandbox = true may be why"), "{}", sandboxed.err);
     write(dir.path(), "", "http://127.0.0.1:1/");
     let (mut process, public, _) = Process::serve(dir.path()).await;
     assert_eq!(Post::to("/hooks/lab").send(public).await.status, 200);
@@ -264,6 +327,8 @@ async fn a_reload_keeps_to_the_sandbox() {
     write(&outside);
     process.signal("HUP");
     process.line("permission denied").await;
+    let why = process.line("server.sandbox = true may be why").await;
+    assert!(why.contains(&*outside.to_string_lossy()), "{why}");
     process.line("config not reloaded").await;
     assert_eq!((works(1).await, works(2).await), (200, 401));
     process.signal("TERM");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::store::Doubt;
 use crate::clock::Clock;
 use crate::config::certificates::day;
 use crate::config::units::{show_duration, show_size};
@@ -20,6 +21,7 @@ use crate::store::crypt::Keyring;
 pub(super) struct Summary<'c> {
     pub(super) config: &'c Config,
     pub(super) warnings: &'c [Problem],
+    pub(super) doubts: &'c [Doubt],
     /// The keys that the store would have.
     pub(super) keys: &'c Keyring,
     /// What the store's segments say, if there are any.
@@ -60,11 +62,15 @@ impl fmt::Display for Summary<'_> {
             0 => write!(f, "\nroutes    none: every event goes to every upstream")?,
             n => write!(f, "\nroutes    {n}: an event goes to the upstreams of each that fits")?,
         }
-        if !self.warnings.is_empty() {
-            write!(f, "\n\n{}:", counted(self.warnings.len(), "warning"))?;
+        let warnings = self.warnings.len() + self.doubts.len();
+        if warnings > 0 {
+            write!(f, "\n\n{}:", counted(warnings, "warning"))?;
         }
         for warning in self.warnings {
             write!(f, "\n{warning}")?;
+        }
+        for doubt in self.doubts {
+            write!(f, "\n{}: warning: {doubt}", file.display())?;
         }
         Ok(())
     }

@@ -65,6 +65,10 @@ async fn secured(status: StatusCode, own: Option<&Identity>) -> (SocketAddr, Cal
                     kept.lock().unwrap().push((head.headers, body));
                     let answer = Response::builder().status(status);
                     let answer = answer.header("hookward-event-id", "0193");
+                    let answer = match status {
+                        StatusCode::TOO_MANY_REQUESTS => answer.header("retry-after", "7"),
+                        _ => answer,
+                    };
                     Ok::<_, hyper::Error>(answer.body(Full::new(Bytes::from("why\n"))).unwrap())
                 }
             });
@@ -192,6 +196,14 @@ async fn a_refusal_is_printed_with_its_reason_and_fails_the_command() {
     assert!(printed.starts_with("401  0193  order:shipped  evt_"), "{printed}");
     assert!(printed.ends_with("  why\n"), "{printed}");
     assert_eq!(calls.lock().unwrap()[0].0["x-api-key"], "0123456789abcde0");
+}
+
+#[tokio::test]
+async fn who_has_to_wait_is_told_how_long() {
+    let (printed, _, taken) = send(novamed(), args(), StatusCode::TOO_MANY_REQUESTS).await;
+    assert!(!taken);
+    assert!(printed.starts_with("429  0193  "), "{printed}");
+    assert!(printed.ends_with("  Retry-After: 7  why\n"), "{printed}");
 }
 
 #[tokio::test]

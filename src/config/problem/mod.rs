@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::pem::PemError;
 
@@ -51,6 +51,19 @@ impl Problem {
             ProblemKind::Warning(_) => Severity::Warning,
             _ => Severity::Error,
         }
+    }
+}
+
+impl Problem {
+    /// The file that it is about, if that is that the system denies it to us.
+    pub fn denied(&self) -> Option<&Path> {
+        let (file, error) = match &self.kind {
+            ProblemKind::Unreadable(error) => (&self.file, error),
+            ProblemKind::Pem { path, error: PemError::Unreadable(error), .. } => (path, error),
+            ProblemKind::Secret(SecretProblem::Unreadable { path, error }) => (path, error),
+            _ => return None,
+        };
+        (*error == io::ErrorKind::PermissionDenied).then_some(file)
     }
 }
 

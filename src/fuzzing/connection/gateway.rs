@@ -81,8 +81,8 @@ impl Gateway {
         Self { senders: senders(&config), config, metrics, settings, heard: Mutex::default(), road }
     }
 
-    /// Answers a request by the deadline, and notes both. When it has to wait, the store has nothing in hand any
-    /// more: what it waits for is then its client, or time.
+    /// Answers a request by the deadline, and notes both. When it has to wait, the store has nothing in
+    /// hand any more: what it waits for is then its client, or time.
     pub(super) async fn answer(&self, arrival: Arrival) -> Answer {
         let turn = {
             let mut heard = self.heard.lock();

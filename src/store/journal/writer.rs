@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_millis(250);
 const HARD_LIMIT: u32 = 2 << 30;
 /// How soon that is tried again, and how soon a write after one that the disk had no room for.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// What a file system may need beside the bytes of a write.
+const KEPT_ASIDE: u64 = 64 << 10;
 
 /// The writer's own state. Its times are on the store's clock that never steps.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Writer {
     reopen_at: Duration,
     /// Attempts were not written down, for there was no room: the next batch has a checkpoint.
     lags: bool,
+    /// Bytes that must be free for the write that found no room, at least.
+    needed: u64,
 }
 
 /// An event of the current batch: written, and not yet known to anyone.
@@ -83,6 +87,7 @@ impl Writer {
             rotate_at: now,
             reopen_at: now,
             lags: false,
+            needed: 0,
         };
         writer.begin()?;
         if !writer.has_begun() && retention::purge_at_start(&writer.core).is_some() {
@@ -109,6 +114,8 @@ impl Writer {
     }
 
     fn wait_for_room(&mut self, error: &io::Error) {
+        self.needed =
+            self.batch.bytes().map_or(0, |bytes| bytes.len() as u64).saturating_add(KEPT_ASIDE);
         self.core.no_room(error);
         self.reopen_at = self.now() + TRY_AGAIN;
     }
@@ -161,11 +168,12 @@ impl Writer {
                 refuse(work, AcceptError::Failed);
                 return Ok(());
             }
-            State::Full => refuse(work, AcceptError::Full),
+            State::Low => refuse(work, AcceptError::Low),
+            State::NoRoom => refuse(work, AcceptError::NoRoom),
             State::Open | State::Closing => {}
         }
         if !self.has_begun() || (self.lags && self.now() < self.reopen_at) {
-            refuse(work, AcceptError::Full);
+            refuse(work, AcceptError::NoRoom);
             // Nothing is written, so nothing is durable; the next checkpoint will tell.
             work.syncs.clear();
             work.carries.clear();
@@ -199,7 +207,7 @@ impl Writer {
                 (self.next, self.lags) = (before, true);
                 self.wait_for_room(&error);
                 work.syncs.clear();
-                Ok(AcceptError::Full)
+                Ok(AcceptError::NoRoom)
             }
             Err(WriteError::Failed(error)) => Err(error),
         };
@@ -324,7 +332,7 @@ impl Writer {
             moved.insert(*old, entry.place);
         }
         drop(moved);
-        self.index.add(carried.into_iter().map(|(_, entry)| entry).collect());
+        self.index.add(carried.into_iter().map(|(_, entry)| entry));
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -369,8 +377,9 @@ impl Writer {
         {
             return self.fail(&error, &mut Work::default());
         }
-        if self.has_begun() {
-            self.core.look_at_space();
+        // What lags behind is written before anything new is let in.
+        if self.has_begun() && !self.lags {
+            self.core.look_at_space(self.needed);
         }
     }
 

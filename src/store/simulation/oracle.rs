@@ -74,68 +74,38 @@ pub(super) struct Oracle {
     pub(super) counts: Counts,
 }
 
-/// How often what happened: a schedule in which nothing does shows nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) stored: u64,
-    pub(super) repeats: u64,
-    pub(super) conflicts: u64,
-    pub(super) refused: u64,
-    pub(super) delivered: u64,
-    pub(super) failed: u64,
-    pub(super) dead: u64,
-    pub(super) again: u64,
-    pub(super) segments_let_go: u64,
-    pub(super) events_let_go: u64,
-    pub(super) crashes: u64,
-    pub(super) failed_opens: u64,
-    pub(super) closes: u64,
+macro_rules! counts {
+    ($($what:ident),* $(,)?) => {
+        /// How often what happened: a schedule in which nothing does shows nothing.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(super) struct Counts {
+            $(pub(super) $what: u64,)*
+        }
+
+        impl Counts {
+            fn all(&mut self) -> impl Iterator<Item = &mut u64> {
+                [$(&mut self.$what),*].into_iter()
+            }
+        }
+    };
+}
+
+counts! {
+    stored, repeats, conflicts, refused, delivered, failed, dead, again, segments_let_go,
+    events_let_go, crashes, failed_opens, closes,
 }
 
 impl Counts {
-    fn all(&mut self) -> [&mut u64; 13] {
-        let Self {
-            stored,
-            repeats,
-            conflicts,
-            refused,
-            delivered,
-            failed,
-            dead,
-            again,
-            segments_let_go,
-            events_let_go,
-            crashes,
-            failed_opens,
-            closes,
-        } = self;
-        [
-            stored,
-            repeats,
-            conflicts,
-            refused,
-            delivered,
-            failed,
-            dead,
-            again,
-            segments_let_go,
-            events_let_go,
-            crashes,
-            failed_opens,
-            closes,
-        ]
-    }
-
     pub(super) fn add(&mut self, other: &Self) {
         let mut other = *other;
-        for (one, other) in self.all().into_iter().zip(other.all()) {
+        for (one, other) in self.all().zip(other.all()) {
             *one += *other;
         }
     }
 
     /// How often the rarest of it happened.
     pub(super) fn least(mut self) -> u64 {
-        self.all().into_iter().map(|count| *count).min().unwrap_or(0)
+        self.all().map(|count| *count).min().unwrap_or(0)
     }
 }
 
@@ -217,7 +187,7 @@ impl Oracle {
         self.counts.refused += 1;
         let excused = match error {
             AcceptError::Overloaded | AcceptError::OverShare => true,
-            AcceptError::Full => excuses.full,
+            AcceptError::Low | AcceptError::NoRoom => excuses.full,
             AcceptError::Failed | AcceptError::Unreadable => excuses.fault || excuses.closing,
             AcceptError::Closing => excuses.closing,
         };

@@ -249,13 +249,13 @@ async fn below_min_free_events_are_refused_and_repeats_are_not() {
     let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
     let first = store.accept(event(1), app(&store)).await.unwrap();
     disk.set_free(999);
-    store.core.look_at_space();
-    assert_eq!(store.accept(event(2), app(&store)).await.unwrap_err(), AcceptError::Full);
-    assert_eq!(store.writable(), Err(AcceptError::Full));
+    store.core.look_at_space(0);
+    assert_eq!(store.accept(event(2), app(&store)).await.unwrap_err(), AcceptError::Low);
+    assert_eq!(store.writable(), Err(AcceptError::Low));
     assert_eq!(store.accept(event(1), app(&store)).await.unwrap().id(), first.id());
     assert_eq!(drain(&store).await.len(), 1, "what is stored is delivered all the same");
     disk.set_free(1000);
-    store.core.look_at_space();
+    store.core.look_at_space(0);
     assert_eq!(store.accept(event(2), app(&store)).await.unwrap().outcome(), Outcome::Stored);
 }
 
@@ -354,13 +354,16 @@ async fn segments_go_when_they_are_old_and_settled_and_their_keys_with_them() {
     }
     drain(&store).await;
     store.accept(event(100), app(&store)).await.unwrap();
+    // How many there are before it depends on how many attempts were written at once.
+    let with_100 = disk.names().pop().unwrap();
+    assert_ne!(with_100, disk.names()[0]);
     clock.advance(Duration::from_secs(31 * 86_400));
     store.accept(event(101), app(&store)).await.unwrap();
     drain(&store).await;
     clock.advance(Duration::from_secs(29 * 86_400));
     retention::purge(&store.core);
-    // The fourth was begun with event 100 and ended with event 101, which is not old enough.
-    assert_eq!(disk.names()[0], "0000000004.journal", "{:?}", disk.names());
+    // It ended with event 101, which is not old enough.
+    assert_eq!(disk.names()[0], with_100, "{:?}", disk.names());
     let again = store.accept(event(3), app(&store)).await.unwrap();
     assert_eq!(again.outcome(), Outcome::Stored, "the key went with its event");
     assert_eq!(store.accept(event(101), app(&store)).await.unwrap().outcome(), Outcome::Repeat);

@@ -2,6 +2,9 @@
 
 use super::sim_disk::Fault;
 use super::*;
+use crate::store::indexer::IndexFeed;
+use crate::store::open::Opened;
+use crate::store::queue::Work;
 
 /// Longer than the store waits before it tries again, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,9 +35,9 @@ async fn a_store_opens_on_a_full_disk_delivers_and_takes_up_again_by_itself() {
         disk.plan(0, Fault::FillsUp);
         let store = Store::open_with(options.clone(), small(&disk)).unwrap();
         assert_eq!(store.report().missing, []);
-        assert_eq!(store.writable(), Err(AcceptError::Full));
+        assert_eq!(store.writable(), Err(AcceptError::NoRoom));
         let refused = store.accept(event(3), app(&store)).await.unwrap_err();
-        assert_eq!(refused, AcceptError::Full);
+        assert_eq!(refused, AcceptError::NoRoom);
         let repeat = store.accept(event(1), app(&store)).await.unwrap();
         assert_eq!(repeat.id(), first.id(), "what is stored is known");
         let waiting = store.backlog(0);
@@ -50,6 +53,43 @@ async fn a_store_opens_on_a_full_disk_delivers_and_takes_up_again_by_itself() {
         assert_eq!((&report.gaps[..], &report.missing[..]), (&[][..], &[][..]));
         let ids: Vec<_> = drain(&store).await.iter().map(|e| e.meta.provider_id.clone()).collect();
         assert_eq!(ids, [Some("evt_3".to_owned())], "what was delivered is known");
+    }
+}
+
+/// Each second the store took up again, for nothing had to be free, and the next write failed: who asked
+/// whether it was ready heard yes and no in turn, and that free space was below `min_free`.
+#[test]
+fn a_store_without_room_says_so_until_a_write_has_found_some() {
+    // With a quota there may be as much free as one likes, and all the same not for us.
+    for (free, small_fits) in [(u64::MAX, false), (1000, true)] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        let clock = Clock::manual(START);
+        let options = Options { min_free: 0, clock: clock.clone(), ..options(dir.path()) };
+        let feed = |_, _| Ok(IndexFeed::idle());
+        let Opened { core, mut writer, .. } = Opened::recover(options, small(&disk), feed).unwrap();
+        let said = crate::log::testing::lines(false, || {
+            disk.set_free(free);
+            disk.plan(0, Fault::FillsUp);
+            assert!(writer.turn(Work { checkpoint: true, ..Work::default() }).is_continue());
+            for _ in 0..5 {
+                assert_eq!(core.writable(), Err(AcceptError::NoRoom), "{free} free");
+                if small_fits {
+                    disk.make_room();
+                }
+                clock.advance(Duration::from_secs(2));
+                assert!(writer.turn(Work::default()).is_continue());
+            }
+            disk.make_room();
+            disk.set_free(u64::MAX);
+            for _ in 0..2 {
+                clock.advance(Duration::from_secs(2));
+                assert!(writer.turn(Work::default()).is_continue());
+            }
+        });
+        assert_eq!(core.writable(), Ok(()), "{free} free");
+        assert_eq!(said.matches("new events are refused").count(), 1, "{said}");
+        assert_eq!(said.matches(": there is room again").count(), 1, "{said}");
+        assert!(said.contains(&dir.path().display().to_string()), "{said}");
     }
 }
 
@@ -83,8 +123,8 @@ async fn what_does_not_fit_is_taken_back_and_the_store_goes_on() {
     }
     disk.plan(0, Fault::FillsUp);
     let refused = store.accept(event(4), app(&store)).await.unwrap_err();
-    assert_eq!(refused, AcceptError::Full);
-    assert_eq!(store.writable(), Err(AcceptError::Full));
+    assert_eq!(refused, AcceptError::NoRoom);
+    assert_eq!(store.writable(), Err(AcceptError::NoRoom));
     for _ in 0..2 {
         store.settle(claim(&store).await, attempt(Verdict::Delivered));
     }
@@ -142,7 +182,7 @@ async fn a_segment_that_finds_no_room_to_begin_leaves_the_one_before_in_use() {
     // The next one begins a third.
     while store.core.segments.lock().len() == 2 && n < 1000 {
         disk.plan(0, Fault::FillsUp);
-        assert_eq!(store.accept(event(n), app(&store)).await.unwrap_err(), AcceptError::Full);
+        assert_eq!(store.accept(event(n), app(&store)).await.unwrap_err(), AcceptError::NoRoom);
         disk.make_room();
         open_again(&store).await;
         store.accept(event(n), app(&store)).await.unwrap();

@@ -180,10 +180,10 @@ async fn retention_and_free_space_change_while_it_is_open() {
     assert_eq!(disk.names()[0], "0000000002.journal");
 
     disk.set_free(1500);
-    store.core.look_at_space();
-    assert_eq!(store.writable(), Err(AcceptError::Full));
+    store.core.look_at_space(0);
+    assert_eq!(store.writable(), Err(AcceptError::Low));
     store.reconfigure(&options);
-    store.core.look_at_space();
+    store.core.look_at_space(0);
     assert_eq!(store.writable(), Ok(()));
 }
 

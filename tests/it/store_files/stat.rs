@@ -61,7 +61,7 @@ async fn the_figures_of_a_stopped_store_are_for_people_and_programs() {
     assert_eq!(stat["events"]["count"], ids.len());
     assert_eq!(
         (&index["clean"], &index["trusted"], &index["format"]),
-        (&true.into(), &true.into(), &1.into())
+        (&true.into(), &true.into(), &2.into())
     );
     assert_eq!((&index["events"], &index["last_sequence"]), (&6.into(), &journal["last_sequence"]));
     assert!(stat["free_bytes"].as_u64().unwrap() > 0);

@@ -28,11 +28,10 @@ async fn a_store_that_is_not_there_is_an_error_and_an_empty_one_is_none() {
 #[tokio::test]
 async fn wrong_arguments_exit_2() {
     let dir = tempfile::tempdir().unwrap();
-    let usages: [&[&str]; 11] = [
+    let usages: [&[&str]; 10] = [
         &["store"],
         &["store", "repair"],
         &["store", "verify", "--fix"],
-        &["store", "stat", "--store", "a", "--config", "b"],
         &["store", "rebuild-index", "--store"],
         &["store", "export", "--since", "yesterday"],
         &["store", "export", "--until", "2025-13-01"],

@@ -1,5 +1,8 @@
 //! What an authority sees that looks for its challenge, and what others see meanwhile.
 
+#[path = "../../../../tests/it/pki/believer.rs"]
+mod believer;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,18 +11,16 @@ use std::time::Duration;
 use http::Response;
 use http_body_util::Full;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion,
-};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::believer::Believer;
 use super::*;
 use crate::listen::tls::tests::limits;
 use crate::listen::tls::{Acceptor, ClientCertificates};
@@ -79,54 +80,15 @@ fn listen_with(own: Option<Identity>) -> Listening {
     Listening { address, acceptor, requests, _stop: stop }
 }
 
-/// Believes everything: no verifier of ours takes a certificate with the authority's extension.
-#[derive(Debug)]
-struct Believer(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Believer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
-}
-
 async fn connect(
     to: &Listening,
     version: &'static SupportedProtocolVersion,
     name: &str,
     protocols: &[&str],
 ) -> io::Result<TlsStream<TcpStream>> {
-    let provider = rustls::crypto::ring::default_provider();
-    let believer = Believer(provider.signature_verification_algorithms.supported_schemes());
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let believer = Believer { provider: Arc::clone(&provider), asks_for_key: false };
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()

@@ -1,0 +1,120 @@
+//! What would be wrong with the store if the gateway ran with it now. Makes and changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Store as Configured;
+use crate::config::units::show_size;
+use crate::store::{OpenError, Store};
+
+/// With less free space than this it will soon be full, whatever `min_free` is.
+const LITTLE: u64 = 64 << 20;
+
+/// Doubtful about the store as it is now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Doubt {
+    /// New events would be refused.
+    #[error("store.min_free: {} has {} free, less than {}: new events are refused until there is more",
+        .path.display(), shown(*.free), show_size(*.min_free))]
+    Low {
+        /// The store's directory, or the nearest one above it that is there.
+        path: PathBuf,
+        /// What is free there, in bytes.
+        free: u64,
+        /// What should be.
+        min_free: u64,
+    },
+    /// It will soon be full.
+    #[error("store.path: {} has only {} free", .path.display(), shown(*.free))]
+    Little {
+        /// The store's directory, or the nearest one above it that is there.
+        path: PathBuf,
+        /// What is free there, in bytes.
+        free: u64,
+    },
+    /// `run` would refuse it.
+    #[error("store.path: `hookward run` would not start: {0}")]
+    Refused(OpenError),
+}
+
+/// All that is doubtful. What this user cannot look at is not.
+pub(super) fn doubts(configured: &Configured) -> Vec<Doubt> {
+    let refused = Store::complaint(&configured.path).map(Doubt::Refused);
+    let space = free_around(&configured.path);
+    let space = space.and_then(|(path, free)| judge_space(path, free, configured.min_free));
+    refused.into_iter().chain(space).collect()
+}
+
+fn judge_space(path: &Path, free: u64, min_free: u64) -> Option<Doubt> {
+    let path = path.to_owned();
+    if free < min_free {
+        return Some(Doubt::Low { path, free, min_free });
+    }
+    (free < LITTLE).then_some(Doubt::Little { path, free })
+}
+
+/// What is free where the store is or would be.
+fn free_around(path: &Path) -> Option<(&Path, u64)> {
+    let here = Some(Path::new(".")).filter(|_| path.is_relative());
+    let around = path.ancestors().filter(|path| !path.as_os_str().is_empty()).chain(here);
+    around.into_iter().find_map(|path| {
+        let stat = rustix::fs::statvfs(path).ok()?;
+        Some((path, stat.f_bavail.saturating_mul(stat.f_frsize)))
+    })
+}
+
+/// To whole MiB, or KiB.
+fn shown(bytes: u64) -> String {
+    let unit = if bytes < 1 << 20 { 1 << 10 } else { 1 << 20 };
+    show_size(bytes / unit * unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn told(path: &Path, min_free: u64) -> Vec<String> {
+        let retention = std::time::Duration::from_secs(1);
+        let encryption_keys = Vec::new();
+        let store = Configured { path: path.to_owned(), retention, min_free, encryption_keys };
+        doubts(&store).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_store_that_is_open_to_others_is_told_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("data");
+        assert_eq!(told(&store, 0), [""; 0]);
+        assert!(!store.exists());
+        fs::create_dir(&store).unwrap();
+        fs::set_permissions(&store, fs::Permissions::from_mode(0o750)).unwrap();
+        let all = told(&store, 0);
+        let [refused] = &all[..] else { panic!("{all:?}") };
+        assert!(refused.contains("would not start"), "{refused}");
+        assert!(refused.contains("has mode 0750; run: chmod -R go-rwx"), "{refused}");
+    }
+
+    #[test]
+    fn too_little_space_is_told_where_it_is_too_little() {
+        let dir = tempfile::tempdir().unwrap();
+        // Neither is there yet.
+        let all = told(&dir.path().join("data/store"), u64::MAX);
+        let [low] = &all[..] else { panic!("{all:?}") };
+        assert!(
+            low.starts_with(&format!("store.min_free: {} has ", dir.path().display())),
+            "{low}"
+        );
+        let said = |free, min_free| {
+            judge_space(Path::new("/s"), free, min_free).map(|doubt| doubt.to_string())
+        };
+        assert_eq!(said(LITTLE, LITTLE), None);
+        assert_eq!(said(LITTLE - 1, 0).unwrap(), "store.path: /s has only 63MiB free");
+        assert_eq!(
+            said((100 << 20) - 1, 100 << 20).unwrap(),
+            "store.min_free: /s has 99MiB free, less than 100MiB: new events are refused until there is more"
+        );
+        assert_eq!(said(5000, 0).unwrap(), "store.path: /s has only 4KiB free");
+    }
+}
