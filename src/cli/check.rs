@@ -128,6 +128,7 @@ source novamed (preset novamed)
   from    any address
   repeats known by the event id (/event_id), at last the SHA-256 of the body; other content is quarantined
   replays OPEN: a captured request is taken again once its key is gone, after 30d; max_event_age closes that
+  resent  by its provider after 1m, 5m, 15m, 1h, for 81m in all
 
 source c4hxp (preset c4hxp)
   path    /hooks/c4hxp
@@ -135,6 +136,7 @@ source c4hxp (preset c4hxp)
   from    52.1.1.1/32, 52.1.1.2/32, 52.1.1.3/32
   repeats known by /meta/webhook_id, at last the SHA-256 of the body; other content is another event
   replays events older than 2d are refused; events without a readable time are taken at any age (require_event_time = false)
+  resent  by its provider after 1m, 5m, 30m, 2h, 6h, for 516m in all
 
 source open
   path    /hooks/open
@@ -142,6 +144,7 @@ source open
   from    any address
   repeats known by the SHA-256 of the body
   replays OPEN: a captured request is taken again once its key is gone, after 30d; its events have no time to judge that by
+  resent  not known for how long: an outage of any length may lose events
   events  a.* (others are acknowledged and not forwarded)
 
 upstream app

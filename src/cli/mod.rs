@@ -8,7 +8,9 @@ pub mod keygen;
 pub mod run;
 mod seam;
 pub mod send;
+mod sender;
 pub mod sources;
+mod stop;
 pub mod store;
 
 use std::path::PathBuf;
@@ -82,7 +84,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&seam::config_file(file.config.as_deref())),
         Command::Check(file) => check::run(&seam::config_file(file.config.as_deref())),
         Command::Init { dir, sources } => init::run(&dir, &sources),
-        Command::Demo(args) => demo::run(args.once),
+        Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
         Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
         Command::Store(command) => store::run(&command),

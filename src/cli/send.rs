@@ -1,23 +1,32 @@
 //! `hookward send`: acts as the provider behind a source, and calls the gateway with sample
-//! events as that provider would sign them. Reads the configuration for keys and addresses, and
-//! touches nothing but the public listener.
+//! events as that provider would sign them; with `--retries` also when it has to send them again.
+//! Reads the configuration for keys and addresses, and touches nothing but the public listener.
+
+pub(super) mod maker;
+mod rehearsal;
+mod report;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use rustls_pki_types::ServerName;
 
+use self::maker::Maker;
+use self::rehearsal::RehearsalError;
 use super::seam;
-use crate::clock::{Clock, UnixMillis};
+use super::stop::{INTERRUPTED, StopSignal};
+use crate::clock::Clock;
+use crate::config::defaults::MAX_WAIT;
+use crate::config::units::{parse_duration, show_duration};
 use crate::config::{Config, Server, Source, Tls};
-use crate::event::normalize_type;
 use crate::provider::caller::{Answer, CallError, Caller};
-use crate::provider::generic;
-use crate::provider::sample::{self, Outgoing, Sample};
+use crate::provider::sample::Outgoing;
 use crate::provider::sign::{self, SignError};
 use crate::provider::trust::Trust;
 use crate::secret::Secret;
@@ -25,18 +34,17 @@ use crate::secret::Secret;
 /// Exit code of a wrong command line.
 const WRONG_USAGE: u8 = 2;
 
-/// When events happen that are made without a preset and with an id of the user's.
-const FIXED_TIME: UnixMillis = UnixMillis(1_736_937_000_000);
-
 /// Send sample events to the gateway as a source's provider would
 ///
 /// Prints a line for each: the status, Hookward's id of the event, its name and the provider's id; and,
 /// when it was not taken, how many seconds to wait if the gateway says so (Retry-After), and its words.
 ///
-/// Exit codes: 0 when every event was answered 200; 1 when one was not, or there was no answer; 2 for
-/// wrong usage or an unknown source; 78 for an invalid configuration. With --tamper, 1 is what should
-/// come: 0 says that a forged event was taken.
+/// Exit codes: 0 when every event was answered 200, with --retries acknowledged in the end; 1 when one
+/// was not, or there was no answer; 2 for wrong usage, an unknown source or no schedule; 78 for an
+/// invalid configuration; 130 when it was interrupted. With --tamper, 1 is what should come: 0 says
+/// that a forged event was taken.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("waits").multiple(true).args(["retries", "every"])))]
 pub struct Args {
     /// The source to act for: NAME of a `[source.NAME]`
     pub source: String,
@@ -60,7 +68,7 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
 
-    /// How many to send, one after the other
+    /// How many to send: one after the other, or with --retries many at once; then 100000 at most
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
 
@@ -68,6 +76,39 @@ pub struct Args {
     /// which is exit code 1
     #[arg(long)]
     pub tamper: bool,
+
+    /// The pause from one event to the next, such as 20m [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = pause)]
+    pub every: Option<Duration>,
+
+    /// Send again what is not acknowledged, as the provider does: on its published schedule, with
+    /// its timeout, and giving up when it would; then tell what became of each event. Ctrl-C ends
+    /// it early
+    #[arg(long)]
+    pub retries: bool,
+
+    /// The pauses between an event's attempts, such as 1m,5m,1h, instead of the provider's; needed
+    /// where it publishes none and the source has no retry_schedule
+    #[arg(long, value_name = "DURATION,..", value_delimiter = ',', value_parser = pause, requires = "retries")]
+    pub schedule: Option<Vec<Duration>>,
+
+    /// Make all pauses so many times shorter: with 1000 a day takes 86 seconds. Only pauses are:
+    /// timeouts, signatures and whatever the gateway does keep to real time
+    #[arg(long, value_name = "N", default_value = "1", requires = "waits", value_parser = clap::value_parser!(NonZeroU32))]
+    pub time_scale: NonZeroU32,
+
+    /// With --retries: print what became of each event as one JSON object, and nothing else
+    #[arg(long, requires = "retries")]
+    pub json: bool,
+}
+
+/// A pause of the command line.
+pub(super) fn pause(text: &str) -> Result<Duration, String> {
+    let accepted = || {
+        let most = show_duration(MAX_WAIT);
+        format!("accepted: a whole number with ms, s, m, h or d, such as 20m, at most {most}")
+    };
+    parse_duration(text).ok().filter(|pause| *pause <= MAX_WAIT).ok_or_else(accepted)
 }
 
 /// Why nothing could be sent at all.
@@ -81,12 +122,25 @@ enum SendError {
     Sign(#[from] SignError),
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Rehearsal(#[from] RehearsalError),
     #[error("cannot write: {0}")]
     Output(#[from] std::io::Error),
 }
 
-/// Runs the command: 0 when every event was answered 200, else 1; 2 for a source or URL that
-/// cannot be, 78 for an invalid configuration.
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// Every event was acknowledged.
+    All,
+    /// One was not.
+    NotAll,
+    /// It was told to stop before that was known.
+    Interrupted,
+}
+
+/// Runs the command: 0 when every event was acknowledged, else 1; 2 for a source, URL or schedule
+/// that cannot be, 78 for an invalid configuration, 130 when it was interrupted.
 pub fn run(args: Args) -> ExitCode {
     let config = match seam::load_config(args.config.as_deref()) {
         Ok(config) => config,
@@ -96,9 +150,19 @@ pub fn run(args: Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&SendError::Output(error)),
     };
-    match runtime.block_on(send_all(&config, &args, &Clock::System, &mut std::io::stdout())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let sent = runtime.block_on(async {
+        let out = &mut std::io::stdout();
+        if !args.retries {
+            return send_all(&config, &args, &Clock::System, out).await;
+        }
+        let mut stop = StopSignal::new()?;
+        let stopped = async move { stop.received().await };
+        rehearsal::send_and_retry(&config, &args, &Clock::System, out, stopped).await
+    });
+    match sent {
+        Ok(Sent::All) => ExitCode::SUCCESS,
+        Ok(Sent::NotAll) => ExitCode::FAILURE,
+        Ok(Sent::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => complain(&error),
     }
 }
@@ -106,25 +170,35 @@ pub fn run(args: Args) -> ExitCode {
 fn complain(error: &SendError) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "hookward send: {error}");
     match error {
-        SendError::UnknownSource { .. } | SendError::BadUrl(_) => ExitCode::from(WRONG_USAGE),
-        SendError::Sign(_) | SendError::Call(_) | SendError::Output(_) => ExitCode::FAILURE,
+        SendError::UnknownSource { .. }
+        | SendError::BadUrl(_)
+        | SendError::Rehearsal(RehearsalError::NoSchedule(_) | RehearsalError::TooMany) => {
+            ExitCode::from(WRONG_USAGE)
+        }
+        SendError::Sign(_)
+        | SendError::Call(_)
+        | SendError::Rehearsal(RehearsalError::Sender(_))
+        | SendError::Output(_) => ExitCode::FAILURE,
     }
 }
 
-/// Sends what `args` ask for, prints a line each, and tells whether all were answered 200.
+/// Sends what `args` ask for once, and prints a line each.
 async fn send_all(
     config: &Config,
     args: &Args,
     clock: &Clock,
     out: &mut impl Write,
-) -> Result<bool, SendError> {
+) -> Result<Sent, SendError> {
     let source = find_source(config, &args.source)?;
     let url = target(&config.server, &source.path, args.url.as_ref())?;
     let caller = Caller::new(None, trust(&config.server, args.url.as_ref()))?;
     let key = source.keys.first().cloned().unwrap_or_else(|| Secret::new(Vec::new()));
-    let mut maker = Maker::new(source, args);
+    let mut maker = Maker::new(source, args.event.as_deref(), args.id.as_deref());
     let mut all_taken = true;
-    for _ in 0..args.count {
+    for n in 0..args.count {
+        if let Some(every) = args.every.filter(|_| n > 0) {
+            tokio::time::sleep(every / args.time_scale.get()).await;
+        }
         let now = clock.now();
         let event = maker.next(now);
         let (headers, body) = if args.tamper {
@@ -136,7 +210,7 @@ async fn send_all(
         all_taken &= answer.status == StatusCode::OK;
         writeln!(out, "{}", line(&event, &answer))?;
     }
-    Ok(all_taken)
+    Ok(if all_taken { Sent::All } else { Sent::NotAll })
 }
 
 fn find_source<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Source>, SendError> {
@@ -212,75 +286,16 @@ fn line(event: &Outgoing, answer: &Answer) -> String {
     if answer.status == StatusCode::OK {
         return taken;
     }
+    format!("{taken}  {}", said(answer)).trim_end().to_owned()
+}
+
+/// What the gateway said, fit for a line.
+fn said(answer: &Answer) -> String {
     let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
     let wait =
-        answer.retry_after.as_deref().map(|after| format!("  Retry-After: {}", shown(after)));
+        answer.retry_after.as_deref().map(|after| format!("Retry-After: {}  ", shown(after)));
     let said = shown(&String::from_utf8_lossy(&answer.body));
-    format!("{taken}{}  {said}", wait.unwrap_or_default()).trim_end().to_owned()
-}
-
-/// Makes one event after the other.
-struct Maker<'a> {
-    source: &'a Source,
-    event: Option<&'a str>,
-    id: Option<&'a str>,
-    samples: Vec<&'static Sample>,
-    made: usize,
-    rng: fastrand::Rng,
-}
-
-impl<'a> Maker<'a> {
-    fn new(source: &'a Source, args: &'a Args) -> Self {
-        let (event, id) = (args.event.as_deref(), args.id.as_deref());
-        let mut samples: Vec<&Sample> = match (source.preset, event) {
-            (None, _) => Vec::new(),
-            (Some(preset), Some(event)) => sample::find(preset, event)
-                .or_else(|| sample::nearest(preset, event))
-                .into_iter()
-                .collect(),
-            (Some(preset), None) => sample::all(preset).filter(|s| !s.handshake).collect(),
-        };
-        if id.is_some() {
-            samples.truncate(1);
-        }
-        Self { source, event, id, samples, made: 0, rng: fastrand::Rng::new() }
-    }
-
-    fn next(&mut self, now: UnixMillis) -> Outgoing {
-        let sample = self.samples.get(self.made % self.samples.len().max(1)).copied();
-        self.made += 1;
-        let time = match self.id {
-            Some(_) => stable_time(self.source, now),
-            None => Some(now),
-        };
-        let id = match (self.id, sample) {
-            (Some(id), _) => id.to_owned(),
-            (None, Some(sample)) => sample.new_id(&mut self.rng),
-            (None, None) => format!("sample_{:016x}", self.rng.u64(..)),
-        };
-        match sample {
-            Some(sample) => sample.event(self.event.unwrap_or(sample.event_type), &id, time),
-            None => {
-                let event = self.event.map_or_else(|| wanted_type(self.source), str::to_owned);
-                generic::event(self.source, &event, &id, time.unwrap_or(FIXED_TIME))
-            }
-        }
-    }
-}
-
-/// When an event happened whose id the user gave: the same bytes again and again are what makes
-/// it a repeat, so the time stands still, as far as the source's `max_event_age` lets it.
-fn stable_time(source: &Source, now: UnixMillis) -> Option<UnixMillis> {
-    let age = u64::try_from(source.max_event_age?.as_millis()).unwrap_or(u64::MAX);
-    let step = (age / 2).max(1);
-    Some(UnixMillis(now.0 - now.0 % step))
-}
-
-/// An event name that the source's `events` let through.
-fn wanted_type(source: &Source) -> String {
-    let pattern = source.events.iter().flatten().next();
-    let name = pattern.map_or_else(|| "sample.created".to_owned(), |p| p.0.replace('*', "sample"));
-    normalize_type(Some(&name))
+    format!("{}{said}", wait.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::seam;
+use crate::config::units::show_duration;
 use crate::config::{Auth, Config, Source};
 
 /// Lists the sources of the configuration. Exit codes: 0, 1 when it cannot be printed, 78.
@@ -40,6 +41,7 @@ fn item(source: &Source) -> Value {
         "allow_ips": source.allow_ips.as_ref().map(|nets| {
             nets.iter().map(ToString::to_string).collect::<Vec<_>>()
         }),
+        "retry_horizon": source.retries.horizon().map(show_duration),
         // Known to a running gateway only, which there is no way to ask yet.
         "last_event_at": null,
     })

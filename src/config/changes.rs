@@ -9,6 +9,7 @@ use super::{
     Acme, Admin, Auth, Config, EventPaths, Log, Retry, Route, Server, Source, Store, Tls, Upstream,
 };
 use crate::event::SourceName;
+use crate::provider::Retries;
 
 /// The keys of the fields in which two values differ. Each field is named, as a key or as left
 /// out: one that is added later and forgotten here does not compile.
@@ -200,7 +201,7 @@ fn source_keys(old: &Source, new: &Source) -> Vec<&'static str> {
         forward_headers,
         rate_limit,
         client_ca,
-    } but { name, auth, event, keep_signature });
+    } but { name, auth, event, keep_signature, retries });
     if !same_scheme(&old.auth, &new.auth) {
         keys.push("auth");
     }
@@ -212,6 +213,10 @@ fn source_keys(old: &Source, new: &Source) -> Vec<&'static str> {
         tenant as "event.tenant",
         data as "event.data",
     }));
+    keys.extend(differing!(&old.retries, &new.retries, Retries {
+        waits as "retry_schedule",
+        horizon as "retry_horizon",
+    } but { by_hand, timeout, success, final_statuses, published }));
     keys
 }
 

@@ -24,6 +24,7 @@ mod log;
 pub mod problem;
 mod rate;
 mod resolved;
+mod retries;
 mod route;
 mod rules;
 pub mod secrets;

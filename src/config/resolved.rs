@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use super::{Authorities, defaults};
 use crate::event::{SourceName, UpstreamName};
 use crate::pem::Identity;
-use crate::provider::Preset;
+use crate::provider::{Preset, Retries};
 use crate::secret::{Key, Secret};
 
 /// Everything `hookward run` needs to know.
@@ -212,6 +212,10 @@ pub struct Source {
     pub rate_limit: Option<RateLimit>,
     /// Of whom a caller must show a client certificate, beside its other credentials.
     pub client_ca: Option<Authorities>,
+    /// How the provider sends again what was not acknowledged, as far as that is published or
+    /// configured (`retry_schedule`, `retry_horizon`). Its [`Retries::horizon`] is the longest
+    /// outage over which none of its events is lost.
+    pub retries: Retries,
 }
 
 impl Source {
@@ -234,6 +238,7 @@ impl Source {
             keep_signature: false,
             rate_limit: None,
             client_ca: None,
+            retries: Retries::default(),
         }
     }
 }

@@ -114,13 +114,13 @@ fn ages(source: &source::Checked, retention: &At<Duration>, cx: &mut Context<'_>
             let whose = "which is store.retention".to_owned();
             cx.problem(&age.spot, ProblemKind::NotShorter { found, bound, whose });
         }
-        if let Some(horizon) = source.horizon.filter(|horizon| age.value <= *horizon) {
-            not_longer(age, horizon, "over which the provider retries".to_owned(), cx);
+        if let Some(latest) = source.latest_repeat.filter(|latest| age.value <= *latest) {
+            not_longer(age, latest, "over which the provider retries".to_owned(), cx);
         }
     }
-    if let Some(horizon) = source.horizon.filter(|horizon| retention.value <= *horizon) {
+    if let Some(latest) = source.latest_repeat.filter(|latest| retention.value <= *latest) {
         let whose = format!("over which the provider of source.{} retries", source.name);
-        not_longer(retention, horizon, whose, cx);
+        not_longer(retention, latest, whose, cx);
     }
 }
 

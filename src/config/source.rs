@@ -15,9 +15,9 @@ use super::problem::{Contradiction, SecretProblem, Warning};
 use super::secrets::{self, Reference, Resolved, Use};
 use super::tree::{Node, Table};
 use super::{Auth, EventPaths, OnConflict, Pattern, Place, Selector, Source};
-use super::{address, auth, certificates, credential, forwarded, rate, selector};
+use super::{address, auth, certificates, credential, forwarded, rate, retries, selector};
 use crate::event::SourceName;
-use crate::provider::Preset;
+use crate::provider::{Preset, Retries};
 
 pub(super) const KEYS: &[&str] = &[
     "preset",
@@ -34,6 +34,8 @@ pub(super) const KEYS: &[&str] = &[
     "forward_headers",
     "rate_limit",
     "client_ca",
+    "retry_schedule",
+    "retry_horizon",
 ];
 pub(super) const EVENT_KEYS: &[&str] = &["type", "id", "time", "subject", "tenant", "data"];
 const PATH: &str =
@@ -52,8 +54,8 @@ pub(super) struct Checked {
     pub(super) path: Option<At<String>>,
     /// Its oldest accepted event.
     pub(super) max_event_age: Option<At<Duration>>,
-    /// How long its provider goes on sending an event that was not acknowledged.
-    pub(super) horizon: Option<Duration>,
+    /// How late its provider may still send an event again, if that is known.
+    pub(super) latest_repeat: Option<Duration>,
     /// Where each of its keys stands.
     pub(super) keys: Vec<Spot>,
     /// Where it asks for client certificates.
@@ -98,10 +100,11 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
         );
     }
     let preset = table.get("preset").map(|node| node.at(read_preset(&node, cx)));
-    let (below, horizon) = match &preset {
+    let (below, published) = match &preset {
         Some(At { value: Some(preset), spot }) => preset_layer(*preset, spot.at, cx),
-        _ => (Layer::default(), None),
+        _ => Default::default(),
     };
+    let retries = retries::read(&table, published, cx);
     let mut layer = Layer::read(&table, cx).over(below);
     // A preset that could not be read would have filled in what now seems to be missing.
     let preset_unknown = preset.as_ref().is_some_and(|p| p.value.is_none());
@@ -116,7 +119,7 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
         name: name.to_owned(),
         path: path.clone(),
         max_event_age: layer.max_event_age.clone(),
-        horizon,
+        latest_repeat: retries.latest_repeat(),
         keys: key_spots(&table),
         client_ca: client_ca.as_ref().map(|ca| ca.spot.clone()),
         source: layer.build(valid_name, preset.and_then(|p| p.value), path, keys),
@@ -124,6 +127,7 @@ pub(super) fn read(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<
     if let Some(source) = &mut checked.source {
         source.rate_limit = rate_limit.or(SOURCE_RATE_LIMIT.default);
         source.client_ca = client_ca.and_then(|ca| ca.value);
+        source.retries = retries;
         credential::check(&source.auth, &source.event, source.dedupe.as_deref(), &table, cx);
         forwarded::check(source, &table, cx);
     }
@@ -139,16 +143,16 @@ fn read_preset(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Preset> {
     node.choice(&Preset::ALL.map(|preset| (preset.as_str(), preset)), cx)
 }
 
-/// What the preset's data says, and the provider's retry horizon. Its places are where the file
-/// asks for the preset.
-fn preset_layer(preset: Preset, at: usize, cx: &mut Context<'_>) -> (Layer, Option<Duration>) {
+/// What the preset's data says of the source, and of its provider's retries. Its places are where
+/// the file asks for the preset.
+fn preset_layer(preset: Preset, at: usize, cx: &mut Context<'_>) -> (Layer, Retries) {
     let (tree, errors) = DeTable::parse_recoverable(preset.fragment());
     debug_assert!(errors.is_empty(), "{preset:?}: {errors:?}");
-    let root = Table::root(tree.get_ref(), &["retry_horizon", "source"], Some(at), cx);
-    let any = Duration::ZERO..=Duration::MAX;
-    let horizon = root.get("retry_horizon").and_then(|node| node.duration(any, cx));
+    let root = Table::root(tree.get_ref(), &["source", "retry"], Some(at), cx);
     let table = root.get("source").and_then(|node| node.table(KEYS, cx));
-    (table.map(|table| Layer::read(&table, cx)).unwrap_or_default(), horizon)
+    let layer = table.map(|table| Layer::read(&table, cx)).unwrap_or_default();
+    let retries = root.get("retry").and_then(|node| retries::published(&node, cx));
+    (layer, retries.unwrap_or_default())
 }
 
 /// The keys, read. `None` if one is wrong.
@@ -279,6 +283,7 @@ impl Layer {
             keep_signature: false,
             rate_limit: None,
             client_ca: None,
+            retries: Retries::default(),
         })
     }
 }

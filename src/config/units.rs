@@ -79,7 +79,7 @@ const ALIASES: [(&str, &str); 34] = [
 
 /// Reads a duration: a whole number and `ms`, `s`, `m`, `h` or `d`. `Err` holds what was probably
 /// meant.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, Option<String>> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, Option<String>> {
     parse(text, &DURATIONS).map(Duration::from_millis)
 }
 

@@ -13,10 +13,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::trust::Trust;
+use crate::config::units::show_duration;
 
-/// How long a request may take from connecting to the end of its answer. The gateway answers
-/// within 4.5 seconds.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request may take from connecting to the end of its answer, where nobody says
+/// otherwise. The gateway answers within 4.5 seconds.
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -56,8 +57,8 @@ pub enum CallError {
     #[error("cannot read the answer: {0}")]
     Answer(Box<dyn std::error::Error + Send + Sync>),
     /// It took too long.
-    #[error("no answer within {} seconds", TIMEOUT.as_secs())]
-    TimedOut,
+    #[error("no answer within {}", show_duration(*.0))]
+    TimedOut(Duration),
 }
 
 impl Caller {
@@ -100,6 +101,20 @@ impl Caller {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Answer, CallError> {
+        self.post_within(TIMEOUT, url, headers, body).await
+    }
+
+    /// The same, with so much time for it.
+    ///
+    /// # Errors
+    /// As [`Caller::post`].
+    pub async fn post_within(
+        &self,
+        timeout: Duration,
+        url: &Uri,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Answer, CallError> {
         let mut request =
             Request::builder().method(Method::POST).uri(url).body(Full::new(Bytes::from(body)))?;
         *request.headers_mut() = headers;
@@ -107,9 +122,9 @@ impl Caller {
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let agent = HeaderValue::from_static(concat!("hookward-send/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(header::USER_AGENT, agent);
-        tokio::time::timeout(TIMEOUT, self.exchange(request))
+        tokio::time::timeout(timeout, self.exchange(request))
             .await
-            .unwrap_or(Err(CallError::TimedOut))
+            .unwrap_or(Err(CallError::TimedOut(timeout)))
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {

@@ -1,6 +1,6 @@
 //! Presets: what a provider is known to send, as data. Each is a TOML fragment whose `[source]`
-//! table has the keys of `[source.NAME]`; it only fills in keys that the configuration leaves
-//! out. Keys hold here as wholes (an `auth` beside the preset replaces all of the preset's), but
+//! table has the keys of `[source.NAME]`, and whose `[retry]` table says how the provider sends
+//! again what was not acknowledged; it only fills in keys that the configuration leaves out. Keys hold here as wholes (an `auth` beside the preset replaces all of the preset's), but
 //! for `event`, whose sub-keys are filled in one by one.
 
 /// A preset's name.
@@ -64,8 +64,7 @@ impl Preset {
         Self::ALL.into_iter().find(|preset| preset.as_str() == name)
     }
 
-    /// Its data: `[source]`, and `retry_horizon` where the provider publishes for how long it
-    /// sends an event again that was not acknowledged.
+    /// Its data: `[source]` and `[retry]`.
     pub fn fragment(self) -> &'static str {
         match self {
             Self::NovaMed => include_str!("presets/novamed.toml"),

@@ -212,8 +212,9 @@ async fn the_demo_shows_what_was_expected_and_leaves_nothing() {
     command.env("TMPDIR", dir.path());
     let said = run(command).await;
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
-    for provider in ["novamed", "c4hxp", "nimbus", "drx", "rxscale"] {
-        assert!(said.out.contains(provider), "{}", said.out);
+    let clinical = ["novamed", "c4hxp", "nimbus", "drx", "rxscale"];
+    for provider in clinical.iter().chain(&["standard", "stripe", "github", "slack", "shopify"]) {
+        assert!(said.out.contains(&format!("\n  {provider} ")), "{}", said.out);
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "something was left behind");
 }

@@ -44,6 +44,7 @@ mod presets;
 mod providers;
 mod proxies;
 mod rates;
+mod rehearsal;
 mod reload;
 mod restarts;
 mod routing;

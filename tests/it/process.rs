@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
@@ -33,11 +34,16 @@ pub struct Said {
 }
 
 /// Runs a command to its end. One that does not end is killed: then the test has failed.
-pub async fn run(mut command: Command) -> Said {
+pub async fn run(command: Command) -> Said {
+    run_within(BOUND, command).await
+}
+
+/// The same, for one that takes its time.
+pub async fn run_within(bound: Duration, mut command: Command) -> Said {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let out = all(child.stdout.take().unwrap());
     let err = all(child.stderr.take().unwrap());
-    let Ok((Ok(out), Ok(err))) = timeout(BOUND, async { (out.await, err.await) }).await else {
+    let Ok((Ok(out), Ok(err))) = timeout(bound, async { (out.await, err.await) }).await else {
         drop(child.kill());
         drop(child.wait());
         panic!("{command:?} goes on");

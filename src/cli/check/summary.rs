@@ -194,6 +194,7 @@ fn summarize_source(f: &mut fmt::Formatter<'_>, source: &Source, config: &Config
     }
     writeln!(f, "  repeats {}", describe_dedupe(source))?;
     writeln!(f, "  replays {}", describe_replays(source, config))?;
+    writeln!(f, "  resent  {}", describe_retries(source))?;
     if let Some(patterns) = &source.events {
         let patterns: Vec<&str> = patterns.iter().map(|p| p.0.as_str()).collect();
         writeln!(
@@ -242,6 +243,23 @@ fn describe_dedupe(source: &Source) -> String {
         "known by the SHA-256 of the body".to_owned()
     } else {
         format!("known by {key}, at last the SHA-256 of the body; {conflict}")
+    }
+}
+
+/// How the provider sends again what was not acknowledged, and so which outage loses nothing.
+fn describe_retries(source: &Source) -> String {
+    let waits: Vec<String> =
+        source.retries.schedule().unwrap_or_default().iter().map(|w| show_duration(*w)).collect();
+    match source.retries.horizon() {
+        None => "not known for how long: an outage of any length may lose events".to_owned(),
+        Some(Duration::ZERO) => "never by its provider: every outage may lose events".to_owned(),
+        Some(horizon) if waits.is_empty() => {
+            format!("by its provider for {}", show_duration(horizon))
+        }
+        Some(horizon) => {
+            let (waits, horizon) = (waits.join(", "), show_duration(horizon));
+            format!("by its provider after {waits}, for {horizon} in all")
+        }
     }
 }
 

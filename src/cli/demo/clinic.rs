@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +53,10 @@ pub(super) struct Arrival {
 struct App {
     key: Secret,
     up: AtomicBool,
+    /// Attempts that it refused because it was down.
+    refused: AtomicUsize,
+    /// Whether of those nothing is kept but their number.
+    forgets_refused: bool,
     arrivals: Mutex<Vec<Arrival>>,
     news: watch::Sender<()>,
 }
@@ -60,11 +64,23 @@ struct App {
 impl Clinic {
     /// Starts the app, down, on a free port of loopback; `key` is what the gateway signs with.
     pub(super) async fn start(key: Secret) -> std::io::Result<Self> {
+        Self::open(key, false).await
+    }
+
+    /// The same, for a long outage: of the attempts that it refuses while it is down nothing is
+    /// kept but their number.
+    pub(super) async fn start_for_long(key: Secret) -> std::io::Result<Self> {
+        Self::open(key, true).await
+    }
+
+    async fn open(key: Secret, forgets_refused: bool) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let app = Arc::new(App {
             key,
             up: AtomicBool::new(false),
+            refused: AtomicUsize::new(0),
+            forgets_refused,
             arrivals: Mutex::default(),
             news: watch::Sender::new(()),
         });
@@ -81,6 +97,11 @@ impl Clinic {
     /// Ends the outage.
     pub(super) fn come_up(&self) {
         self.app.up.store(true, Ordering::SeqCst);
+    }
+
+    /// How many attempts it has refused because it was down.
+    pub(super) fn refused(&self) -> usize {
+        self.app.refused.load(Ordering::SeqCst)
     }
 
     /// All attempts so far, in the order of their answers.
@@ -131,6 +152,18 @@ impl Arrival {
     }
 }
 
+#[cfg(test)]
+impl Arrival {
+    /// An attempt at the event of this id.
+    pub(super) fn made_up(id: &str, status: StatusCode, authentic: bool) -> Self {
+        let headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static("webhook-id"),
+            id.parse().unwrap(),
+        )]);
+        Self { status, authentic, headers, body: Bytes::new(), event: None }
+    }
+}
+
 async fn serve(listener: TcpListener, app: Arc<App>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -174,6 +207,12 @@ impl App {
         }
         let mut answer = Response::new(Empty::new());
         *answer.status_mut() = arrival.status;
+        if arrival.status == StatusCode::SERVICE_UNAVAILABLE {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            if self.forgets_refused {
+                return Ok(answer);
+            }
+        }
         self.arrivals.lock().push(arrival);
         self.news.send_replace(());
         Ok(answer)
@@ -231,5 +270,16 @@ mod tests {
         let (held, _) =
             tokio::join!(clinic.wait(Duration::from_secs(20), one), deliver(&clinic, &key, "{}"));
         assert!(held);
+    }
+
+    #[tokio::test]
+    async fn over_a_long_outage_refused_deliveries_are_only_counted() {
+        let key = Secret::new(b"the key".to_vec());
+        let clinic = Clinic::start_for_long(key.clone()).await.unwrap();
+        deliver(&clinic, &key, "{}").await;
+        deliver(&clinic, &key, "{}").await;
+        clinic.come_up();
+        deliver(&clinic, &key, "{}").await;
+        assert_eq!((clinic.refused(), clinic.arrivals().len()), (2, 1));
     }
 }

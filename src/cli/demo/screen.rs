@@ -1,5 +1,7 @@
 //! What the demo prints: at most 100 columns, in colour only on a terminal that wants it.
 
+mod outage;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -7,7 +9,7 @@ use std::net::SocketAddr;
 use super::clinic::Arrival;
 use super::files::DemoDir;
 use super::indent::pretty;
-use super::story::{Case, ELSEWHERE, Row, Story, is_expected};
+use super::story::{Case, ELSEWHERE, PROVIDERS, Row, Story, is_expected};
 use crate::provider::caller::{Answer, CallError};
 
 /// Where the demo is printed.
@@ -38,11 +40,12 @@ impl Screen {
     /// Who takes part.
     pub(super) fn opening(&mut self, gateway: SocketAddr, app: SocketAddr) -> io::Result<()> {
         let title = self.look(Look::Bold, "Hookward demo");
+        let providers = PROVIDERS.len();
         let gateway = self.look(Look::Cyan, &gateway.to_string());
         let app = self.look(Look::Cyan, &app.to_string());
         writeln!(
             self.out,
-            "\n  {title}   5 providers --> gateway {gateway} --> clinic app {app}\n\n  \
+            "\n  {title}   {providers} providers --> gateway {gateway} --> clinic app {app}\n\n  \
              The app is down while they call: it answers 503. Every event is tried four ways:\n    \
              valid     as the provider sends it      forged    wrong key, or body changed after signing\n    \
              repeat    the same request again        wrong IP  from {ELSEWHERE}, not on the allowlist\n"

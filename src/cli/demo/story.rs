@@ -17,13 +17,18 @@ use crate::provider::caller::{Answer, CallError, Caller};
 use crate::provider::sample::{self, Outgoing, Sample};
 use crate::provider::sign;
 
-/// Who calls: a source's name and its preset.
-pub(super) const PROVIDERS: [(&str, Preset); 5] = [
+/// Who calls: a source's name and its preset. Those that a clinic has come first.
+pub(super) const PROVIDERS: [(&str, Preset); 10] = [
     ("novamed", Preset::NovaMed),
     ("c4hxp", Preset::C4hxp),
     ("nimbus", Preset::Nimbus),
     ("drx", Preset::Drx),
     ("rxscale", Preset::RxScale),
+    ("standard", Preset::StandardWebhooks),
+    ("stripe", Preset::Stripe),
+    ("github", Preset::GitHub),
+    ("slack", Preset::Slack),
+    ("shopify", Preset::Shopify),
 ];
 
 /// Where the refused caller calls from: loopback as well, but on no allowlist.
@@ -115,8 +120,13 @@ impl Story {
         for (provider, preset) in PROVIDERS {
             let named = |source: &&Arc<Source>| source.name.as_str() == provider;
             let source = sources.iter().find(named).ok_or(DemoError::Incomplete(provider))?;
-            for sample in sample::all(preset) {
-                let answers = callers.call(source, gateway, &sample.verbatim()).await?;
+            for (n, sample) in sample::all(preset).filter(|s| !s.handshake).enumerate() {
+                let mut event = sample.verbatim();
+                if preset == Preset::GitHub {
+                    // Its samples share the documentation's one example of an id.
+                    event.id = format!("demo-{n}");
+                }
+                let answers = callers.call(source, gateway, &event).await?;
                 rows.push(Row { provider, sample, answers, taken: 0, arrival: None });
             }
         }

@@ -1,3 +1,5 @@
+mod rehearsal;
+
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,13 +17,15 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use super::maker::stable_time;
 use super::*;
+use crate::clock::UnixMillis;
 use crate::config::{
     Acme, Auth, Authorities, Log, LogFormat, Pattern, Place, Selector, Server, Store,
 };
 use crate::pem::Identity;
-use crate::provider::Preset;
 use crate::provider::sign::tests::{plain_hmac, source};
+use crate::provider::{Preset, Retries, sample};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_123);
 
@@ -110,6 +114,11 @@ fn args() -> Args {
         id: None,
         count: 1,
         tamper: false,
+        every: None,
+        retries: false,
+        schedule: None,
+        time_scale: NonZeroU32::MIN,
+        json: false,
     }
 }
 
@@ -128,7 +137,7 @@ async fn send(source: Source, args: Args, status: StatusCode) -> (String, Calls,
     let mut out = Vec::new();
     let clock = Clock::manual(NOW);
     let taken = send_all(&config(addr, source), &args, &clock, &mut out).await.unwrap();
-    (String::from_utf8(out).unwrap(), calls, taken)
+    (String::from_utf8(out).unwrap(), calls, taken == Sent::All)
 }
 
 #[tokio::test]
@@ -281,7 +290,7 @@ async fn send_over(tls: Tls, shown: &Identity, url: Option<&str>) -> Result<bool
     let taken = send_all(&config, &one, &Clock::manual(NOW), &mut Vec::new()).await;
     let taken = taken.map_err(|error| error.to_string())?;
     assert_eq!(calls.lock().unwrap().len(), 1);
-    Ok(taken)
+    Ok(taken == Sent::All)
 }
 
 #[tokio::test]
@@ -326,5 +335,14 @@ async fn with_acme_the_gateway_is_believed_by_its_name_and_its_authority() {
     ] {
         let error = send_over(tls, &own, url).await.unwrap_err();
         assert!(error.starts_with("cannot connect: invalid peer certificate: "), "{error}");
+    }
+}
+
+#[test]
+fn pauses_have_a_unit_and_an_end() {
+    assert_eq!(pause("20m"), Ok(Duration::from_secs(1200)));
+    assert_eq!(pause("0s"), Ok(Duration::ZERO));
+    for text in ["", "20", "20 m", "1.5h", "soon", "31d", "99999999999999999999d"] {
+        assert!(pause(text).unwrap_err().ends_with("such as 20m, at most 30d"), "{text}");
     }
 }

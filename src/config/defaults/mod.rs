@@ -185,6 +185,15 @@ pub const MAX_EVENT_AGE: Limit<Option<Duration>> = Limit {
     most: Some(days(3_650)),
     reason: "only the operator knows how late events may be; `check` says what its absence leaves open",
 };
+/// `source.NAME.retry_horizon`; without a default but the preset's, since only the operator can ask the
+/// provider.
+pub const RETRY_HORIZON: Limit<Option<Duration>> = Limit {
+    key: "source.NAME.retry_horizon",
+    default: None,
+    least: Some(Duration::ZERO),
+    most: Some(days(3_650)),
+    reason: "what the preset's provider publishes, if it does; only the operator can ask it for more",
+};
 /// `source.NAME.rate_limit`
 pub const SOURCE_RATE_LIMIT: Rate = Rate {
     key: "source.NAME.rate_limit",
@@ -262,6 +271,10 @@ pub const MAX_KEYS: usize = 16;
 pub const MAX_ADDRESSES: usize = 1_024;
 /// The most paths in a list that is tried in order, and the most values of a dedupe key.
 pub const MAX_PATHS: usize = 16;
+/// The most waits of a `retry_schedule`.
+pub const MAX_WAITS: usize = 64;
+/// The longest of them.
+pub const MAX_WAIT: Duration = days(30);
 /// The most patterns of a source.
 pub const MAX_PATTERNS: usize = 256;
 /// The longest request path, pattern or JSON Pointer, in bytes.
@@ -315,6 +328,8 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
             count(MAX_PATHS),
             "each is looked up in each event",
         ),
+        ("waits of a retry_schedule", count(MAX_WAITS), "no known provider has more than ten"),
+        ("one of them", MAX_WAIT.show(), "nobody tries again after a month"),
         ("patterns in events", count(MAX_PATTERNS), "each is tried on each event"),
         ("bytes of a path, pattern or JSON Pointer", count(MAX_TEXT), "longer ones are mistakes"),
         (
@@ -407,10 +422,11 @@ pub fn limits() -> Vec<[String; 4]> {
         row(&RETENTION),
         row(&MIN_FREE),
     ];
-    if let (Some(least), Some(most)) = (MAX_EVENT_AGE.least, MAX_EVENT_AGE.most) {
-        let range = format!("{} to {}", least.show(), most.show());
-        let Limit { key, reason, .. } = MAX_EVENT_AGE;
-        rows.push([key.to_owned(), "none".to_owned(), range, reason.to_owned()]);
+    for Limit { key, least, most, reason, .. } in [MAX_EVENT_AGE, RETRY_HORIZON] {
+        if let (Some(least), Some(most)) = (least, most) {
+            let range = format!("{} to {}", least.show(), most.show());
+            rows.push([key.to_owned(), "none".to_owned(), range, reason.to_owned()]);
+        }
     }
     rows.extend([
         row(&TOLERANCE),

@@ -78,6 +78,11 @@ fn each_change_is_told_by_its_key() {
         (key, "[{ env = \"KEY\" }, { env = \"WHSEC\" }]", &["source.s.keys"]),
         (
             key,
+            "[{ env = \"KEY\" }]\nretry_schedule = [\"1m\"]\nretry_horizon = \"1h\"",
+            &["source.s.retry_schedule", "source.s.retry_horizon"],
+        ),
+        (
+            key,
             "[{ env = \"KEY\" }]\nallow_ips = [\"10.0.0.0/8\"]\nevent.type = \"/t\"",
             &["source.s.allow_ips", "source.s.event.type"],
         ),

@@ -2,6 +2,8 @@
 
 use super::super::*;
 use super::*;
+use crate::config::units::Quantity;
+use crate::provider::Success;
 
 #[test]
 fn the_example_is_valid_and_shows_every_key_that_works() {
@@ -76,14 +78,31 @@ fn the_documented_retries_are_those_of_the_presets() {
     for preset in Preset::ALL {
         let row = text.lines().find(|line| line.starts_with(&format!("| {} |", preset.as_str())));
         let row = row.unwrap_or_else(|| panic!("{preset:?} is not documented"));
-        let fragment = preset.fragment();
-        let horizon = fragment.lines().find_map(|line| line.strip_prefix("retry_horizon = "));
-        match horizon {
-            Some(horizon) => {
-                assert!(row.contains(&format!("| {}", horizon.trim_matches('"'))), "{row}")
-            }
-            None => assert!(!row.contains(|c: char| c.is_ascii_digit()), "{row}"),
-        }
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let retries = super::presets::retries(preset);
+        let or = |text: Option<String>, none: &str| text.unwrap_or_else(|| none.to_owned());
+        let waits = retries.waits.as_ref().map(|waits| match &waits[..] {
+            [] => "never by itself".to_owned(),
+            waits => waits.iter().map(|wait| wait.show()).collect::<Vec<_>>().join(", "),
+        });
+        let success = match retries.success {
+            Success::Any2xx => "any 2xx",
+            Success::Only200 => "200",
+        };
+        let success = match retries.timeout {
+            None if preset == Preset::Drx => "not published".to_owned(),
+            None => success.to_owned(),
+            Some(timeout) => format!("{success} within {}", timeout.show()),
+        };
+        let latest = retries.latest_repeat().filter(|latest| Some(*latest) != retries.horizon());
+        let expected = [
+            preset.as_str().to_owned(),
+            or(waits, "not published"),
+            or(retries.horizon().map(Quantity::show), "not published"),
+            or(latest.map(Quantity::show), "-"),
+            success,
+        ];
+        assert_eq!(cells[..5], expected, "{row}");
     }
 }
 

@@ -196,7 +196,12 @@ fn each_bad_setting_of_a_source_is_told_at_its_place() {
         ("event.id = [\"/id\", \"header:X-Key\"]", format!("4:12: error: source.s.event.id: {credential}")),
         ("event.type = \"header:x-key\"", format!("4:14: error: source.s.event.type: {credential}")),
         ("dedupe = [\"/a\", [\"/b\", \"header:X-KEY\"]]", format!("4:10: error: source.s.dedupe: {credential}")),
-        ("retry_horizon = \"1d\"", "4:1: error: source.s.retry_horizon: unknown key; accepted: preset, path, auth, keys, allow_ips, max_event_age, require_event_time, event, dedupe, on_conflict, events, forward_headers, rate_limit, client_ca".into()),
+        ("retries = \"1d\"", "4:1: error: source.s.retries: unknown key; accepted: preset, path, auth, keys, allow_ips, max_event_age, require_event_time, event, dedupe, on_conflict, events, forward_headers, rate_limit, client_ca, retry_schedule, retry_horizon".into()),
+        ("retry_horizon = \"3651d\"", "4:17: error: source.s.retry_horizon: found \"3651d\"; accepted: \"0s\" to \"3650d\"".into()),
+        ("retry_schedule = \"1m\"", "4:18: error: source.s.retry_schedule: found a string; accepted: a list of waits such as [\"1m\", \"5m\", \"1h\"]".into()),
+        ("retry_schedule = [\"1m\", \"31d\"]", "4:25: error: source.s.retry_schedule[1]: found \"31d\"; accepted: \"0s\" to \"30d\"".into()),
+        ("retry_schedule = [\"1m\", \"5 min\"]", "4:25: error: source.s.retry_schedule[1]: found \"5 min\"; accepted: a whole number with ms, s, m, h or d, such as \"30s\"; did you mean \"5m\"?".into()),
+        ("retry_schedule = [\"1m\", \"5m\"]\nretry_horizon = \"5m\"", "5:17: error: source.s.retry_horizon: found 5m; accepted: at least 6m, which the waits of retry_schedule come to".into()),
     ] {
         one_error(&around(&format!("{GOOD}\n{line}"), "", ""), &expected);
     }

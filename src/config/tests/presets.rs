@@ -1,6 +1,7 @@
 //! Presets: whole, true to what the providers publish, and overridden by what the file says.
 
 use super::*;
+use crate::provider::{Retries, Success};
 
 #[test]
 fn every_preset_is_whole_and_only_fills_in() {
@@ -88,5 +89,69 @@ fn ages_and_retention_outlast_the_providers_retries() {
             "[store]\nretention = \"8h\"",
         ),
         "8:13: error: store.retention: found 8h; accepted: longer than 516m, over which the provider of source.s retries",
+    );
+}
+
+/// What the preset says of its provider's retries.
+pub(super) fn retries(preset: Preset) -> Retries {
+    let preset = preset.as_str();
+    let text = around(&format!("preset = \"{preset}\"\nkeys = [{{ env = \"WHSEC\" }}]"), "", "");
+    check(&text).unwrap().0.sources[0].retries.clone()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn presets_hold_the_retries_that_the_providers_publish() {
+    let minutes = |all: &[u32]| Some(all.iter().map(|n| MINUTE * *n).collect::<Vec<_>>());
+    for preset in Preset::ALL {
+        let known = retries(preset);
+        assert!(known.published.is_some(), "{preset:?} does not say where that stands");
+        assert!(known.final_statuses.iter().all(|s| !known.success.takes(*s)), "{preset:?}");
+    }
+    for preset in [Preset::NovaMed, Preset::Nimbus] {
+        let known = retries(preset);
+        assert_eq!(known.waits, minutes(&[1, 5, 15, 60]));
+        assert_eq!((known.success, known.timeout), (Success::Only200, Some(MINUTE / 12)));
+        assert_eq!(known.horizon(), Some(MINUTE * 81));
+    }
+    let c4hxp = retries(Preset::C4hxp);
+    assert_eq!(c4hxp.waits, minutes(&[1, 5, 30, 120, 360]));
+    assert_eq!((c4hxp.success, c4hxp.timeout), (Success::Any2xx, Some(MINUTE / 2)));
+    assert_eq!(c4hxp.horizon(), Some(MINUTE * 516));
+    for preset in [Preset::Drx, Preset::RxScale, Preset::StandardWebhooks] {
+        assert_eq!((retries(preset).schedule(), retries(preset).horizon()), (None, None));
+    }
+    assert_eq!(retries(Preset::StandardWebhooks).final_statuses, [410]);
+    assert_eq!(retries(Preset::GitHub).horizon(), Some(Duration::ZERO));
+    assert_eq!(retries(Preset::GitHub).latest_repeat(), Some(MINUTE * 60 * 72));
+    assert_eq!(retries(Preset::Slack).horizon(), Some(MINUTE * 6));
+    assert_eq!(retries(Preset::Stripe).horizon(), Some(MINUTE * 60 * 72));
+}
+
+#[test]
+fn what_the_operator_knows_of_retries_goes_before_what_is_published() {
+    let with = |keys: &str| {
+        let keys = format!("keys = [{{ env = \"KEY\" }}]\n{keys}");
+        let text = around(&format!("preset = \"novamed\"\n{keys}"), "", "");
+        check(&text).unwrap().0.sources[0].retries.clone()
+    };
+    let own = with("retry_schedule = [\"2m\", \"3m\"]");
+    assert_eq!(own.schedule(), Some(&[MINUTE * 2, MINUTE * 3][..]));
+    assert_eq!((own.horizon(), own.success), (Some(MINUTE * 5), Success::Only200));
+    assert_eq!(with("retry_schedule = []").horizon(), Some(Duration::ZERO));
+    // The published attempts that would come later are left out.
+    let shorter = with("retry_horizon = \"1h\"");
+    assert_eq!(shorter.schedule(), Some(&[MINUTE, MINUTE * 5, MINUTE * 15][..]));
+    assert_eq!(shorter.horizon(), Some(MINUTE * 60));
+    let both = with("retry_schedule = [\"2m\"]\nretry_horizon = \"9m\"");
+    assert_eq!((both.schedule(), both.horizon()), (Some(&[MINUTE * 2][..]), Some(MINUTE * 9)));
+    one_error(
+        &around(
+            "preset = \"drx\"\nkeys = [{ env = \"KEY\" }]\nmax_event_age = \"1h\"\nretry_horizon = \"1h\"",
+            "",
+            "",
+        ),
+        "4:17: error: source.s.max_event_age: found 1h; accepted: longer than 1h, over which the provider retries",
     );
 }

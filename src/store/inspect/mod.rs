@@ -81,7 +81,7 @@ impl Journal {
     /// The journal of the store in this directory, read with these keys where it is encrypted.
     ///
     /// # Errors
-    /// [`InspectError::NoStore`], [`OpenError::MissingKeys`], or as the file system says.
+    /// [`InspectError::NoStore`], [`OpenError::Keys`], or as the file system says.
     pub fn open(store: &Path, keys: &Arc<Keyring>) -> Result<Self, InspectError> {
         let dir = store.join("journal");
         match std::fs::metadata(&dir) {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::cli::demo::outage;
 use crate::cli::demo::story::tests::{Fault, story};
 
 /// An output that can be read afterwards.
@@ -45,7 +46,7 @@ async fn fits_a_hundred_plain_columns() {
     }
     let row = "  novamed  order:shipped                  200     200     401       403  once";
     assert!(text.lines().any(|line| line == row), "{text}");
-    assert!(text.contains("72 of 72 requests answered as expected, 18 of 18 events"), "{text}");
+    assert!(text.contains("100 of 100 requests answered as expected, 25 of 25 events"), "{text}");
     assert!(text.contains("\"type\": \"drx.waiting.bin\""), "{text}");
 }
 
@@ -53,7 +54,7 @@ async fn fits_a_hundred_plain_columns() {
 async fn says_what_differed() {
     let (text, verdict) = printed(Fault::LetsEverybodyIn, false).await;
     assert!(!verdict);
-    assert!(text.contains("36 of 72 requests answered as expected"), "{text}");
+    assert!(text.contains("50 of 100 requests answered as expected"), "{text}");
     assert!(text.contains("forged: expected 401, got 200 OK"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 }
@@ -75,4 +76,36 @@ async fn colours_change_the_looks_and_nothing_else() {
 fn long_lines_are_cut() {
     assert_eq!(cut("abcdef", 6), "abcdef");
     assert_eq!(cut("abcdefg", 6), "abc...");
+}
+
+/// What is printed about a day of outages, and the verdict.
+fn printed_day(day: &outage::Day) -> (String, bool) {
+    let paper = Paper::default();
+    let mut screen = Screen { out: Box::new(paper.clone()), colour: false };
+    let verdict = screen.outage(day).unwrap();
+    let text = String::from_utf8(paper.0.lock().clone()).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    (text, verdict)
+}
+
+#[test]
+fn a_day_of_outages_is_told_with_what_was_lost() {
+    let (text, verdict) = printed_day(&outage::tests::good_day());
+    assert!(verdict);
+    let row = "  novamed   81m                 3        1      1         1           2";
+    assert!(text.lines().any(|line| line == row), "{text}");
+    assert!(text.contains("    novamed  sent at 13:00\n"), "{text}");
+    assert!(text.contains("down from 12:00 to 15:00."), "{text}");
+    assert!(text.contains("2 events acknowledged, 2 of them in the app exactly once; 1 given up"));
+}
+
+#[test]
+fn a_day_that_lost_what_was_acknowledged_says_so() {
+    let (text, verdict) = printed_day(&outage::tests::day(13, &[]));
+    assert!(!verdict);
+    assert!(text.contains("2 events acknowledged, 0 of them in the app exactly once"), "{text}");
+    assert!(
+        text.contains("    novamed: a of 05:00, acknowledged, is in the app 0 times\n"),
+        "{text}"
+    );
 }
