@@ -247,6 +247,15 @@ impl Core {
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, close);
     }
 
+    /// The last segment that is in clear, from before the encryption; 0: there is none.
+    pub fn plain_upto(&self) -> u32 {
+        let bound = self.files.plain_upto();
+        let segments = self.segments.lock();
+        let headers = segments.iter().map(|segment| segment.header);
+        let plain = headers.filter(|header| !header.encrypted && header.number <= bound);
+        plain.map(|header| header.number).max().unwrap_or(0)
+    }
+
     /// Compares the free space with the reserve and, after a write has found no room, with what that
     /// one needed. Not to be asked before a write has found some again: a quota may be used up,
     /// however much is free.

@@ -73,6 +73,15 @@ pub enum OpenError {
         /// Whom it belongs to.
         owner: u32,
     },
+    /// There is no number for another segment. At one a second that takes a hundred years.
+    #[error(
+        "{} has a segment numbered {}, and there is no number behind that; Hookward has never written it: \
+         move it away", .path.display(), u32::MAX
+    )]
+    LastNumber {
+        /// The journal's directory.
+        path: PathBuf,
+    },
     /// A newer version of Hookward wrote it.
     #[error("the journal was written by a newer version of Hookward (format {version})")]
     Newer {

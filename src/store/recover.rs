@@ -120,8 +120,9 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     let newest = segments.last().map(|s| s.number).max(known.map(|k| k.upto.segment));
     let empty = scan.events_in_last == 0 && scan.gaps_in_last == 0;
     let superseded = segments.last().filter(|_| empty);
+    let number = newest.map_or(Some(1), |number| number.checked_add(1));
     let next = SegmentHeader {
-        number: newest.map_or(1, |number| number + 1),
+        number: number.ok_or_else(|| OpenError::LastNumber { path: files.dir().to_owned() })?,
         journal,
         follows: superseded.map_or(scan.last, |s| s.follows),
         first: Sequence(last.0 + 1),

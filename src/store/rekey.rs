@@ -199,7 +199,7 @@ fn rewrap(files: &SegmentFiles, number: u32, new: &MasterKey) -> Result<Done, Fa
     let Some((slot, secret)) = preamble.secret(&keys).ok().flatten() else {
         return Err(Failure::Keyless);
     };
-    let wrapped = Slot::wrap(&secret, slot.journal(), number, new)?;
+    let wrapped = Slot::wrap(&secret, slot.journal(), number, slot.plain_upto(), new)?;
     segment.write(1 - at, wrapped.bytes())?;
     if segment.read(1 - at)? != *wrapped.bytes() {
         return Err(Failure::NotHeld);

@@ -21,15 +21,16 @@ pub struct Survey {
     pub segments: usize,
     /// Those that are encrypted.
     pub encrypted: usize,
-    /// The first of them: none behind it is plain.
-    pub encrypted_from: Option<u32>,
+    /// The last segment that may be in clear, from before the encryption: what the newest encrypted one
+    /// says that opens. Nobody without the keys can say so.
+    pub plain_upto: u32,
     /// Those that are not.
     pub plain: usize,
     /// When the segment behind the last plain one was begun; `None` if there is none behind it.
     pub plain_until: Option<UnixMillis>,
     /// Keys that are needed and not configured, and by how many segments.
     pub missing: BTreeMap<KeyId, usize>,
-    /// Plain segments behind encrypted ones: somebody without the keys has put them there. They are
+    /// Plain segments where none was left: somebody without the keys has put them there. They are
     /// not counted as plain, and never read.
     pub foreign: Vec<u32>,
     /// Encrypted segments without a key slot that opens: nobody can read them any more.
@@ -55,22 +56,30 @@ impl Survey {
     }
 
     pub(super) fn of_files(files: &SegmentFiles, keys: &Keyring) -> io::Result<Self> {
-        let mut survey = Self::default();
+        let mut found = Vec::new();
         for number in files.numbers()? {
             match files.preamble(number) {
-                Ok(preamble) => survey.add(number, &preamble, keys),
+                Ok(preamble) => found.push((number, preamble)),
                 // Retention has let it go meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(survey)
+        Ok(Self::of_preambles(&found, keys))
     }
 
-    /// Adds the next segment.
-    pub(super) fn add(&mut self, number: u32, preamble: &Preamble, keys: &Keyring) {
+    /// Of segments, ascending, with these in front of their frames.
+    pub(super) fn of_preambles(found: &[(u32, Preamble)], keys: &Keyring) -> Self {
+        let mut survey = Self { plain_upto: plain_upto(found, keys), ..Self::default() };
+        for (number, preamble) in found {
+            survey.add(*number, preamble, keys);
+        }
+        survey
+    }
+
+    fn add(&mut self, number: u32, preamble: &Preamble, keys: &Keyring) {
         self.segments += 1;
-        if !preamble.is_encrypted() && self.encrypted > 0 {
+        if !preamble.is_encrypted() && number > self.plain_upto {
             self.foreign.push(number);
             return;
         }
@@ -85,7 +94,6 @@ impl Survey {
             return;
         }
         self.encrypted += 1;
-        self.encrypted_from.get_or_insert(number);
         match preamble.secret(keys) {
             Ok(Some(_)) => {}
             Ok(None) => self.keyless.push(number),
@@ -111,6 +119,13 @@ impl Survey {
         let needed = self.missing.clone().into_iter().collect();
         Err(MissingKeys { without, encrypted: self.encrypted, needed })
     }
+}
+
+fn plain_upto(found: &[(u32, Preamble)], keys: &Keyring) -> u32 {
+    let opens = |preamble: &Preamble| Some(preamble.secret(keys).ok()??.0.plain_upto());
+    let said = found.iter().rev().find_map(|(_, preamble)| opens(preamble));
+    let first = || found.iter().find(|(_, preamble)| preamble.is_encrypted());
+    said.unwrap_or_else(|| first().map_or(u32::MAX, |(number, _)| number.saturating_sub(1)))
 }
 
 /// Keys that a journal needs and that are not configured.

@@ -13,7 +13,7 @@ use crate::secret::{Key, random};
 use crate::store::journal::input::Input;
 
 /// Bytes of a slot; the rest of its page is zero.
-pub const SLOT_LEN: usize = 128;
+pub const SLOT_LEN: usize = 132;
 
 /// Where the slots are. Each has a page of its own, the header has another, and the frames follow:
 /// a write of one never touches the device's blocks that hold another.
@@ -25,7 +25,7 @@ pub const FRAMES_AT: u32 = 12_288;
 const MAGIC: &[u8; 8] = b"HWKEYSLT";
 const VERSION: u16 = 1;
 /// What is authenticated in clear: everything in front of the nonce.
-const CLEAR_LEN: usize = 32;
+const CLEAR_LEN: usize = 36;
 const SECRET_LEN: usize = 64;
 const SEALED_AT: usize = CLEAR_LEN + NONCE_LEN;
 const TAG_AT: usize = SEALED_AT + SECRET_LEN;
@@ -86,7 +86,7 @@ pub enum SlotError {
 }
 
 impl Slot {
-    /// Encrypts a segment's secret under `key`.
+    /// Encrypts a segment's secret under `key`. Up to `plain_upto` there may be segments in clear.
     ///
     /// # Errors
     /// When the system has no randomness to give.
@@ -94,6 +94,7 @@ impl Slot {
         secret: &SegmentSecret,
         journal: u64,
         segment: u32,
+        plain_upto: u32,
         key: &MasterKey,
     ) -> io::Result<Self> {
         let mut out = [0; SLOT_LEN];
@@ -101,7 +102,8 @@ impl Slot {
         out[8..10].copy_from_slice(&VERSION.to_le_bytes());
         out[12..16].copy_from_slice(&segment.to_le_bytes());
         out[16..24].copy_from_slice(&journal.to_le_bytes());
-        out[24..CLEAR_LEN].copy_from_slice(&key.id().0);
+        out[24..32].copy_from_slice(&key.id().0);
+        out[32..CLEAR_LEN].copy_from_slice(&plain_upto.to_le_bytes());
         let mut nonce = [0; NONCE_LEN];
         random(&mut nonce)?;
         out[CLEAR_LEN..SEALED_AT].copy_from_slice(&nonce);
@@ -149,6 +151,12 @@ impl Slot {
     /// The key that it is under.
     pub fn key(&self) -> KeyId {
         KeyId(self.field(24))
+    }
+
+    /// The last segment that was there in clear when this one was begun, from before the encryption; 0:
+    /// there was none. To be believed of a slot that opens.
+    pub fn plain_upto(&self) -> u32 {
+        u32::from_le_bytes(self.field(32))
     }
 
     fn field<const N: usize>(&self, at: usize) -> [u8; N] {

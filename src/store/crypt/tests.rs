@@ -18,7 +18,7 @@ fn secret() -> SegmentSecret {
 }
 
 fn wrap(secret: &SegmentSecret, ring: &Keyring) -> Slot {
-    Slot::wrap(secret, 11, 3, ring.current().unwrap()).unwrap()
+    Slot::wrap(secret, 11, 3, 2, ring.current().unwrap()).unwrap()
 }
 
 const CLEAR: Clear = Clear { sequence: Sequence(7), kind: 1, back: 90 };

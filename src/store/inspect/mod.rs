@@ -96,9 +96,7 @@ impl Journal {
         let read = |error| failed("reading", files.dir())(error);
         let survey = Survey::of_files(&files, keys).map_err(read)?;
         survey.check(keys).map_err(OpenError::from)?;
-        if let Some(number) = survey.encrypted_from {
-            files.encrypted_from(number);
-        }
+        files.set_plain_upto(survey.plain_upto);
         let fingerprints = fingerprints(&files, keys).map_err(read)?;
         Ok(Self { store: store.to_owned(), files, fingerprints, live_copy: false })
     }

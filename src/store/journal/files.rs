@@ -75,9 +75,18 @@ pub struct SegmentFiles {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     keys: ArcSwap<Keyring>,
-    /// The number of the first encrypted segment: none behind it is plain.
-    encrypted_from: AtomicU32,
-    open: Mutex<HashMap<u32, Open>>,
+    /// The number of the last segment that may be in clear.
+    plain_upto: AtomicU32,
+    open: Mutex<Cache>,
+}
+
+/// Files that are kept open.
+#[derive(Debug, Default)]
+struct Cache {
+    files: HashMap<u32, Open>,
+    /// How many names have been taken away: a file that was opened before the last of them may have no
+    /// name any more, and another one may have it by now.
+    removed: u64,
 }
 
 /// A segment's file that is kept open.
@@ -91,8 +100,8 @@ struct Open {
 impl SegmentFiles {
     /// The segments in `dir`, opened with `keys` where they are encrypted.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, keys: Arc<Keyring>) -> Self {
-        let (keys, open) = (ArcSwap::new(keys), Mutex::new(HashMap::new()));
-        Self { disk, dir, keys, encrypted_from: AtomicU32::new(u32::MAX), open }
+        let (keys, open) = (ArcSwap::new(keys), Mutex::default());
+        Self { disk, dir, keys, plain_upto: AtomicU32::new(u32::MAX), open }
     }
 
     /// The keys by which segments are opened, and begun.
@@ -100,10 +109,15 @@ impl SegmentFiles {
         self.keys.load_full()
     }
 
-    /// A plain segment behind this one is not opened: a journal that is encrypted stays so, and
-    /// anybody who can write to its directory can make a plain one.
-    pub fn encrypted_from(&self, number: u32) {
-        self.encrypted_from.store(number, Ordering::Relaxed);
+    /// The last segment that may be in clear, from before the encryption.
+    pub fn plain_upto(&self) -> u32 {
+        self.plain_upto.load(Ordering::Relaxed)
+    }
+
+    /// A plain segment behind this one is not opened: anybody who can write to the journal's directory
+    /// can make one.
+    pub fn set_plain_upto(&self, number: u32) {
+        self.plain_upto.store(number, Ordering::Relaxed);
     }
 
     /// From here on these are the keys.
@@ -141,21 +155,23 @@ impl SegmentFiles {
     }
 
     fn opened(&self, number: u32) -> io::Result<Open> {
-        if let Some(opened) = self.open.lock().get(&number) {
-            return Ok(opened.clone());
-        }
+        let removed = {
+            let open = self.open.lock();
+            if let Some(opened) = open.files.get(&number) {
+                return Ok(opened.clone());
+            }
+            open.removed
+        };
         let file = self.disk.open(&segment::path(&self.dir, number))?;
         let opened = Open { file, seal: None };
-        self.keep(number, opened.clone());
-        Ok(opened)
-    }
-
-    fn keep(&self, number: u32, opened: Open) {
         let mut open = self.open.lock();
-        if open.len() >= MAX_OPEN {
-            open.clear();
+        if open.removed == removed {
+            if open.files.len() >= MAX_OPEN {
+                open.files.clear();
+            }
+            open.files.insert(number, opened.clone());
         }
-        open.insert(number, opened);
+        Ok(opened)
     }
 
     /// What stands in front of the segment's frames.
@@ -175,22 +191,25 @@ impl SegmentFiles {
         if let Some(seal) = opened.seal {
             return Ok(seal);
         }
-        let (seal, is_certain) = match self.read_seal(number)? {
+        let (seal, is_certain) = match self.read_seal(number, &*opened.file)? {
             // The slots may be changed while they are read: the new one was there before the old
             // one went.
-            (Seal::Lost, _) => self.read_seal(number)?,
+            (Seal::Lost, _) => self.read_seal(number, &*opened.file)?,
             read => read,
         };
-        if is_certain {
-            self.keep(number, Open { seal: Some(seal.clone()), ..opened });
+        if is_certain
+            && let Some(kept) = self.open.lock().files.get_mut(&number)
+            && Arc::ptr_eq(&kept.file, &opened.file)
+        {
+            kept.seal = Some(seal.clone());
         }
         Ok(seal)
     }
 
     /// Also whether it stays so: what is missing may be just being written.
-    fn read_seal(&self, number: u32) -> Result<(Seal, bool), ReadError> {
-        let preamble = self.preamble(number)?;
-        let foreign = number > self.encrypted_from.load(Ordering::Relaxed);
+    fn read_seal(&self, number: u32, file: &dyn ReadFile) -> Result<(Seal, bool), ReadError> {
+        let preamble = Preamble::read(file, number)?;
+        let foreign = number > self.plain_upto();
         Ok(match preamble.seal(number, &self.keys())? {
             Seal::Plain if foreign => (Seal::Foreign, preamble.header.is_ok()),
             Seal::Plain => (Seal::Plain, preamble.header.is_ok()),
@@ -214,8 +233,11 @@ impl SegmentFiles {
     /// # Errors
     /// As the file system says.
     pub fn remove(&self, number: u32) -> io::Result<()> {
-        self.open.lock().remove(&number);
-        self.disk.remove(&segment::path(&self.dir, number))
+        let removed = self.disk.remove(&segment::path(&self.dir, number));
+        let mut open = self.open.lock();
+        open.removed += 1;
+        open.files.remove(&number);
+        removed
     }
 
     /// The event at `place`: its number, and the payload that it was stored with.

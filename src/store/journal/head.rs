@@ -49,7 +49,9 @@ impl NewKey {
         let key = keys.current().ok_or_else(|| io::Error::other("no key is configured"))?;
         let secret = SegmentSecret::generate(index_key)?;
         let cipher = secret.cipher(header.journal, header.number).map_err(io::Error::other)?;
-        let slot = Slot::wrap(&secret, header.journal, header.number, key)?;
+        let plain_upto = core.plain_upto();
+        core.files.set_plain_upto(plain_upto);
+        let slot = Slot::wrap(&secret, header.journal, header.number, plain_upto, key)?;
         Ok(Some(Self { slot, sealer: Sealer::new(cipher) }))
     }
 }

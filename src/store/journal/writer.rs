@@ -337,8 +337,9 @@ impl Writer {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.head.sync(&self.core)?;
+        let number = self.head.header.number.checked_add(1);
         let header = SegmentHeader {
-            number: self.head.header.number + 1,
+            number: number.ok_or_else(|| io::Error::other("there is no segment number left"))?,
             follows: Sequence(self.next.0 - 1),
             first: self.next,
             created_at: self.core.backlog.timeline.wall().max(self.head.header.created_at),

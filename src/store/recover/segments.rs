@@ -37,7 +37,7 @@ pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
     let failed = |error| read_failed(files, error);
     let numbers = files.numbers().map_err(failed)?;
     let keys = files.keys();
-    let mut listed = Listed::default();
+    let mut found = Vec::with_capacity(numbers.len());
     let mut unfinished = None;
     for &number in &numbers {
         let preamble = files.preamble(number).map_err(failed)?;
@@ -46,29 +46,21 @@ pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
         }
         if Some(&number) == numbers.last() && is_unfinished(files, number, &preamble)? {
             unfinished = Some(number);
-            continue;
+        } else {
+            found.push((number, preamble));
         }
-        listed.survey.add(number, &preamble, &keys);
+    }
+    let survey = Survey::of_preambles(&found, &keys);
+    // Before anything is changed: without the keys nothing can be told.
+    survey.check(&keys)?;
+    files.set_plain_upto(survey.plain_upto);
+    let mut listed = Listed { survey, ..Listed::default() };
+    for (number, preamble) in &found {
         if let Ok(Some((_, secret))) = preamble.secret(&keys) {
             listed.index_key = Some(secret.index_key());
         }
-        let header = match preamble.header {
-            Ok(_) if listed.survey.foreign.last() == Some(&number) => {
-                tracing::error!(target: "hookward::store", segment = number, "a plain segment behind encrypted ones: somebody without the key has put it there; it is not read");
-                guess_header(number, listed.segments.last(), &preamble)
-            }
-            Ok(header) => header,
-            Err(error) => {
-                tracing::error!(target: "hookward::store", segment = number, %error, "damaged segment header; its frames are read all the same");
-                guess_header(number, listed.segments.last(), &preamble)
-            }
-        };
+        let header = header(*number, preamble, &listed);
         listed.segments.push(header);
-    }
-    // Before anything is changed: without the keys nothing can be told.
-    listed.survey.check(&keys)?;
-    if let Some(number) = listed.survey.encrypted_from {
-        files.encrypted_from(number);
     }
     if let Some(number) = unfinished {
         tracing::warn!(target: "hookward::store", segment = number, "unfinished segment removed");
@@ -78,6 +70,22 @@ pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
         tracing::error!(target: "hookward::store", segment, "both key slots of an encrypted segment are damaged: nobody can read its events any more");
     }
     Ok(listed)
+}
+
+/// The segment's header, or what stands in for it.
+fn header(number: u32, preamble: &Preamble, listed: &Listed) -> SegmentHeader {
+    let guess = || guess_header(number, listed.segments.last(), preamble);
+    match preamble.header {
+        Ok(_) if listed.survey.foreign.contains(&number) => {
+            tracing::error!(target: "hookward::store", segment = number, "a segment in clear where all are encrypted: somebody without the key has put it there; it is not read");
+            guess()
+        }
+        Ok(header) => header,
+        Err(error) => {
+            tracing::error!(target: "hookward::store", segment = number, %error, "damaged segment header; its frames are read all the same");
+            guess()
+        }
+    }
 }
 
 /// Whether the segment, the last one, was never finished being created: its header, or its key,

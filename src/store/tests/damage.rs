@@ -253,3 +253,23 @@ async fn missing_segments_at_the_end_are_told() {
         assert_eq!(drain(&store).await.len(), 1);
     }
 }
+
+/// The number behind the largest was 0, whose segment nobody lists: events went there and were lost.
+#[tokio::test]
+async fn a_segment_with_the_largest_number_is_refused() {
+    use crate::store::disk::Disk as _;
+
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = reopen(dir.path(), &disk);
+    store.accept(event(1), app(&store)).await.unwrap();
+    store.close().await;
+    drop(store);
+    let mut first = Vec::new();
+    disk.corrupt(FIRST, |bytes| first.clone_from(bytes));
+    let planted = dir.path().join("journal").join("4294967295.journal");
+    disk.create(&planted).unwrap().append(&first).unwrap();
+    let error = Store::open_with(options(dir.path()), small(&disk)).unwrap_err();
+    assert!(matches!(error, OpenError::LastNumber { .. }), "{error}");
+    disk.remove(&planted).unwrap();
+    assert_eq!(drain(&reopen(dir.path(), &disk)).await.len(), 1);
+}

@@ -400,16 +400,55 @@ async fn a_segment_that_is_looked_at_while_it_is_written_is_read_once_it_is_ther
     disk.corrupt(SEGMENT, |whole| bytes.clone_from(whole));
     let [first_slot, second_slot] = SLOTS_AT.map(|at| at as usize);
     for written in [0, 40, 64, first_slot, first_slot + 40, second_slot, FRAMES_AT as usize] {
-        for encrypted_from in [0, 1] {
+        for plain_upto in [0, 1] {
             let dir = tempfile::tempdir().unwrap();
             let mut file = std::fs::File::create(dir.path().join(SEGMENT)).unwrap();
             file.write_all(&bytes[..written]).unwrap();
             let files = SegmentFiles::new(Arc::new(OsDisk), dir.path().to_owned(), keys(&[7]));
-            files.encrypted_from(encrypted_from);
+            files.set_plain_upto(plain_upto);
             let scan = || files.scan(1, 0, Sequence(0)).unwrap();
             assert!(!matches!(scan().step().unwrap(), Some(Scanned::Frame(_))));
             file.write_all(&bytes[written..]).unwrap();
             assert!(matches!(scan().step().unwrap(), Some(Scanned::Frame(_))), "{written} bytes");
         }
     }
+}
+
+/// What stands in clear from before the encryption is believed, so that whoever can write to the
+/// directory made an encrypted segment one of those: the app got what they had put there. The newest
+/// segment says, authenticated, that none was left.
+#[tokio::test]
+async fn an_encrypted_segment_that_was_replaced_by_a_plain_one_is_never_read() {
+    use crate::store::journal::segment::SegmentHeader;
+
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    store_events(dir.path(), &disk, &[7], 100..103).await;
+    store_events(dir.path(), &disk, &[7], 103..104).await;
+    disk.corrupt(SEGMENT, |bytes| {
+        let events = frames(bytes).into_iter().find(|(_, header)| header.kind == Kind::Event);
+        let (at, first) = events.unwrap();
+        let header = SegmentHeader::decode(bytes).unwrap();
+        let header = SegmentHeader { encrypted: false, ..header };
+        bytes.truncate(at);
+        bytes.fill(0);
+        bytes[..64].copy_from_slice(&header.encode());
+        bytes.extend_from_slice(super::damage::plain_batch(first.sequence).bytes().unwrap());
+    });
+    let store = open(dir.path(), &disk, &[7]).unwrap();
+    assert_eq!(store.report().survey.foreign, [1]);
+    assert_eq!(drain(&store).await.len(), 1, "only what stands behind it is authentic");
+    let made_up = store.accept(event(1), app(&store)).await.unwrap();
+    assert_eq!(made_up.outcome(), Outcome::Stored, "nobody has accepted it before");
+}
+
+/// The process that begins the encryption knows which segments were there in clear.
+#[tokio::test]
+async fn a_plain_segment_that_comes_while_the_encryption_begins_is_never_read() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    store.accept(event(1), app(&store)).await.unwrap();
+    assert!(store.close().await);
+    let store = open(dir.path(), &disk, &[7]).unwrap();
+    assert_eq!(store.core.files.plain_upto(), 1);
+    assert_eq!(drain(&store).await.len(), 1, "what was there before is delivered");
 }
