@@ -5,6 +5,7 @@
 //! looks at it: where it was raised is enough to mend it.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::pin;
@@ -17,10 +18,18 @@ const SENTENCE: &str = "panicked; the message is withheld, for it may hold a req
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
+thread_local! {
+    /// Whether a panic here is expected, and told by who catches it.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// From here on every panic of the process is counted, and told in one line without its message:
 /// in the log, or on standard error as long as there is none. `RUST_BACKTRACE` adds the frames.
 pub fn install() {
     std::panic::set_hook(Box::new(|info| {
+        if EXPECTED.get() {
+            return;
+        }
         COUNT.fetch_add(1, Ordering::Relaxed);
         tell(info);
     }));
@@ -50,6 +59,18 @@ pub async fn caught<F: Future>(begin: impl FnOnce() -> F) -> Result<F::Output, P
         Err(_) => Poll::Ready(Err(Panicked)),
     })
     .await
+}
+
+/// Does `work` of a library that is known to panic on what it finds on a disk. Such a panic is none of
+/// ours: it is neither counted nor told here, and the caller says what it comes to.
+///
+/// # Errors
+/// [`Panicked`].
+pub fn expected<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    let before = EXPECTED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    EXPECTED.set(before);
+    done.map_err(|_| Panicked)
 }
 
 fn tell(info: &PanicHookInfo<'_>) {
@@ -117,6 +138,8 @@ mod tests {
         let config = Log { format: LogFormat::Json, level };
         let flush = (logging == "json").then(|| log::init(config).unwrap());
         let raise = || panic!("{CANARY}");
+        // Neither told nor counted.
+        assert_eq!(expected(raise), Err::<(), _>(Panicked));
         let ended = thread::Builder::new().name("a-thread".to_owned()).spawn(raise).unwrap().join();
         assert!(ended.is_err());
         assert_eq!(count(), 1);

@@ -8,12 +8,12 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::journal::input::Input;
 use super::journal::segment::Place;
 use crate::event::Sequence;
+use crate::panics;
 
 /// Events a row.
 pub const BLOCK: usize = 512;
@@ -240,7 +240,7 @@ pub fn is_clean(dir: &Path) -> bool {
 
 /// Lets go of an index that has failed: sled may panic once more.
 pub fn abandon(index: Index) {
-    drop(catch_unwind(AssertUnwindSafe(|| drop(index))));
+    drop(panics::expected(|| drop(index)));
 }
 
 /// Moves an index that cannot be used out of the way, replacing an older one set aside.
@@ -282,9 +282,9 @@ fn open_db(dir: &Path) -> Result<sled::Db, IndexError> {
         .open()?)
 }
 
-/// sled is known to panic on damaged files.
+/// sled is known to panic on damaged files, such as a power cut leaves.
 fn guard<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(IndexError::Panicked))
+    panics::expected(work).unwrap_or(Err(IndexError::Panicked))
 }
 
 /// Waits until nobody holds the lock on the file any more; not for ever.

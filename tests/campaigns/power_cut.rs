@@ -35,7 +35,8 @@ use crate::volume::{FileSystem, Volume, run};
 
 const ROUNDS: u64 = 4;
 const CONNECTIONS: usize = 8;
-const VOLUME_MIB: u64 = 768;
+/// Enough for a long campaign, in which few lives are long enough for retention to look around.
+const VOLUME_MIB: u64 = 4096;
 /// A cut under load comes within this time.
 const LONGEST_ROUND: Duration = Duration::from_millis(700);
 /// A segment's age and a look at retention come a thirtieth of the retention apart.
