@@ -128,7 +128,7 @@ pub(in crate::store) fn guess_header(
     }
 }
 
-/// Whether there is a frame of such a kind whose checksum fits, opened or not.
+/// Whether there is, or may be, a frame of such a kind whose checksum fits, opened or not.
 fn has_frames(
     files: &SegmentFiles,
     number: u32,
@@ -142,7 +142,8 @@ fn has_frames(
                 return Ok(true);
             }
         }
-        Ok(false)
+        // What the disk does not give may be frames.
+        Ok(scanner.has_unread())
     };
     scan().map_err(|e| read_failed(files, e))
 }
