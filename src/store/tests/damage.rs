@@ -217,21 +217,6 @@ async fn what_cannot_be_read_at_a_start_is_not_cut_off() {
     assert_eq!(drain(&store).await.len(), 40);
 }
 
-/// A damaged header, and behind it pages that the disk did not give: it counted as never begun.
-#[tokio::test]
-async fn a_segment_that_cannot_be_read_is_not_removed() {
-    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
-    let store = reopen(dir.path(), &disk);
-    store.accept(event(1), app(&store)).await.unwrap();
-    store.close().await;
-    drop(store);
-    disk.corrupt(FIRST, |bytes| bytes[3] ^= 1);
-    disk.set_bad_from(Some(64));
-    Store::open_with(options(dir.path()), small(&disk)).map(drop).unwrap_err();
-    disk.set_bad_from(None);
-    assert_eq!(drain(&reopen(dir.path(), &disk)).await.len(), 1);
-}
-
 /// The newest segment was taken away, and nobody was told: the index, which knew better, was set
 /// aside as if it were of another journal.
 #[tokio::test]

@@ -306,6 +306,19 @@ async fn a_damaged_header_does_not_cost_an_encrypted_segment() {
     assert_eq!(drain(&store).await.len(), 3);
 }
 
+/// A damaged header, and frames that the disk did not give: it counted as never begun, and went.
+#[tokio::test]
+async fn a_segment_whose_frames_cannot_be_read_is_not_removed() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    store_events(dir.path(), &disk, &[7], 0..3).await;
+    disk.corrupt(SEGMENT, |bytes| bytes[3] ^= 1);
+    disk.set_bad_from(Some(FRAMES_AT.into()));
+    let refused = open(dir.path(), &disk, &[7]).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("cannot be read"), "{refused}");
+    disk.set_bad_from(None);
+    assert_eq!(drain(&open(dir.path(), &disk, &[7]).unwrap()).await.len(), 3);
+}
+
 #[tokio::test]
 async fn a_segment_whose_slots_are_damaged_is_told_and_the_others_are_read() {
     // Of what cannot be read, only a later checkpoint can say that it waits.

@@ -2,14 +2,13 @@
 
 use std::io;
 
-use super::sim_disk::SimDisk;
 use super::*;
-use crate::store::disk::{AppendFile, Disk, ReadFile};
+use crate::store::disk::{AppendFile, Disk, OsDisk, ReadFile};
 use crate::store::journal::files::SegmentFiles;
 
 /// A disk on which something happens right after the next file has been opened.
+#[derive(Default)]
 struct Racing {
-    disk: SimDisk,
     next: parking_lot::Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -21,46 +20,46 @@ impl std::fmt::Debug for Racing {
 
 impl Disk for Racing {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
-        let file = self.disk.open(path)?;
+        let file = OsDisk.open(path)?;
         let next = self.next.lock().take();
         next.into_iter().for_each(|next| next());
         Ok(file)
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.create_dir(dir)
+        OsDisk.create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
+        OsDisk.list(dir)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
-        self.disk.create(path)
+        OsDisk.create(path)
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        self.disk.truncate(path, len)
+        OsDisk.truncate(path, len)
     }
 
     fn rewrite(&self, path: &Path) -> io::Result<()> {
-        self.disk.rewrite(path)
+        OsDisk.rewrite(path)
     }
 
     fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.overwrite(path, at, bytes)
+        OsDisk.overwrite(path, at, bytes)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
+        OsDisk.remove(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
+        OsDisk.sync_dir(dir)
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        self.disk.free_space(dir)
+        OsDisk.free_space(dir)
     }
 }
 
@@ -68,13 +67,13 @@ impl Disk for Racing {
 /// between kept the dead file, and every event in the new one counted as damaged.
 #[test]
 fn a_file_whose_name_goes_while_it_is_opened_is_not_kept() {
-    let (dir, disk) = (Path::new("/store/journal"), SimDisk::default());
-    let path = dir.join("0000000001.journal");
-    let write = |bytes: &[u8]| disk.create(&path).unwrap().append(bytes).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("0000000001.journal");
+    let write = |bytes: &[u8]| OsDisk.create(&path).unwrap().append(bytes).unwrap();
     write(b"the first");
-    let racing = Arc::new(Racing { disk: disk.clone(), next: parking_lot::Mutex::default() });
+    let racing = Arc::new(Racing::default());
     let seam: Arc<dyn Disk> = racing.clone();
-    let files = Arc::new(SegmentFiles::new(seam, dir.to_owned(), Arc::default()));
+    let files = Arc::new(SegmentFiles::new(seam, dir.path().to_owned(), Arc::default()));
     let removed = Arc::clone(&files);
     *racing.next.lock() = Some(Box::new(move || removed.remove(1).unwrap()));
     files.file(1).unwrap();
