@@ -68,7 +68,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The schedule's plan.
     pub(super) fn new(rng: &mut fastrand::Rng, defect: Option<Defect>) -> Self {
-        let outages = rng.u8(..4) == 0;
+        let outages = rng.u8(..12) == 0;
         let upstreams = (0..rng.usize(1..=3)).map(|at| upstream(at, outages, rng)).collect();
         let one_in = |rng: &mut fastrand::Rng, choices: &[u32]| *rng.choice(choices).unwrap_or(&0);
         Self {
