@@ -83,7 +83,8 @@ impl Store {
         let mut inside = lane.lane.lock();
         // Before the lane knows: what is settled there must be durable behind the next sync. And at
         // once for whoever looks into the lane: a checkpoint behind the note must not still name it.
-        self.core.queue.note(Note { event: sequence, lane: note_lane, number, attempt });
+        let segment = inside.taken_place(sequence).map_or(0, |place| place.segment);
+        self.core.queue.note(Note { event: sequence, lane: note_lane, number, segment, attempt });
         let turn = inside.settle(sequence, settled, sign, now);
         let waiting = inside.backlog();
         drop(inside);

@@ -256,8 +256,8 @@ impl Core {
         plain.map(|header| header.number).max().unwrap_or(0)
     }
 
-    /// Compares the free space with the reserve and, after a write has found no room, with what that
-    /// one needed. Not to be asked before a write has found some again: a quota may be used up,
+    /// Compares the free space with the reserve and, after a write has found no room, with what is
+    /// `needed` for the next. Not to be asked before a write has found some again: a quota may be used up,
     /// however much is free.
     pub fn look_at_space(&self, needed: u64) {
         let free = match self.files.disk().free_space(self.files.dir()) {

@@ -58,6 +58,8 @@ pub struct Note {
     pub lane: Arc<LaneSlot>,
     /// Which attempt it was, counted from 1.
     pub number: u32,
+    /// The segment that the event stands in.
+    pub segment: u32,
     /// What happened.
     pub attempt: Attempt,
 }
@@ -85,6 +87,15 @@ pub struct Carried {
     pub payload: Bytes,
 }
 
+/// A segment that nothing unsettled stands in any more, and that is to go.
+#[derive(Debug)]
+pub struct Release {
+    /// Its number.
+    pub segment: u32,
+    /// Who waits until that is durable too. Dropped if it is not.
+    pub done: SyncSender<()>,
+}
+
 /// What has queued up for the writer.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -98,6 +109,8 @@ pub struct Work {
     pub checkpoint: bool,
     /// Who wants to hear when everything before is on stable storage.
     pub syncs: Vec<SyncSender<()>>,
+    /// Segments that retention would let go.
+    pub releases: Vec<Release>,
     /// Finish and stop.
     pub close: bool,
 }
@@ -179,6 +192,21 @@ impl Queue {
         wait.recv().is_ok()
     }
 
+    /// Returns once all that was settled before in this segment, and in those before it, is so on
+    /// stable storage. Blocks. Whether it is: not when there was no room to write some of it down, or
+    /// the writer has failed or stopped.
+    pub fn release(&self, segment: u32) -> bool {
+        let (done, wait) = sync_channel(1);
+        let mut queued = self.inner.lock();
+        if queued.closed {
+            return false;
+        }
+        queued.work.releases.push(Release { segment, done });
+        drop(queued);
+        self.bell.notify_one();
+        wait.recv().is_ok()
+    }
+
     /// Tells the writer to finish what is queued and stop.
     pub fn close(&self) {
         let mut queued = self.inner.lock();
@@ -192,14 +220,16 @@ impl Queue {
     #[cfg(test)]
     pub fn is_awaited(&self) -> bool {
         let queued = self.inner.lock();
-        !queued.work.syncs.is_empty() || !queued.work.carries.is_empty()
+        let Work { syncs, carries, releases, .. } = &queued.work;
+        !syncs.is_empty() || !carries.is_empty() || !releases.is_empty()
     }
 
     /// Takes all that is queued, or waits for something, at most for `timeout`.
     pub fn wait(&self, timeout: Duration) -> Work {
         let mut queued = self.inner.lock();
         let idle = |work: &Work| {
-            let nobody = work.submissions.is_empty() && work.syncs.is_empty();
+            let nobody =
+                work.submissions.is_empty() && work.syncs.is_empty() && work.releases.is_empty();
             let idle = nobody && work.notes.is_empty() && work.carries.is_empty();
             idle && !work.checkpoint && !work.close
         };

@@ -9,7 +9,7 @@ mod segments;
 use std::io;
 use std::path::Path;
 
-use self::segments::{Listed, list_segments};
+use self::segments::{Listed, list_segments, oldest_frame};
 pub(super) use self::segments::{guess_header, is_unfinished};
 use super::OpenError;
 use super::backlog::Backlog;
@@ -85,7 +85,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     }
     wanted(&tuning.cancel)?;
     let from_lanes = last_checkpoint(files, &segments)?;
-    let oldest = segments.first().map_or(Sequence(0), |s| s.first);
+    let oldest = oldest_frame(files, &segments).map_err(|e| read_failed(files, e))?;
     let mut scan = Scan {
         files,
         cancel: &tuning.cancel,

@@ -83,8 +83,8 @@ pub fn purge(core: &Arc<Core>) -> Option<Sequence> {
             break;
         }
         // What is settled in memory may not be so on disk: a crash must not find the events gone that
-        // it would deliver again. Whatever is settled by now is durable behind the sync.
-        if !core.queue.sync() || !remove(core, &old) {
+        // it would deliver again. On a full disk only that of other segments may still be missing.
+        if !core.queue.release(old.number) || !remove(core, &old) {
             break;
         }
         first_left = Some(next);

@@ -31,7 +31,8 @@ const TICK: Duration = Duration::from_millis(250);
 const HARD_LIMIT: u32 = 2 << 30;
 /// How soon that is tried again, and how soon a write after one that the disk had no room for.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// What a file system may need beside the bytes of a write.
+/// What must be free before events are taken again, once a write has found room: a file system may need
+/// as much beside the bytes of the next one.
 const KEPT_ASIDE: u64 = 64 << 10;
 
 /// The writer's own state. Its times are on the store's clock that never steps.
@@ -49,8 +50,9 @@ pub struct Writer {
     reopen_at: Duration,
     /// Attempts were not written down, for there was no room: the next batch has a checkpoint.
     lags: bool,
-    /// Bytes that must be free for the write that found no room, at least.
-    needed: u64,
+    /// The first segment with an event of which that is so: it and those behind it are still needed
+    /// after a crash.
+    unwritten: Option<u32>,
 }
 
 /// An event of the current batch: written, and not yet known to anyone.
@@ -87,13 +89,23 @@ impl Writer {
             rotate_at: now,
             reopen_at: now,
             lags: false,
-            needed: 0,
+            unwritten: None,
         };
-        writer.begin()?;
+        writer.begin_or_wait()?;
         if !writer.has_begun() && retention::purge_at_start(&writer.core).is_some() {
-            writer.begin()?;
+            writer.begin_or_wait()?;
         }
         Ok(writer)
+    }
+
+    fn begin_or_wait(&mut self) -> io::Result<()> {
+        self.begin().or_else(|error| match error.wants_room() {
+            Some(full) => {
+                self.wait_for_room(full);
+                Ok(())
+            }
+            None => Err(error.into()),
+        })
     }
 
     /// Whether there is a segment to write to.
@@ -102,20 +114,13 @@ impl Writer {
     }
 
     /// Begins the first segment, if there is room for it by now.
-    fn begin(&mut self) -> io::Result<()> {
-        match Head::begin(&self.core, self.head.header, &mut self.batch) {
-            Ok((head, next)) => (self.head, self.next) = (head, next),
-            Err(error) => match error.wants_room() {
-                Some(full) => self.wait_for_room(full),
-                None => return Err(error.into()),
-            },
-        }
+    fn begin(&mut self) -> Result<(), BeginError> {
+        (self.head, self.next) = Head::begin(&self.core, self.head.header, &mut self.batch)?;
+        self.unwritten = None;
         Ok(())
     }
 
     fn wait_for_room(&mut self, error: &io::Error) {
-        self.needed =
-            self.batch.bytes().map_or(0, |bytes| bytes.len() as u64).saturating_add(KEPT_ASIDE);
         self.core.no_room(error);
         self.reopen_at = self.now() + TRY_AGAIN;
     }
@@ -147,7 +152,8 @@ impl Writer {
         match self.step(&mut work) {
             // Dropping the others tells those who wait that nothing is certain.
             Ok(()) if self.core.state() != State::Failed => {
-                for done in work.syncs.drain(..) {
+                let releases = work.releases.drain(..).map(|release| release.done);
+                for done in work.syncs.drain(..).chain(releases) {
                     // Who no longer waits need not know.
                     let _ = done.try_send(());
                 }
@@ -174,10 +180,7 @@ impl Writer {
         }
         if !self.has_begun() || (self.lags && self.now() < self.reopen_at) {
             refuse(work, AcceptError::NoRoom);
-            // Nothing is written, so nothing is durable; the next checkpoint will tell.
-            work.syncs.clear();
-            work.carries.clear();
-            return Ok(());
+            return self.put_off(work);
         }
         if self.head.is_due_for_rotation(&self.core) && self.now() >= self.rotate_at {
             self.rotate()?;
@@ -190,10 +193,11 @@ impl Writer {
         self.add_notes(&work.notes);
         let carried = self.add_carried(&work.carries);
         let (written, raced) = self.add_events(std::mem::take(&mut work.submissions));
-        let sync = !written.is_empty() || !work.syncs.is_empty() || !carried.is_empty();
+        let awaited = !work.syncs.is_empty() || !work.releases.is_empty();
+        let sync = !written.is_empty() || !carried.is_empty() || awaited;
         let refusal = match self.write_batch(sync) {
             Ok(()) => {
-                self.lags = false;
+                (self.lags, self.unwritten) = (false, None);
                 self.publish_carried(carried);
                 self.publish(written);
                 for carry in work.carries.drain(..) {
@@ -203,11 +207,9 @@ impl Writer {
                 return Ok(());
             }
             Err(WriteError::NoRoom(error)) => {
-                // None of it was written; what the notes say is in the next checkpoint.
                 (self.next, self.lags) = (before, true);
                 self.wait_for_room(&error);
-                work.syncs.clear();
-                Ok(AcceptError::NoRoom)
+                self.put_off(work).map(|()| AcceptError::NoRoom)
             }
             Err(WriteError::Failed(error)) => Err(error),
         };
@@ -216,6 +218,17 @@ impl Writer {
         let written = written.into_iter().map(|written| written.submission);
         written.chain(raced).for_each(|submission| refuse_one(submission, answer));
         refusal.map(drop)
+    }
+
+    /// Nothing of this is written, so nothing is durable; the next checkpoint will tell. But segments
+    /// may go of which all has been written before.
+    fn put_off(&mut self, work: &mut Work) -> io::Result<()> {
+        work.syncs.clear();
+        work.carries.clear();
+        let settled = work.notes.iter().map(|note| note.segment);
+        self.unwritten = settled.chain(self.unwritten).min();
+        work.releases.retain(|release| self.unwritten.is_none_or(|first| release.segment < first));
+        if work.releases.is_empty() { Ok(()) } else { self.head.sync(&self.core) }
     }
 
     fn add_notes(&mut self, notes: &[Note]) {
@@ -347,7 +360,8 @@ impl Writer {
         };
         match Head::begin(&self.core, header, &mut self.batch) {
             Ok((head, next)) => {
-                (self.head, self.next, self.lags) = (head, next, false);
+                (self.head, self.next) = (head, next);
+                (self.lags, self.unwritten) = (false, None);
                 Ok(())
             }
             // Nothing is uncertain, and the head will do for a while: descriptors may be short, or
@@ -372,15 +386,22 @@ impl Writer {
         if self.looked_at_space < self.reopen_at {
             return;
         }
-        if !failed
-            && !self.has_begun()
-            && let Err(error) = self.begin()
-        {
-            return self.fail(&error, &mut Work::default());
+        if !failed && !self.has_begun() {
+            match self.begin() {
+                Ok(()) => {}
+                Err(BeginError::Failed(error)) => return self.fail(&error, &mut Work::default()),
+                // Nothing is uncertain: it may be descriptors that are short now.
+                Err(BeginError::NotCreated(error) | BeginError::TakenBack(error)) => {
+                    if !is_full(&error) {
+                        tracing::warn!(target: "hookward::store", %error, "no segment can be begun; trying again");
+                    }
+                    self.wait_for_room(&error);
+                }
+            }
         }
         // What lags behind is written before anything new is let in.
         if self.has_begun() && !self.lags {
-            self.core.look_at_space(self.needed);
+            self.core.look_at_space(KEPT_ASIDE);
         }
     }
 

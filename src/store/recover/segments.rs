@@ -128,6 +128,30 @@ pub(in crate::store) fn guess_header(
     }
 }
 
+/// The number of the first frame that the journal still has: what the first segment's header says or,
+/// if that is damaged, what the first frame has that can be read.
+///
+/// # Errors
+/// As the file system says.
+pub(super) fn oldest_frame(
+    files: &SegmentFiles,
+    segments: &[SegmentHeader],
+) -> io::Result<Sequence> {
+    match segments.first() {
+        Some(first) if files.preamble(first.number)?.header.is_ok() => return Ok(first.first),
+        _ => {}
+    }
+    for segment in segments {
+        let mut scanner = files.scan(segment.number, 0, Sequence(0))?;
+        while let Some(scanned) = scanner.step()? {
+            if let Scanned::Frame(frame) = scanned {
+                return Ok(frame.header.sequence);
+            }
+        }
+    }
+    Ok(Sequence(u64::MAX))
+}
+
 /// Whether there is, or may be, a frame of such a kind whose checksum fits, opened or not.
 fn has_frames(
     files: &SegmentFiles,

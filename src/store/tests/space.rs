@@ -1,6 +1,8 @@
 //! A disk that has no room left, and gets some again.
 
-use super::sim_disk::Fault;
+use std::collections::BTreeSet;
+
+use super::sim_disk::{Fault, Leaves, Short};
 use super::*;
 use crate::store::indexer::IndexFeed;
 use crate::store::open::Opened;
@@ -170,6 +172,47 @@ async fn what_did_not_fit_is_written_at_the_latest_when_the_store_is_closed() {
     }
 }
 
+/// After a write that had found no room, as much had to be free as that one would have taken, for as
+/// long as the process ran: smaller events were refused although they would have fitted.
+#[tokio::test]
+async fn events_that_fit_are_taken_after_one_that_did_not() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let long = event_with(1, &format!("\"{}\"", "x".repeat(400_000)), OnConflict::Deliver);
+    disk.plan(0, Fault::FillsUp);
+    assert_eq!(store.accept(long, app(&store)).await.unwrap_err(), AcceptError::NoRoom);
+    disk.set_free(200_000);
+    disk.make_room();
+    open_again(&store).await;
+    store.accept(event(2), app(&store)).await.unwrap();
+}
+
+/// A store that had been opened on a full disk failed for good when there was room again and, for a
+/// moment, no descriptor.
+#[test]
+fn a_start_without_room_goes_on_after_a_shortage_of_descriptors() {
+    for short in [Short::Create, Short::SyncDir] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        let clock = Clock::manual(START);
+        let options = Options { clock: clock.clone(), ..options(dir.path()) };
+        let feed = |_, _| Ok(IndexFeed::idle());
+        disk.plan(0, Fault::FillsUp);
+        let Opened { core, mut writer, .. } = Opened::recover(options, small(&disk), feed).unwrap();
+        assert_eq!(core.writable(), Err(AcceptError::NoRoom));
+        disk.make_room();
+        disk.set_short(Some(short));
+        for _ in 0..2 {
+            clock.advance(Duration::from_secs(2));
+            assert!(writer.turn(Work::default()).is_continue());
+            assert_eq!(core.writable(), Err(AcceptError::NoRoom), "{short:?}");
+        }
+        disk.set_short(None);
+        clock.advance(Duration::from_secs(2));
+        assert!(writer.turn(Work::default()).is_continue());
+        assert_eq!(core.writable(), Ok(()), "{short:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_segment_that_finds_no_room_to_begin_leaves_the_one_before_in_use() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
@@ -222,4 +265,95 @@ async fn retention_makes_room_at_a_start_on_a_full_disk() {
     disk.make_room();
     open_again(&store).await;
     assert_eq!(store.accept(event(3), app(&store)).await.unwrap().outcome(), Outcome::Stored);
+}
+
+/// A store of several segments on a disk that is full, all of them past the retention. Everything is
+/// delivered, but that of the second half is written down nowhere; the ids of those.
+struct Full {
+    dir: tempfile::TempDir,
+    disk: SimDisk,
+    options: Options,
+    unwritten: BTreeSet<EventId>,
+    store: Store,
+}
+
+impl Full {
+    async fn new() -> Self {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        let upstreams = vec![upstream("app", false)];
+        let options = Options { upstreams, ..options(dir.path()) };
+        let store = Store::open_with(options.clone(), Self::tuning(&disk)).unwrap();
+        let mut all = Vec::new();
+        for n in 0..40 {
+            store.accept(event(n), app(&store)).await.unwrap();
+            all.push(claim(&store).await);
+        }
+        let second = all.split_off(20);
+        for claimed in all {
+            store.settle(claimed, attempt(Verdict::Delivered));
+        }
+        assert!(store.sync());
+        options.clock.advance(Duration::from_secs(31 * 86_400));
+        disk.plan(0, Fault::FillsUp);
+        let refused = store.accept(event(100), app(&store)).await.unwrap_err();
+        assert_eq!(refused, AcceptError::NoRoom);
+        let unwritten = second.iter().map(|claimed| claimed.event.id).collect();
+        for claimed in second {
+            store.settle(claimed, attempt(Verdict::Delivered));
+        }
+        Self { dir, disk, options, unwritten, store }
+    }
+
+    fn tuning(disk: &SimDisk) -> Tuning {
+        Tuning { segment_bytes: 1500, window: 100, ..small(disk) }
+    }
+}
+
+/// Letting go waited for a sync, which waited for room: a full disk stayed full until a restart, even if
+/// all there was on it was past the retention.
+#[tokio::test]
+async fn retention_makes_room_on_a_full_disk_while_the_store_runs() {
+    let full = Full::new().await;
+    let before = full.disk.names();
+    assert!(before.len() > 4, "{before:?}");
+    assert!(retention::purge(&full.store.core).is_some());
+    let left = full.disk.names();
+    assert!(!left.contains(&before[0]) && !left.contains(&before[1]), "{left:?}");
+    assert!(left.len() > 1, "what is not known to be settled after a crash is there: {left:?}");
+    full.disk.make_room();
+    open_again(&full.store).await;
+    full.store.accept(event(100), app(&full.store)).await.unwrap();
+    assert!(retention::purge(&full.store.core).is_some());
+    assert!(full.disk.names().iter().all(|name| !left[..left.len() - 1].contains(name)));
+}
+
+/// What goes is nothing that a restart would look for, wherever the power is cut.
+#[tokio::test]
+async fn a_power_cut_at_any_operation_of_a_purge_on_a_full_disk_loses_and_doubles_nothing() {
+    for at in 0.. {
+        let mut fired = false;
+        for leaves in [Leaves::Nothing, Leaves::Everything, Leaves::SomePages(at as u64)] {
+            let Full { dir: _dir, disk, options, unwritten, store } = Full::new().await;
+            disk.plan(at, Fault::PowerCut);
+            retention::purge(&store.core);
+            fired |= disk.fired();
+            disk.cut();
+            store.close().await;
+            drop(store);
+            disk.reboot(leaves);
+            let story = format!("cut at operation {at}, {leaves:?}");
+            let store = Store::open_with(options, Full::tuning(&disk)).unwrap();
+            let report = store.report();
+            let by_chance = matches!(leaves, Leaves::SomePages(_));
+            assert!(by_chance || report.missing.is_empty(), "{story}: {report:?}");
+            assert_eq!(report.unreadable, [], "{story}");
+            let came: Vec<_> = drain(&store).await.iter().map(|event| event.id).collect();
+            assert_eq!(came.len(), unwritten.len(), "{story}");
+            assert_eq!(came.into_iter().collect::<BTreeSet<_>>(), unwritten, "{story}");
+        }
+        if !fired {
+            assert!(at > 3, "{at}");
+            return;
+        }
+    }
 }
