@@ -314,7 +314,7 @@ fn sync_tree(dir: &Path) -> io::Result<()> {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             sync_tree(&entry.path())?;
-        } else {
+        } else if entry.file_type()?.is_file() {
             File::open(entry.path())?.sync_all()?;
         }
     }

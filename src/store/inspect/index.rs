@@ -66,7 +66,9 @@ fn look_at_copy_in(parent: &Path, dir: &Path) -> Result<Option<IndexContent>, In
     let copy = Temporary::new(parent)?;
     let room = rustix::fs::statvfs(parent).map_err(io::Error::from)?;
     let room = room.f_bavail.saturating_mul(room.f_frsize);
-    let dir = File::open(dir)?;
+    // The index itself may be a link to another disk.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = File::from(rustix::fs::open(dir, flags, Mode::empty()).map_err(io::Error::from)?);
     let mut copying = Copy { room };
     copying.files(&dir, &copy.path, is_of_sled)?;
     if let Ok(blobs) = opened(&dir, c"blobs", OFlags::DIRECTORY) {
