@@ -27,6 +27,7 @@ pub mod network;
 pub mod panics;
 pub mod pem;
 pub mod provider;
+pub mod regular;
 pub mod reload;
 pub mod secret;
 pub mod store;

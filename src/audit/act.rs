@@ -1,14 +1,18 @@
 //! What an operator does with a store's files, recorded beside them: one line of JSON each in
 //! `PATH/audit/acts.jsonl`. This is the one place that such acts go through.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::regular;
 
 const DIR: &str = "audit";
 const FILE: &str = "acts.jsonl";
@@ -58,28 +62,16 @@ impl Acts {
     /// Makes sure that acts on the store in this directory can be recorded.
     ///
     /// # Errors
-    /// As the file system says: then nothing may be done that has to be recorded.
+    /// As the file system says: then nothing may be done that has to be recorded. So it is with what
+    /// another user has put in place of the directory or the file.
     pub fn open(store: &Path) -> io::Result<Self> {
-        let dir = store.join(DIR);
-        let owner = fs::metadata(store)?;
+        let (dir, path) = (store.join(DIR), store.join(DIR).join(FILE));
+        let top = File::open(store)?;
+        let owner = top.metadata()?;
         let ours = rustix::process::geteuid().as_raw() == owner.uid();
-        // The gateway must be able to read on in what root has begun.
-        let hand_over = |path: &Path| match ours {
-            true => Ok(()),
-            false => chown(path, Some(owner.uid()), Some(owner.gid())),
-        };
-        if !dir.exists() {
-            DirBuilder::new().mode(0o700).create(&dir)?;
-            hand_over(&dir)?;
-            File::open(store)?.sync_all()?;
-        }
-        let path = dir.join(FILE);
-        let existed = path.exists();
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-        if !existed {
-            hand_over(&path)?;
-            File::open(&dir)?.sync_all()?;
-        }
+        let heir = (!ours).then_some(&owner);
+        let dir = open_dir(&top, heir).map_err(|error| naming(error, &dir))?;
+        let file = open_file(&dir, heir, &path)?;
         let id = format!("{:016x}", fastrand::u64(..));
         Ok(Self { file, path, id, who: Who::here() })
     }
@@ -104,10 +96,69 @@ impl Acts {
     }
 }
 
+// Root works here in a directory of the service's user, who may be anybody's by now. Everything is
+// opened beneath the directory that was opened before it, through no link of that user's, and only what
+// was made here is given away, by its descriptor: a name could mean something else a moment later.
+
+/// The directory that the file is in; one that is made is the heir's. The owner's own may be a link.
+fn open_dir(store: &File, heir: Option<&Metadata>) -> io::Result<File> {
+    let made = match mkdirat(store, DIR, Mode::RWXU) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, made || heir.is_some());
+    let dir = File::from(openat(store, DIR, flags, Mode::empty())?);
+    if made {
+        hand_over(&dir, heir)?;
+        store.sync_all()?;
+    }
+    Ok(dir)
+}
+
+/// The file to append to; one that is made is the heir's.
+fn open_file(dir: &File, heir: Option<&Metadata>, path: &Path) -> io::Result<File> {
+    let open = |more: OFlags| -> Result<OwnedFd, Errno> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | more;
+        openat(dir, FILE, flags, Mode::RUSR | Mode::WUSR)
+    };
+    match open(OFlags::CREATE | OFlags::EXCL) {
+        Ok(made) => {
+            let file = File::from(made);
+            hand_over(&file, heir)?;
+            dir.sync_all()?;
+            return Ok(file);
+        }
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let found = open(OFlags::empty()).map_err(|error| regular::in_words(error.into(), path))?;
+    let file = regular::regular(File::from(found), path)?;
+    let owner = file.metadata()?.uid();
+    // Another name of a file that is not the heir's.
+    if heir.is_some_and(|heir| heir.uid() != owner) {
+        let message = format!("{} belongs to uid {owner}, not to the store's user", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    Ok(file)
+}
+
+/// The gateway must be able to read on in what root has begun.
+fn hand_over(made: &File, heir: Option<&Metadata>) -> io::Result<()> {
+    heir.map_or(Ok(()), |heir| fchown(made, Some(heir.uid()), Some(heir.gid())))
+}
+
+fn naming(error: io::Error, dir: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", dir.display()))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
+    use rustix::fs::{CWD, FileType, mknodat};
     use serde_json::{Value, json};
 
     use super::*;
@@ -132,5 +183,82 @@ mod tests {
             let found = fs::metadata(dir.path().join(path)).unwrap().permissions().mode();
             assert_eq!(found & 0o777, mode, "{path}");
         }
+    }
+
+    /// A store of somebody else's, as root has it before it, and a directory outside of it.
+    fn of_another() -> Option<(tempfile::TempDir, PathBuf, PathBuf)> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can give a directory away");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (store, outside) = (dir.path().join("store"), dir.path().join("outside"));
+        fs::create_dir_all(store.join("audit")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        for path in [store.clone(), store.join("audit")] {
+            chown(path, Some(990), Some(990)).unwrap();
+        }
+        Some((dir, store, outside))
+    }
+
+    fn refused(store: &Path, words: &str) {
+        let said = Acts::open(store).unwrap_err().to_string();
+        assert!(said.contains(words), "{words}: {said}");
+    }
+
+    /// Root followed a dangling link of the service's user, made the file, and gave it away.
+    #[test]
+    fn root_follows_no_link_that_the_store_s_user_has_put_there() {
+        let Some((_dir, store, outside)) = of_another() else { return };
+        let (acts, target) = (store.join("audit/acts.jsonl"), outside.join("target"));
+        symlink(&target, &acts).unwrap();
+        refused(&store, "acts.jsonl is a symbolic link, not a regular file");
+        assert!(!target.exists());
+        fs::remove_dir_all(store.join("audit")).unwrap();
+        symlink(&outside, store.join("audit")).unwrap();
+        refused(&store, "audit: ");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        assert_eq!(fs::metadata(&outside).unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn root_writes_to_nothing_else_that_the_store_s_user_has_put_there() {
+        let Some((_dir, store, outside)) = of_another() else { return };
+        let (acts, own) = (store.join("audit/acts.jsonl"), outside.join("own"));
+        fs::write(&own, "root's").unwrap();
+        fs::hard_link(&own, &acts).unwrap();
+        refused(&store, "belongs to uid 0");
+        fs::remove_file(&acts).unwrap();
+        mknodat(CWD, &acts, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        refused(&store, "not a regular file");
+        fs::remove_file(&acts).unwrap();
+        fs::create_dir(&acts).unwrap();
+        refused(&store, "directory");
+        assert_eq!(fs::read_to_string(&own).unwrap(), "root's");
+    }
+
+    #[test]
+    fn what_root_begins_is_the_store_s_user_s() {
+        let Some((_dir, store, _)) = of_another() else { return };
+        fs::remove_dir(store.join("audit")).unwrap();
+        for _ in 0..2 {
+            Acts::open(&store).unwrap().record("exported", &json!({})).unwrap();
+        }
+        for path in ["audit", "audit/acts.jsonl"] {
+            let found = fs::metadata(store.join(path)).unwrap();
+            assert_eq!((found.uid(), found.gid()), (990, 990), "{path}");
+        }
+    }
+
+    /// The trail may be on another disk, as every part of the store.
+    #[test]
+    fn the_owner_s_own_directory_may_be_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, elsewhere) = (dir.path().join("store"), dir.path().join("elsewhere"));
+        fs::create_dir(&store).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, store.join("audit")).unwrap();
+        Acts::open(&store).unwrap().record("exported", &json!({})).unwrap();
+        assert!(elsewhere.join("acts.jsonl").exists());
     }
 }

@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::regular::{self, Link};
+
 /// A file system as the journal uses it.
 pub trait Disk: Debug + Send + Sync {
     /// Makes the directory, private to its owner, if it is not there.
@@ -31,7 +33,7 @@ pub trait Disk: Debug + Send + Sync {
     /// An existing file, for reading.
     ///
     /// # Errors
-    /// As the file system says.
+    /// As the file system says; what is no regular file is one.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>>;
 
     /// Cuts the file to `len` bytes and makes that durable.
@@ -133,17 +135,17 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
-        Ok(Arc::new(OsRead(File::open(path)?)))
+        Ok(Arc::new(OsRead(existing(OpenOptions::new().read(true), path)?)))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = existing(OpenOptions::new().write(true), path)?;
         file.set_len(len)?;
         file.sync_all()
     }
 
     fn rewrite(&self, path: &Path) -> io::Result<()> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = existing(OpenOptions::new().read(true).write(true), path)?;
         let mut chunk = vec![0; 1 << 20];
         let mut at = 0;
         loop {
@@ -157,7 +159,7 @@ impl Disk for OsDisk {
     }
 
     fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = existing(OpenOptions::new().write(true), path)?;
         file.write_all_at(bytes, at)?;
         file.sync_data()
     }
@@ -174,6 +176,11 @@ impl Disk for OsDisk {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+/// A segment may be a link to another disk.
+fn existing(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    regular::open(options, path, Link::Follow)
 }
 
 #[derive(Debug)]
@@ -213,5 +220,38 @@ impl ReadFile for OsRead {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// A pipe in the journal held whoever read it up for ever.
+    #[test]
+    fn a_pipe_is_an_error_and_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0000000001.journal");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for done in [
+            OsDisk.open(&path).map(drop),
+            OsDisk.truncate(&path, 0),
+            OsDisk.rewrite(&path),
+            OsDisk.overwrite(&path, 0, b"x"),
+        ] {
+            let said = done.unwrap_err().to_string();
+            assert!(said.contains("0000000001.journal is a pipe"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_segment_may_be_a_link_to_another_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (dir.path().join("0000000001.journal"), dir.path().join("other"));
+        fs::write(&elsewhere, "frames").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert_eq!(OsDisk.open(&path).unwrap().size().unwrap(), 6);
     }
 }

@@ -264,13 +264,23 @@ pub fn set_aside(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// As the file system says.
 pub fn remove(dir: &Path) -> io::Result<()> {
-    for dir in [dir.to_owned(), dir.with_extension("unusable")] {
-        match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    remove_all(dir)?;
+    remove_set_aside(dir)
+}
+
+/// Removes what was set aside of earlier indexes of the one in `dir`, if there is any.
+///
+/// # Errors
+/// As the file system says.
+pub fn remove_set_aside(dir: &Path) -> io::Result<()> {
+    remove_all(&dir.with_extension("unusable"))
+}
+
+fn remove_all(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn open_db(dir: &Path) -> Result<sled::Db, IndexError> {
@@ -304,7 +314,7 @@ fn sync_tree(dir: &Path) -> io::Result<()> {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             sync_tree(&entry.path())?;
-        } else {
+        } else if entry.file_type()?.is_file() {
             File::open(entry.path())?.sync_all()?;
         }
     }

@@ -43,6 +43,7 @@ pub use self::claim::Claimed;
 pub use self::core::{Cancel, Tuning};
 use self::crypt::Keyring;
 pub use self::open::OpenError;
+pub use self::private::NotOwner;
 pub use self::recover::Report;
 pub use self::roster::{Recipients, Roster};
 pub use self::state::{CircuitStatus, LaneStatus, StoreBytes};

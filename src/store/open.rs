@@ -23,6 +23,7 @@ use super::recover::{self, Report};
 use super::survey::{MissingKeys, Survey};
 use super::{Options, Store};
 use crate::clock::UnixMillis;
+use crate::regular::{self, Link};
 
 /// A directory that was made with the wrong mode would be so again after the next start.
 const MADE_BY_SYSTEMD: &str =
@@ -107,7 +108,7 @@ pub enum OpenError {
 }
 
 /// A user by number: names may come from anywhere.
-struct User(u32);
+pub(super) struct User(pub(super) u32);
 
 impl std::fmt::Display for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -263,10 +264,12 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 /// The lock that a process holds as long as it has the store.
 pub(super) const LOCK: &str = "lock";
 
-/// Takes the lock that is this file, which ends with the process; `None`: another has it.
+/// Takes the lock that is this file, which ends with the process; `None`: another has it. A link is
+/// not followed: it could name, or make, a file outside of the store.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
-    let file = options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    let options = options.create(true).truncate(false).write(true).mode(0o600);
+    let file = regular::open(options, path, Link::Refuse)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -277,7 +280,7 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
 /// Whether a process has the store. Changes nothing: the lock is only asked for as a reader, and let
 /// go at once.
 pub(super) fn is_in_use(path: &Path) -> bool {
-    let file = File::open(path.join(LOCK));
+    let file = regular::open(OpenOptions::new().read(true), &path.join(LOCK), Link::Refuse);
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 

@@ -3,11 +3,12 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
 use super::OpenError;
+use super::open::User;
 
 /// Bits of a mode that let others than the owner read or change something.
 const OPEN_TO_OTHERS: u32 = 0o066;
@@ -36,6 +37,34 @@ pub(super) fn look(store: &Path) -> Result<(), OpenError> {
     let user = geteuid().as_raw();
     let owner = fs::metadata(store).map_or(user, |found| found.uid());
     check_for(store, if user == 0 { owner } else { user })
+}
+
+/// Somebody else's store, in which files would be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the store {} belongs to {}, and only that user can do this: the gateway could not open what {} \
+     writes there; run it as that user",
+    .path.display(), User(*.owner), User(*.user)
+)]
+pub struct NotOwner {
+    /// The store's directory.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub owner: u32,
+    /// Who asks.
+    pub user: u32,
+}
+
+/// Whether this user's files in the store are its owner's. Root, or whoever else may write there, would
+/// leave some that the gateway cannot open.
+///
+/// # Errors
+/// As the file system says.
+pub(super) fn owned(store: &Path) -> io::Result<Result<(), NotOwner>> {
+    let owner = fs::metadata(store)?.uid();
+    let user = geteuid().as_raw();
+    let foreign = NotOwner { path: store.to_owned(), owner, user };
+    Ok(if owner == user { Ok(()) } else { Err(foreign) })
 }
 
 fn check_for(store: &Path, user: u32) -> Result<(), OpenError> {

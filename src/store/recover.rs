@@ -214,6 +214,12 @@ fn open_index(
     fingerprints: &Fingerprints,
 ) -> Opened {
     let mark = fingerprints.mark();
+    // Whatever becomes of the index: one from before the encryption has digests that anyone can compute.
+    if fingerprints.are_keyed()
+        && let Err(error) = index::remove_set_aside(dir)
+    {
+        tracing::warn!(target: "hookward::store", %error, "index.unusable cannot be removed; it may be from before the encryption: remove it");
+    }
     let mut none = Opened { index: None, progress: None, known: None, rebuilt: true };
     if !tuning.index {
         return none;

@@ -20,6 +20,7 @@ use super::journal::files::SegmentFiles;
 use super::journal::preamble::Preamble;
 use super::journal::segment;
 use super::open::{LOCK, try_lock};
+use super::private::{self, NotOwner};
 
 /// Held by a rekeying that is under way.
 const REKEY_LOCK: &str = "rekey.lock";
@@ -69,6 +70,9 @@ pub enum RekeyError {
     /// There is no journal.
     #[error("there is no store in {}", .0.display())]
     NoStore(PathBuf),
+    /// Its locks would be files that the gateway cannot open.
+    #[error(transparent)]
+    NotOwner(#[from] NotOwner),
     /// Another rekeying is under way.
     #[error("another rekeying of {} is under way", .0.display())]
     Busy(PathBuf),
@@ -109,6 +113,7 @@ fn under(found: Option<KeyId>) -> String {
 pub fn rekey(path: &Path, keys: &Arc<Keyring>, disk: Arc<dyn Disk>) -> Result<Rekeyed, RekeyError> {
     let new = keys.current().ok_or(RekeyError::NoKey)?;
     let failed = |what| move |source| RekeyError::Io { what, path: path.to_owned(), source };
+    private::owned(path).map_err(|e| no_store(path, "looking at", e))??;
     let lock = |name: &str| try_lock(&path.join(name)).map_err(|e| no_store(path, "locking", e));
     let _exclusive = lock(REKEY_LOCK)?.ok_or_else(|| RekeyError::Busy(path.to_owned()))?;
     // Kept to the end: no gateway starts meanwhile, which would write to the newest segment.

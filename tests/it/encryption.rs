@@ -227,3 +227,26 @@ async fn rekeying_says_what_is_missing() {
     assert_eq!(no_old.code, Some(1), "{no_old:?}");
     assert!(no_old.err.contains("segment 1 is under the key "), "{no_old:?}");
 }
+
+/// It left a lock of root's, and the service was refused at its next start.
+#[tokio::test]
+async fn root_leaves_nothing_of_its_own_in_the_service_s_store() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a directory away");
+        return;
+    }
+    let (dir, down) = (directory().await, Down::new());
+    configure(dir.path(), &down.url(), &["old.key"]);
+    store(&dir, &["a"]).await;
+    configure(dir.path(), &down.url(), &["new.key", "old.key"]);
+    let data = dir.path().join("data");
+    let files = || std::fs::read_dir(&data).unwrap().map(|e| e.unwrap().path());
+    let before: std::collections::BTreeSet<_> = files().collect();
+    std::os::unix::fs::chown(&data, Some(990), Some(990)).unwrap();
+    let said = command(&dir, &["store", "rekey"]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    for part in ["the store data belongs to uid 990", "only that user", "run it as that user"] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    assert_eq!(files().collect::<std::collections::BTreeSet<_>>(), before);
+}

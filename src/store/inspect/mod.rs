@@ -31,6 +31,7 @@ use super::disk::{Disk as _, OsDisk};
 use super::index::IndexError;
 use super::journal::files::SegmentFiles;
 use super::open;
+use super::private::NotOwner;
 use super::survey::Survey;
 
 /// Why a store cannot be looked at.
@@ -43,15 +44,8 @@ pub enum InspectError {
         path: PathBuf,
     },
     /// Files that are made here would be out of the gateway's reach.
-    #[error("the store {} belongs to user {owner}, and only that user can do this: the gateway could not read what user {user} writes", .path.display())]
-    NotOwner {
-        /// The store's directory.
-        path: PathBuf,
-        /// Whose it is.
-        owner: u32,
-        /// Who asks.
-        user: u32,
-    },
+    #[error(transparent)]
+    NotOwner(#[from] NotOwner),
     /// As when a store is opened.
     #[error(transparent)]
     Open(#[from] OpenError),

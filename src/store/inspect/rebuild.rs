@@ -2,7 +2,6 @@
 //! changes a store.
 
 use std::ops::ControlFlow;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use crate::store::index::{self, Index, IndexEntry, IndexError, Progress};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{decode_event_head, event_in_slice};
 use crate::store::journal::segment::Place;
-use crate::store::open;
+use crate::store::{open, private};
 
 /// What making the index again came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub fn rebuild_index(
     tell: &mut dyn FnMut(&Finding),
 ) -> Result<Rebuilt, InspectError> {
     let journal = Journal::open(store, keys)?;
-    owned(store)?;
+    private::owned(store).map_err(failed("looking at", store))??;
     let _lock = open::lock(store)?;
     let begun = Instant::now();
     let dir = store.join("index");
@@ -111,14 +110,4 @@ fn fill(
         if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     failure.map_or(Ok((events, walked)), |error| Err(error.into()))
-}
-
-/// Root, or whoever else may write there, would leave files that the gateway cannot open.
-fn owned(store: &Path) -> Result<(), InspectError> {
-    let owner = std::fs::metadata(store).map_err(failed("looking at", store))?.uid();
-    let user = rustix::process::geteuid().as_raw();
-    if owner == user {
-        return Ok(());
-    }
-    Err(InspectError::NotOwner { path: store.to_owned(), owner, user })
 }

@@ -169,6 +169,25 @@ async fn an_index_from_before_the_encryption_is_removed_and_made_again() {
     }
 }
 
+/// The index was deleted in between, which is allowed: what was set aside of the one before stayed for good.
+#[tokio::test]
+async fn what_was_set_aside_before_the_encryption_is_removed_without_an_index_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, aside) = (dir.path().join("index"), dir.path().join("index.unusable"));
+    assert!(Store::open(encrypted(dir.path(), &[])).unwrap().close().await);
+    for deleted in [true, false] {
+        std::fs::create_dir(&aside).unwrap();
+        std::fs::write(aside.join("db"), "digests in clear").unwrap();
+        if deleted {
+            std::fs::remove_dir_all(&index).unwrap();
+        }
+        let store = Store::open(encrypted(dir.path(), &[7])).unwrap();
+        assert_eq!(store.report().index_rebuilt, deleted);
+        assert!(!aside.exists(), "{deleted}");
+        assert!(store.close().await);
+    }
+}
+
 #[tokio::test]
 async fn keys_change_while_it_is_open_but_none_that_is_needed_goes() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());

@@ -147,6 +147,39 @@ async fn without_a_key_or_a_store_nothing_is_done() {
     assert!(matches!(run(dir.path(), &disk, &[1]), Err(RekeyError::Busy(_))));
 }
 
+/// Its lock was root's from then on, and the service did not start any more.
+#[tokio::test]
+async fn root_does_not_rekey_another_user_s_store() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a directory away");
+        return;
+    }
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    stored(dir.path(), &disk).await;
+    std::os::unix::fs::chown(dir.path(), Some(990), Some(990)).unwrap();
+    let error = run(dir.path(), &disk, &[2, 1]).unwrap_err();
+    assert!(matches!(error, RekeyError::NotOwner(_)), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("belongs to uid 990, and only that user can do this"), "{said}");
+    assert!(said.contains("could not open what root writes there; run it as that user"), "{said}");
+    assert!(!dir.path().join("rekey.lock").exists(), "nothing was made");
+}
+
+/// Opened, they made or locked a file that somebody else had chosen.
+#[tokio::test]
+async fn locks_that_are_links_are_refused() {
+    for name in ["lock", "rekey.lock"] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        stored(dir.path(), &disk).await;
+        let (lock, target) = (dir.path().join(name), dir.path().join("target"));
+        drop(std::fs::remove_file(&lock));
+        std::os::unix::fs::symlink(&target, &lock).unwrap();
+        let said = run(dir.path(), &disk, &[2, 1]).unwrap_err().to_string();
+        assert!(said.contains(&format!("{name} is a symbolic link")), "{said}");
+        assert!(!target.exists(), "{name}");
+    }
+}
+
 /// The running gateway could not read what was put under a key that it does not know.
 #[tokio::test]
 async fn beside_a_running_store_it_waits_for_the_new_key_to_be_in_use() {

@@ -1,6 +1,8 @@
 //! Stores that are empty or not there, and wrong usage.
 
-use super::{store, store_json};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::{stopped, store, store_json};
 use crate::process::{hookward, run};
 
 const COMMANDS: [&str; 4] = ["verify", "stat", "rebuild-index", "export"];
@@ -23,6 +25,32 @@ async fn a_store_that_is_not_there_is_an_error_and_an_empty_one_is_none() {
         let said = store(dir.path(), &[command]).await;
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{command}: {said:?}");
     }
+}
+
+/// A pipe among the segments held every command up, and the start, until somebody wrote to it.
+#[tokio::test]
+async fn a_pipe_among_the_segments_is_named_and_holds_nothing_up() {
+    let (dir, ..) = stopped(1, 1).await;
+    let pipe = dir.path().join("data/journal/0000000009.journal");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let told = "0000000009.journal is a pipe, not a regular file";
+    for command in COMMANDS {
+        let said = store(dir.path(), &[command]).await;
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{command}: {said:?}");
+        assert!(said.err.contains(told), "{command}: {said:?}");
+    }
+    let text = "[server]\nlisten = \"127.0.0.1:0\"\n[store]\nmin_free = \"0B\"\n\
+                [source.lab]\nauth = { kind = \"none-dangerous\" }\nevent.id = \"/id\"\n\
+                [upstream.app]\nurl = \"http://127.0.0.1:9\"\n";
+    std::fs::write(dir.path().join("hookward.toml"), text).unwrap();
+    // What the start will tell is not looked into, nor waited for.
+    let said = run(hookward(dir.path(), &["check", "--config", "hookward.toml"])).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    // A gateway in the tests' process has their umask.
+    let mut private = std::process::Command::new("chmod");
+    assert!(private.args(["-R", "go-rwx", "data"]).current_dir(&dir).status().unwrap().success());
+    let said = run(hookward(dir.path(), &["run", "--config", "hookward.toml"])).await;
+    assert!(said.code == Some(1) && said.err.contains(told), "{said:?}");
 }
 
 #[tokio::test]
