@@ -11,6 +11,7 @@ mod rekey;
 mod shortage;
 pub(super) mod sim_disk;
 mod space;
+mod unread;
 mod upstreams;
 
 use std::path::Path;
