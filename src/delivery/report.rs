@@ -47,7 +47,8 @@ fn status(result: AttemptResult) -> Option<u16> {
         AttemptResult::ConnectFailed
         | AttemptResult::TimedOut
         | AttemptResult::Broken
-        | AttemptResult::Panicked => None,
+        | AttemptResult::Panicked
+        | AttemptResult::Unreadable => None,
     }
 }
 
@@ -58,6 +59,7 @@ fn class(result: AttemptResult) -> Option<&'static str> {
         AttemptResult::TimedOut => Some("timed_out"),
         AttemptResult::Broken => Some("broken"),
         AttemptResult::Panicked => Some("panicked"),
+        AttemptResult::Unreadable => Some("unreadable"),
     }
 }
 

@@ -67,7 +67,7 @@ fn disposition(result: AttemptResult) -> Disposition {
     match result {
         AttemptResult::Answered(200..=299) => Disposition::Done,
         AttemptResult::Answered(408 | 409 | 425 | 429) => Disposition::Again,
-        AttemptResult::Answered(400..=499) => Disposition::Refused,
+        AttemptResult::Answered(400..=499) | AttemptResult::Unreadable => Disposition::Refused,
         AttemptResult::Answered(_)
         | AttemptResult::ConnectFailed
         | AttemptResult::TimedOut

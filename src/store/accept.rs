@@ -177,7 +177,7 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
         }
         // Retention has let its segment go between the look-up and the read; if it has carried the
         // event elsewhere, the table knows by now.
-        Err(error @ ReadError::Io(_)) if error.is_final() => Ok(None),
+        Err(error) if core.is_lost(place.segment, &error) => Ok(None),
         Err(error @ (ReadError::Io(_) | ReadError::NoKey { .. })) => {
             tracing::error!(target: "hookward::store", %error, "the journal cannot be read");
             Err(AcceptError::Unreadable)

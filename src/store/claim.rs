@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::backlog::LaneSlot;
 use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks, Turn};
-use super::backlog::replay::{make_entry, walk};
+use super::backlog::replay::{Unread as OnUnread, make_entry, tell_lost, walk};
 use super::core::Core;
 use super::journal::files::ReadError;
 use super::journal::record::{EventRecord, decode_event};
@@ -62,7 +62,7 @@ impl Store {
             if let Some(hot) = &entry.hot {
                 return claimed(Arc::clone(hot.event()));
             }
-            if let Some(event) = self.read_event(lane, entry.sequence, entry.place).await {
+            if let Some(event) = self.read_event(lane, entry.sequence, entry.place, attempt).await {
                 return claimed(event);
             }
         }
@@ -133,13 +133,15 @@ impl Store {
         }
     }
 
-    /// The event of a delivery that has been taken. One that is damaged is given up, loudly: no
-    /// attempt at it can ever succeed. One that cannot be read now is put back to rest.
+    /// The event of a delivery that has been taken. One that is damaged is given up, loudly, and is a
+    /// dead letter: no `attempt` at it can ever succeed. One that cannot be read now is put back to
+    /// rest.
     pub(super) async fn read_event(
         &self,
         lane: &Arc<LaneSlot>,
         sequence: Sequence,
         place: Place,
+        attempt: u32,
     ) -> Option<Arc<StoredEvent>> {
         let core = Arc::clone(&self.core);
         let guard = Unread { core, lane: Arc::clone(lane), sequence, armed: true };
@@ -147,12 +149,17 @@ impl Store {
         let read = move || read_taken(&core, &slot, sequence, place);
         let read = self.core.tuning.blocking.begin(read).done().await;
         guard.disarm();
-        let Place { segment, offset } = place;
+        let (Place { segment, offset }, read) = match read {
+            Some((place, read)) => (place, Some(read)),
+            None => (place, None),
+        };
         let settled = match read {
             Some(Ok(record)) => return Some(Arc::new(record.event)),
-            Some(Err(error)) if error.is_final() => {
-                tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery is lost and given up");
-                Settled::Done
+            Some(Err(error)) if self.core.is_lost(segment, &error) => {
+                let upstream = &lane.name;
+                tracing::error!(target: "hookward::store", %sequence, segment, offset, upstream, %error, "an event that waits for delivery is lost and given up: it is a dead letter");
+                give_up(&self.core, lane, sequence, segment, attempt);
+                return None;
             }
             Some(Err(error)) => {
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, %error, "an event that waits for delivery cannot be read now");
@@ -171,23 +178,25 @@ impl Store {
 }
 
 /// The event of a delivery that has been taken, from where it was or from where it has been carried
-/// since.
+/// since; and where that is.
 fn read_taken(
     core: &Core,
     slot: &LaneSlot,
     sequence: Sequence,
     mut place: Place,
-) -> Result<EventRecord, ReadError> {
+) -> (Place, Result<EventRecord, ReadError>) {
     loop {
         let read = core.files.event(place);
-        if matches!(&read, Err(error) if error.is_final())
+        if read.is_err()
             && let Some(carried) = slot.lane.lock().taken_place(sequence).filter(|p| *p != place)
         {
             place = carried;
             continue;
         }
-        let (sequence, payload) = read?;
-        return decode_event(sequence, &payload).ok_or(ReadError::Damaged(place));
+        let opened = read.and_then(|(sequence, payload)| {
+            decode_event(sequence, &payload).ok_or(ReadError::Damaged(place))
+        });
+        return (place, opened);
     }
 }
 
@@ -223,6 +232,36 @@ fn release(core: &Core, slot: &LaneSlot, sequence: Sequence, settled: Settled, s
     tell(&slot.name, turn, waiting);
 }
 
+/// Ends a delivery that was taken and whose event is lost.
+fn give_up(core: &Core, slot: &Arc<LaneSlot>, sequence: Sequence, segment: u32, number: u32) {
+    let now = core.backlog.timeline.now();
+    let mut lane = slot.lane.lock();
+    note_lost(core, slot, sequence, segment, number);
+    let turn = lane.settle(sequence, Settled::Dead, None, now);
+    let waiting = lane.backlog();
+    drop(lane);
+    slot.bell.notify_one();
+    tell(&slot.name, turn, waiting);
+}
+
+/// Records that a delivery is a dead letter because its event is lost. The caller has the lane: a
+/// checkpoint behind the note must not still name it.
+pub(super) fn note_lost(
+    core: &Core,
+    slot: &Arc<LaneSlot>,
+    event: Sequence,
+    segment: u32,
+    number: u32,
+) {
+    let attempt = Attempt {
+        started_at: core.backlog.timeline.wall(),
+        duration: Duration::ZERO,
+        result: AttemptResult::Unreadable,
+        verdict: Verdict::Dead,
+    };
+    core.queue.note(Note { event, lane: Arc::clone(slot), number, segment, attempt });
+}
+
 /// What operators should hear of an upstream for which so many deliveries wait.
 fn tell(upstream: &str, turn: Option<Turn>, waiting: u64) {
     match turn {
@@ -249,7 +288,7 @@ fn sign_of(result: AttemptResult) -> Option<Sign> {
         AttemptResult::ConnectFailed | AttemptResult::TimedOut | AttemptResult::Broken => {
             Some(Sign::Silent)
         }
-        AttemptResult::Panicked => None,
+        AttemptResult::Panicked | AttemptResult::Unreadable => None,
     }
 }
 
@@ -272,9 +311,17 @@ pub(super) fn pull_lane(
 /// Reads on from the cursor to the end of the segment `upto`, as far as there is room.
 fn read_on(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize, upto: u32) {
     let mut refill = Refill { core: Arc::clone(core), lane: Arc::clone(&slot), done: false };
-    let rules = slot.lane.lock().rules();
+    let (rules, has_waited_long) = {
+        let lane = slot.lane.lock();
+        (lane.rules(), lane.has_waited_long())
+    };
+    // While the disk cannot be written either, nothing says that what it does not give is bad for good.
+    let policy =
+        if has_waited_long && core.queue.sync() { OnUnread::SteppedOver } else { OnUnread::Ends };
+    // Not what is found in the directory: a segment that is missing there has not been read.
+    let numbers: Vec<u32> = core.segments.lock().iter().map(|s| s.header.number).collect();
     let mut entries = Vec::new();
-    let walked = walk(&core.files, cursor, |sequence, place, head| {
+    let walked = walk(&core.files, &numbers, cursor, policy, |sequence, place, head| {
         if entries.len() >= room || place.segment > upto {
             return false;
         }
@@ -293,8 +340,9 @@ fn read_on(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize, u
             for entry in &mut entries {
                 entry.deadline = core.backlog.deadline(entry.received_at, rules);
             }
-            lane.refilled(entries, sequence, place, now);
+            let lost = lane.refilled(entries, sequence, place, now);
             drop(lane);
+            tell_lost(&slot.name, lost);
             refill.done = true;
             core.queue.request_checkpoint();
         }
@@ -339,5 +387,6 @@ mod tests {
             assert_eq!(sign_of(result), Some(Sign::Silent), "{result:?}");
         }
         assert_eq!(sign_of(AttemptResult::Panicked), None);
+        assert_eq!(sign_of(AttemptResult::Unreadable), None);
     }
 }

@@ -12,7 +12,7 @@ use super::backlog::Backlog;
 use super::blocking::Blocking;
 use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
-use super::journal::files::SegmentFiles;
+use super::journal::files::{ReadError, SegmentFiles};
 use super::journal::segment::SegmentHeader;
 use super::queue::Queue;
 use super::shares::Shares;
@@ -199,6 +199,19 @@ impl Core {
             dedupe,
             backlog,
             state: AtomicU8::new(State::Open as u8),
+        }
+    }
+
+    /// Whether what stood in the segment cannot be read, nor at any later try. A file that is not
+    /// there may come back, unless retention has let it go.
+    pub fn is_lost(&self, segment: u32, error: &ReadError) -> bool {
+        match error {
+            ReadError::Io(error) => {
+                let is_known = |known: &Segment| known.header.number == segment;
+                error.kind() == io::ErrorKind::NotFound
+                    && !self.segments.lock().iter().any(is_known)
+            }
+            error => error.is_final(),
         }
     }
 

@@ -240,7 +240,7 @@ pub fn is_clean(dir: &Path) -> bool {
 
 /// Lets go of an index that has failed: sled may panic once more.
 pub fn abandon(index: Index) {
-    drop(panics::expected(|| drop(index)));
+    let _ = panics::expected(|| drop(index));
 }
 
 /// Moves an index that cannot be used out of the way, replacing an older one set aside.

@@ -203,6 +203,8 @@ pub enum AttemptResult {
     Broken,
     /// Nothing, as far as is known: the attempt has panicked here.
     Panicked,
+    /// Nothing: no attempt was made, for the event cannot be read from the journal any more.
+    Unreadable,
 }
 
 /// What follows from an attempt.

@@ -14,7 +14,7 @@ pub(super) use self::segments::{guess_header, is_unfinished};
 use super::OpenError;
 use super::backlog::Backlog;
 use super::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
-use super::backlog::replay::Replay;
+use super::backlog::replay::{Replay, unread};
 use super::core::{Cancel, Tuning};
 use super::crypt::Fingerprints;
 use super::dedupe::DedupeTable;
@@ -314,9 +314,11 @@ impl Scan<'_> {
                 Scanned::Frame(frame) => self.frame(info.number, &frame, lanes),
                 Scanned::Gap(gap) => {
                     // What the disk would not give just now may be good: it must be neither cut off
-                    // nor left out of what waits, and the checkpoint to come would do both.
-                    if newest && scanner.has_unread() {
-                        return Err(failed(io::Error::other("the newest segment cannot be read")));
+                    // nor left out of what waits, and the checkpoint to come would do both. Where
+                    // the lanes need nothing it costs the keys of what stands there, at most.
+                    if lanes && scanner.has_unread() {
+                        let (segment, offset) = (info.number, gap.from);
+                        return Err(failed(unread(Place { segment, offset })));
                     }
                     self.gap(info.number, gap, newest)?;
                 }

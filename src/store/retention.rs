@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::backlog::LaneSlot;
-use super::claim::pull_lane;
+use super::claim::{note_lost, pull_lane};
 use super::core::Core;
 use super::indexer::Forgetting;
 use super::journal::files::ReadError;
@@ -139,7 +139,9 @@ fn carry(core: &Arc<Core>, segment: u32) -> Option<Vec<Place>> {
                 bytes += carried.payload.len();
                 slice.push(carried);
             }
-            Err(error) if error.is_final() => lose(core, event, place, &error, &mut lost),
+            Err(error) if core.is_lost(segment, &error) => {
+                lose(core, event, place, &error, &mut lost)
+            }
             Err(error) => {
                 tracing::error!(target: "hookward::store", segment, %error, "an expired segment stays, for what is unsettled in it cannot be read now");
                 return None;
@@ -192,11 +194,22 @@ fn read(core: &Core, event: Sequence, place: Place) -> Result<Carried, ReadError
     Ok(Carried { event, place, fingerprint, payload })
 }
 
-/// An unsettled event that has been damaged: nobody can deliver it, and nothing keeps its segment.
+/// An unsettled event that has been damaged: nobody can deliver it, and nothing keeps its segment. Its
+/// deliveries are dead letters, for as long as what is written now is kept. One that somebody has taken
+/// just now is given up by who reads it.
 fn lose(core: &Core, event: Sequence, place: Place, error: &ReadError, lost: &mut Vec<Place>) {
     let Place { segment, offset } = place;
     tracing::error!(target: "hookward::store", sequence = %event, segment, offset, %error, "an unsettled event is lost with its segment");
     core.backlog.quarantine.lock().remove(&event);
+    let newest = core.segments.lock().last().map_or(segment, |s| s.header.number);
+    for slot in core.backlog.lanes() {
+        let mut lane = slot.lane.lock();
+        if let Some(attempts) = lane.give_up(event, newest) {
+            note_lost(core, &slot, event, segment, attempts.saturating_add(1));
+        }
+        drop(lane);
+        slot.bell.notify_one();
+    }
     lost.push(place);
 }
 

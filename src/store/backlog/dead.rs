@@ -10,7 +10,14 @@ pub struct DeadLetters(pub BTreeMap<u32, u64>);
 impl DeadLetters {
     /// One more, whose event stands in this segment.
     pub fn add(&mut self, segment: u32) {
-        *self.0.entry(segment).or_default() += 1;
+        self.add_all(segment, 1);
+    }
+
+    /// So many more.
+    pub fn add_all(&mut self, segment: u32, count: u64) {
+        if count > 0 {
+            *self.0.entry(segment).or_default() += count;
+        }
     }
 
     /// The segments before this one are gone.

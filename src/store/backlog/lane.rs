@@ -51,9 +51,9 @@ pub enum Take {
 /// What became of a delivery that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Delivered, or lost: it is done with.
+    /// Delivered: it is done with.
     Done,
-    /// Given up: it is done with, and counts as a dead letter.
+    /// Given up, or lost: it is done with, and counts as a dead letter.
     Dead,
     /// It is to be tried again then.
     RetryAt(Ticks),
@@ -270,10 +270,18 @@ impl Lane {
     /// Takes over what a refill has read, in order. It has seen every event before `sequence`, and
     /// goes on from `place`; when that is beyond the last one, the lane holds everything again.
     /// They are due from `now` on: what was to be tried again before goes before.
-    pub fn refilled(&mut self, entries: Vec<Entry>, sequence: Sequence, place: Place, now: Ticks) {
+    ///
+    /// What it has not come upon by then is lost, and a dead letter from here on: how many there are.
+    pub fn refilled(
+        &mut self,
+        entries: Vec<Entry>,
+        sequence: Sequence,
+        place: Place,
+        now: Ticks,
+    ) -> u64 {
         self.refilling = false;
         self.refill_wait = REFILL_FIRST;
-        let Some(cursor) = self.cursor else { return };
+        let Some(cursor) = self.cursor else { return 0 };
         let count = cursor.count.saturating_sub(entries.len() as u64);
         for entry in &entries {
             self.hold(entry);
@@ -281,13 +289,22 @@ impl Lane {
         self.fresh.extend(entries.into_iter().map(|entry| Entry { due: now, ..entry }));
         self.cursor =
             (sequence <= cursor.last).then_some(Cursor { sequence, place, count, ..cursor });
+        let lost = if self.cursor.is_none() { count } else { 0 };
+        self.dead.add_all(place.segment, lost);
+        lost
     }
 
     /// A refill that could not be read: it is tried again later, and each time later still.
     pub fn refill_failed(&mut self, now: Ticks) {
         self.refilling = false;
-        self.refill_at = Ticks(now.0 + self.refill_wait);
-        self.refill_wait = (self.refill_wait * 2).min(REFILL_MAX);
+        self.refill_at = Ticks(now.0 + self.refill_wait.min(REFILL_MAX));
+        self.refill_wait = (self.refill_wait * 2).min(2 * REFILL_MAX);
+    }
+
+    /// Whether a refill has failed again and again, the last time after the longest wait: what the
+    /// disk has not given by now, it will not give.
+    pub fn has_waited_long(&self) -> bool {
+        self.refill_wait > REFILL_MAX
     }
 
     /// When a refill that failed may be tried again, if that is what the lane waits for.

@@ -236,58 +236,109 @@ impl LaneState {
         };
         let (entries, touched, dead) = (&mut self.entries, &self.touched, &mut self.dead);
         let mut seen = 0;
-        let (next, place) = walk(files, cursor, |sequence, place, head| {
-            if sequence > upto || cancel.is_cancelled() {
-                return false;
-            }
-            if head.targets().any(|target| target == name) && !head.quarantined {
-                seen += 1;
-                let (attempts, due) = match touched.get(&sequence) {
-                    Some(Touched::Delivered) => return true,
-                    Some(Touched::Dead) => {
-                        dead.add(place.segment);
-                        return true;
-                    }
-                    Some(&Touched::Waiting { attempts, due }) => (attempts, due),
-                    None => (0, UnixMillis(0)),
-                };
-                entries.insert(sequence, EntryRecord { sequence, place, attempts, due });
-            }
-            true
-        })?;
+        let numbers = files.numbers()?;
+        let (next, place) =
+            walk(files, &numbers, cursor, Unread::Fails, |sequence, place, head| {
+                if sequence > upto || cancel.is_cancelled() {
+                    return false;
+                }
+                if head.targets().any(|target| target == name) && !head.quarantined {
+                    seen += 1;
+                    let (attempts, due) = match touched.get(&sequence) {
+                        Some(Touched::Delivered) => return true,
+                        Some(Touched::Dead) => {
+                            dead.add(place.segment);
+                            return true;
+                        }
+                        Some(&Touched::Waiting { attempts, due }) => (attempts, due),
+                        None => (0, UnixMillis(0)),
+                    };
+                    entries.insert(sequence, EntryRecord { sequence, place, attempts, due });
+                }
+                true
+            })?;
         let count = cursor.count.saturating_sub(seen);
         self.cursor =
             (next <= cursor.last).then_some(Cursor { sequence: next, place, count, ..cursor });
+        if self.cursor.is_none() {
+            self.dead.add_all(place.segment, count);
+            tell_lost(name, count);
+        }
         Ok(())
     }
 }
 
+/// Deliveries that were not come upon where they must have stood.
+pub fn tell_lost(upstream: &str, lost: u64) {
+    if lost > 0 {
+        tracing::error!(target: "hookward::store", upstream, lost, "events that waited for delivery are lost where the journal cannot be read, and counted as dead letters");
+    }
+}
+
+/// What a walk does where the disk does not give what it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It fails, however far it has come.
+    Fails,
+    /// It ends there, or fails if it has not come further than its cursor.
+    Ends,
+    /// It steps over, if it comes upon anything good behind; else it ends there.
+    SteppedOver,
+}
+
+/// What is said of a segment that cannot be read, with what to do about it.
+pub fn unread(Place { segment, offset }: Place) -> std::io::Error {
+    std::io::Error::other(format!(
+        "segment {segment} cannot be read at offset {offset}, where what waits for delivery may stand; if that \
+         does not pass, replace its file by a copy of what can be read, with zeros for the rest"
+    ))
+}
+
 /// Shows `visit` every event from the cursor up to the lane's last one, in order, until it says
-/// `false`; returns the number and the place to go on from.
+/// `false`; returns the number and the place to go on from. The journal's segments are `numbers`.
 ///
 /// # Errors
-/// As the file system says; damage is stepped over.
+/// As the file system says, and where something is [`Unread`]; damage is stepped over.
 pub fn walk(
     files: &SegmentFiles,
+    numbers: &[u32],
     cursor: Cursor,
+    policy: Unread,
     mut visit: impl FnMut(Sequence, Place, &EventHead<'_>) -> bool,
 ) -> std::io::Result<(Sequence, Place)> {
     let mut next = cursor.sequence;
     let mut at = cursor.place;
+    // Where something begins that was not read, until there is something good behind.
+    let mut skipped = None;
+    let end_at = |(next, at): (Sequence, Place)| {
+        let is_further = (next, at) != (cursor.sequence, cursor.place);
+        if policy != Unread::Fails && is_further { Ok((next, at)) } else { Err(unread(at)) }
+    };
     let before = Sequence(cursor.sequence.0.saturating_sub(1));
-    for number in files.numbers()?.into_iter().filter(|n| *n >= cursor.place.segment) {
+    for &number in numbers.iter().filter(|n| **n >= cursor.place.segment) {
         let offset = if number == at.segment { at.offset } else { 0 };
         let mut scanner = files.scan(number, offset, before)?;
         while let Some(scanned) = scanner.step()? {
             let frame = match scanned {
                 Scanned::Frame(frame) => frame,
                 Scanned::Gap(Gap { from, to, kind }) => {
+                    if scanner.has_unread() {
+                        let here = (next, Place { segment: number, offset: from });
+                        if policy != Unread::SteppedOver {
+                            return end_at(here);
+                        }
+                        skipped.get_or_insert(here);
+                        continue;
+                    }
                     tracing::error!(target: "hookward::store", segment = number, from, to, ?kind, "the journal is damaged here; events that waited for delivery may be lost");
                     continue;
                 }
             };
             at = Place { segment: number, offset: frame.offset };
             next = frame.header.sequence;
+            if let Some((first, from)) = skipped.take() {
+                tell_skipped(first, from, next, at);
+            }
             if next > cursor.last {
                 return Ok((next, at));
             }
@@ -299,10 +350,22 @@ pub fn walk(
             }
             next = Sequence(next.0 + 1);
             at.offset = scanner.offset();
+            if next > cursor.last {
+                // Whatever comes behind may be just being written.
+                return Ok((next, at));
+            }
         }
+    }
+    if let Some(here) = skipped {
+        return end_at(here);
     }
     // The end of the journal: nothing beyond the cursor is left, whatever it says.
     Ok((next.max(Sequence(cursor.last.0 + 1)), at))
+}
+
+fn tell_skipped(first: Sequence, from: Place, next: Sequence, to: Place) {
+    let (segment, offset) = (from.segment, from.offset);
+    tracing::error!(target: "hookward::store", segment, offset, to_segment = to.segment, to_offset = to.offset, %first, %next, "the disk does not give the journal here, however often it is asked: stepping over; what waits there for delivery is lost");
 }
 
 fn read_entry(

@@ -132,7 +132,8 @@ fn encode(attempt: &AttemptRecord<'_>, upstream: u16, out: &mut Vec<u8>) {
         AttemptResult::ConnectFailed
         | AttemptResult::TimedOut
         | AttemptResult::Broken
-        | AttemptResult::Panicked => 0,
+        | AttemptResult::Panicked
+        | AttemptResult::Unreadable => 0,
     };
     let (verdict, at) = match attempt.attempt.verdict {
         Verdict::Delivered => (1, 0),

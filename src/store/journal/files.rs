@@ -59,12 +59,11 @@ impl From<ReadError> for io::Error {
 }
 
 impl ReadError {
-    /// Whether no later try can succeed.
+    /// Whether no later try can succeed. A file that is not there may come back, as far as this knows.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Forged(_) | Self::Keyless(_) => true,
-            Self::NoKey { .. } => false,
-            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            Self::NoKey { .. } | Self::Io(_) => false,
         }
     }
 }
@@ -257,7 +256,14 @@ impl SegmentFiles {
         let seal = self.seal(place.segment)?;
         let file = self.file(place.segment)?;
         let mut bytes = vec![0; FIRST_READ];
-        let got = file.read_at(&mut bytes, place.offset.into())?;
+        let got = match file.read_at(&mut bytes, place.offset.into()) {
+            Ok(got) => got,
+            // It may be what stands behind the frame that the disk does not give.
+            Err(_) => {
+                let header = bytes.get_mut(..HEADER_LEN).unwrap_or_default();
+                file.read_at(header, place.offset.into())?
+            }
+        };
         bytes.truncate(got);
         let header = Header::parse(&bytes).ok_or(ReadError::Damaged(place))?;
         let whole = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);

@@ -208,6 +208,7 @@ pub fn encode_attempt(record: &AttemptRecord<'_>, out: &mut Vec<u8>) {
         AttemptResult::TimedOut => (3, 0),
         AttemptResult::Broken => (4, 0),
         AttemptResult::Panicked => (5, 0),
+        AttemptResult::Unreadable => (6, 0),
     };
     out.push(result);
     out.extend_from_slice(&u16::to_le_bytes(status));
@@ -235,6 +236,7 @@ pub fn decode_attempt(payload: &[u8]) -> Option<AttemptRecord<'_>> {
         3 => AttemptResult::TimedOut,
         4 => AttemptResult::Broken,
         5 => AttemptResult::Panicked,
+        6 => AttemptResult::Unreadable,
         _ => return None,
     };
     let (verdict, at) = (input.u8()?, input.u64()?);

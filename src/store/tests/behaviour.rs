@@ -124,7 +124,7 @@ async fn what_does_not_fit_the_window_is_read_back_in_order() {
 /// the next look took for damage, and said so.
 #[tokio::test]
 async fn a_backlog_that_was_read_to_the_end_goes_on_behind_it() {
-    use crate::store::backlog::replay::walk;
+    use crate::store::backlog::replay::{Unread, walk};
     use crate::store::journal::segment::{Scanned, Scanner};
 
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
@@ -135,7 +135,7 @@ async fn a_backlog_that_was_read_to_the_end_goes_on_behind_it() {
     }
     let cursor = store.roster().lanes()[0].lane.lock().cursor().unwrap();
     let files = &store.core.files;
-    let (next, place) = walk(files, cursor, |_, _, _| true).unwrap();
+    let (next, place) = walk(files, &[1], cursor, Unread::Fails, |_, _, _| true).unwrap();
     store.accept(event(10), app(&store)).await.unwrap();
     let file = files.file(place.segment).unwrap();
     let seen = Sequence(next.0 - 1);

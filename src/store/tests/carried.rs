@@ -284,7 +284,7 @@ async fn what_is_carried_is_found_by_who_knew_its_old_place() {
     let fingerprint = store.core.dedupe.fingerprint(&key);
     let places = store.core.dedupe.candidates(fingerprint);
     assert!(retention::purge(&store.core).is_some());
-    let read = store.read_event(&lane, entry.sequence, entry.place).await.unwrap();
+    let read = store.read_event(&lane, entry.sequence, entry.place, 1).await.unwrap();
     assert_eq!(read.id, aged.waiting[&number(&read)]);
     let found = accept::look_up(&store.core, &key, places.clone()).unwrap();
     assert!(found.is_some());

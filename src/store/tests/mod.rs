@@ -12,6 +12,7 @@ mod shortage;
 pub(super) mod sim_disk;
 mod space;
 mod stale;
+mod unread;
 mod upstreams;
 
 use std::path::Path;

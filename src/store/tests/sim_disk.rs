@@ -81,6 +81,10 @@ struct Sim {
     full: bool,
     /// Reads beyond this place in any file fail.
     bad_from: Option<u64>,
+    /// Reads of these bytes of the file with this name fail.
+    bad: Option<(String, std::ops::Range<u64>)>,
+    /// No file is found by its name.
+    away: bool,
     free: Option<u64>,
     /// What there is no descriptor for.
     short: Option<Short>,
@@ -115,6 +119,16 @@ impl SimDisk {
     /// From here on reads beyond `offset` fail in every file, until it is `None`.
     pub(super) fn set_bad_from(&self, offset: Option<u64>) {
         self.0.lock().bad_from = offset;
+    }
+
+    /// From here on reads of these bytes fail in the file with this name, until it is `None`.
+    pub(super) fn set_bad(&self, bad: Option<(&str, std::ops::Range<u64>)>) {
+        self.0.lock().bad = bad.map(|(name, range)| (name.to_owned(), range));
+    }
+
+    /// The directory is away, or back: who has a file open keeps it.
+    pub(super) fn set_away(&self, away: bool) {
+        self.0.lock().away = away;
     }
 
     /// From here on there is no descriptor for this, until it is `None`.
@@ -339,8 +353,8 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
         self.whole()?;
-        let there = self.0.lock().files.get(path).is_some_and(|f| !f.removed);
-        if !there {
+        let sim = self.0.lock();
+        if sim.away || sim.files.get(path).is_none_or(|f| f.removed) {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(Arc::new(Handle { disk: self.clone(), path: path.to_owned() }))
@@ -464,6 +478,12 @@ impl ReadFile for Handle {
         let from = usize::try_from(offset).unwrap().min(file.bytes.len());
         let len = buf.len().min(file.bytes.len() - from);
         if sim.bad_from.is_some_and(|bad| offset + len as u64 > bad) {
+            return Err(io::Error::other("I/O error"));
+        }
+        let is_bad = |(name, bad): &(String, std::ops::Range<u64>)| {
+            self.path.ends_with(name) && offset < bad.end && offset + len as u64 > bad.start
+        };
+        if sim.bad.as_ref().is_some_and(is_bad) {
             return Err(io::Error::other("I/O error"));
         }
         buf[..len].copy_from_slice(&file.bytes[from..from + len]);

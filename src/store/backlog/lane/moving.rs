@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::entry::At;
-use super::{Cursor, HELD_WINDOWS, Lane};
+use super::{Cursor, Entry, HELD_WINDOWS, Lane};
 use crate::event::Sequence;
 use crate::store::journal::segment::Place;
 
@@ -40,6 +40,43 @@ impl Lane {
     /// Where a delivery's event stands that somebody has taken.
     pub fn taken_place(&self, sequence: Sequence) -> Option<Place> {
         self.taken.get(&sequence).map(|entry| entry.place)
+    }
+
+    /// Gives up a delivery that nobody has taken, whose event is lost with its segment: it counts as
+    /// a dead letter of the segment `dead_in`. How many attempts there were.
+    pub fn give_up(&mut self, sequence: Sequence, dead_in: u32) -> Option<u32> {
+        let entry = self.withdraw(sequence)?;
+        self.ages.remove(sequence);
+        self.standing.remove(entry.place.segment);
+        self.dead.add(dead_in);
+        Some(entry.attempts)
+    }
+
+    /// Takes it out from wherever it waits.
+    fn withdraw(&mut self, sequence: Sequence) -> Option<Entry> {
+        let is_it = |entry: &Entry| entry.sequence == sequence;
+        if let Some(at) = self.fresh.iter().position(is_it) {
+            return self.fresh.remove(at);
+        }
+        for busy in self.parked.values_mut() {
+            if let Some(at) = busy.waiting.iter().position(is_it) {
+                self.parked_count -= 1;
+                return busy.waiting.remove(at);
+            }
+        }
+        let mut retries = std::mem::take(&mut self.retries).into_vec();
+        let at = retries.iter().position(|Reverse(At { entry, .. })| is_it(entry));
+        let retried = at.map(|at| retries.swap_remove(at).0.entry);
+        self.retries = retries.into();
+        let entry = retried.or_else(|| {
+            [&mut self.ready, &mut self.held_back].into_iter().find_map(|waiting| {
+                let key = *waiting.iter().find(|(_, entry)| is_it(entry))?.0;
+                waiting.remove(&key)
+            })
+        })?;
+        // Its subject was busy with it.
+        self.release(&entry);
+        Some(entry)
     }
 
     /// Deliveries that are held and whose events stand in `segment` have them where `moved` says from
