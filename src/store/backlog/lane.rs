@@ -304,7 +304,7 @@ impl Lane {
     /// Whether a refill has failed again and again, the last time after the longest wait: what the
     /// disk has not given by now, it will not give.
     pub fn has_waited_long(&self) -> bool {
-        self.refill_wait > REFILL_MAX
+        self.refill_wait == 2 * REFILL_MAX
     }
 
     /// When a refill that failed may be tried again, if that is what the lane waits for.
