@@ -216,11 +216,12 @@ async fn an_admin_connection_does_not_hold_up_a_stop() {
     assert_eq!(process.end().await, Some(0), "{:#?}", process.said());
 }
 
-/// A journal that nobody ever writes to: reading it takes for ever.
+/// An index in a pipe that nobody ever writes to: reading it takes for ever.
 fn endless_recovery(dir: &Path) {
-    let journal = dir.join("data/journal");
-    std::fs::create_dir_all(&journal).unwrap();
-    let fifo = journal.join("0000000001.journal");
+    let index = dir.join("data/index");
+    std::fs::create_dir_all(&index).unwrap();
+    // What sled reads first, and does not look at before it opens it.
+    let fifo = index.join("conf");
     let private = "mkfifo \"$1\" && chmod -R go-rwx \"$2\"";
     let mut make = std::process::Command::new("sh");
     make.args(["-c", private, "sh"]).args([&fifo, &dir.join("data")]);
