@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const TREES: [&str; 2] = ["src/store", "tests"];
+const TREES: [&str; 2] = ["src", "tests"];
 /// So many are named at least, or the page is read wrongly.
 const FEWEST: usize = 60;
 
