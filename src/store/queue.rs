@@ -167,41 +167,30 @@ impl Queue {
     /// Returns once everything that was queued before is on stable storage. Blocks. Whether it is:
     /// not when the writer has failed or stopped.
     pub fn sync(&self) -> bool {
-        let (done, wait) = sync_channel(1);
-        let mut queued = self.inner.lock();
-        if queued.closed {
-            return false;
-        }
-        queued.work.syncs.push(done);
-        drop(queued);
-        self.bell.notify_one();
-        wait.recv().is_ok()
+        self.ask(|work, done| work.syncs.push(done))
     }
 
     /// Has events carried, and returns once that is on stable storage. Blocks. Whether it is: not when
     /// the writer has no room for it, has failed or stopped.
     pub fn carry(&self, events: Vec<Carried>) -> bool {
-        let (done, wait) = sync_channel(1);
-        let mut queued = self.inner.lock();
-        if queued.closed {
-            return false;
-        }
-        queued.work.carries.push(Carry { events, done });
-        drop(queued);
-        self.bell.notify_one();
-        wait.recv().is_ok()
+        self.ask(|work, done| work.carries.push(Carry { events, done }))
     }
 
     /// Returns once all that was settled before in this segment, and in those before it, is so on
     /// stable storage. Blocks. Whether it is: not when there was no room to write some of it down, or
     /// the writer has failed or stopped.
     pub fn release(&self, segment: u32) -> bool {
+        self.ask(|work, done| work.releases.push(Release { segment, done }))
+    }
+
+    /// Has the writer do something, and waits until it has, or will not.
+    fn ask(&self, queue: impl FnOnce(&mut Work, SyncSender<()>)) -> bool {
         let (done, wait) = sync_channel(1);
         let mut queued = self.inner.lock();
         if queued.closed {
             return false;
         }
-        queued.work.releases.push(Release { segment, done });
+        queue(&mut queued.work, done);
         drop(queued);
         self.bell.notify_one();
         wait.recv().is_ok()

@@ -67,20 +67,15 @@ async fn init_writes_what_check_accepts_and_overwrites_nothing() {
     assert_eq!(std::fs::read(clinic.join("hookward.toml")).unwrap(), before);
 }
 
-/// What `init` writes runs as it stands.
-#[tokio::test]
-async fn what_init_writes_runs_and_send_sends_to_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let init = ["init", "--source", "novamed", "--source", "c4hxp", "--source", "lab"];
-    assert_eq!(run(hookward(dir.path(), &init)).await.code, Some(0));
-    let app = App::start().await;
-    let file = dir.path().join("hookward.toml");
+/// Fits what `init` wrote to this machine: ports that are free, an app that is there, and C4HXP from
+/// here.
+pub(crate) fn fit(dir: &Path, app: &str) {
+    let file = dir.join("hookward.toml");
     let mut text = std::fs::read_to_string(&file).unwrap();
-    // Ports that are free, an app that is there, and C4HXP from this machine.
     for (from, to) in [
         ("127.0.0.1:8080\"", "127.0.0.1:0\""),
         ("127.0.0.1:9443", "127.0.0.1:0"),
-        ("http://127.0.0.1:3000/webhooks", &app.url()),
+        ("http://127.0.0.1:3000/webhooks", app),
         ("# allow_ips = [\"127.0.0.1/32\"]", "allow_ips = [\"127.0.0.1/32\"]"),
         ("256MiB", "0B"),
     ] {
@@ -88,6 +83,16 @@ async fn what_init_writes_runs_and_send_sends_to_it() {
         text = text.replace(from, to);
     }
     std::fs::write(&file, text).unwrap();
+}
+
+/// What `init` writes runs as it stands.
+#[tokio::test]
+async fn what_init_writes_runs_and_send_sends_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = ["init", "--source", "novamed", "--source", "c4hxp", "--source", "lab"];
+    assert_eq!(run(hookward(dir.path(), &init)).await.code, Some(0));
+    let app = App::start().await;
+    fit(dir.path(), &app.url());
     let (mut process, public, _) = Process::serve(dir.path()).await;
     let url = format!("http://{public}");
     let send = |args: &[&str]| {

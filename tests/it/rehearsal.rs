@@ -8,6 +8,7 @@ use hookward::provider::Preset;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::commands::fit;
 use crate::pebble::free_port;
 use crate::process::{Process, hookward, run, run_within};
 
@@ -113,19 +114,7 @@ async fn what_send_sends_for_a_preset_is_taken_by_it() {
     init.extend(presets.iter().flat_map(|preset| ["--source", preset]));
     assert_eq!(run(hookward(dir.path(), &init)).await.code, Some(0));
     let app = App::start().await;
-    let file = dir.path().join("hookward.toml");
-    let mut text = std::fs::read_to_string(&file).unwrap();
-    for (from, to) in [
-        ("127.0.0.1:8080\"", "127.0.0.1:0\""),
-        ("127.0.0.1:9443", "127.0.0.1:0"),
-        ("http://127.0.0.1:3000/webhooks", &app.url()),
-        ("# allow_ips = [\"127.0.0.1/32\"]", "allow_ips = [\"127.0.0.1/32\"]"),
-        ("256MiB", "0B"),
-    ] {
-        assert!(text.contains(from), "{from}");
-        text = text.replace(from, to);
-    }
-    std::fs::write(&file, text).unwrap();
+    fit(dir.path(), &app.url());
     let (mut gateway, public, _) = Process::serve(dir.path()).await;
     let url = format!("http://{public}");
     for preset in presets {
