@@ -4,6 +4,7 @@
 mod accept;
 pub mod backlog;
 pub mod blocking;
+mod catalogue;
 mod claim;
 mod core;
 pub mod crypt;
@@ -16,6 +17,7 @@ pub mod journal;
 mod memory;
 mod open;
 mod private;
+pub mod query;
 mod queue;
 mod recover;
 pub mod rekey;
