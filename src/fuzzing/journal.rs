@@ -10,7 +10,9 @@ use crate::secret::Key;
 use crate::store::backlog::checkpoint::{decode_end, decode_lane};
 use crate::store::crypt::{Keyring, SLOTS_AT, Slot};
 use crate::store::disk::ReadFile;
+use crate::store::journal::act::decode_act;
 use crate::store::journal::frame::Kind;
+use crate::store::journal::presence::decode_presence;
 use crate::store::journal::record::{
     decode_attempt, decode_event, decode_event_head, encode_attempt, event_in,
 };
@@ -81,6 +83,8 @@ fn payload(frame: &Frame<'_>) {
         }
         Kind::Lane => drop(decode_lane(&bytes)),
         Kind::CheckpointEnd => drop(decode_end(&bytes)),
+        Kind::Act => drop(decode_act(&bytes)),
+        Kind::Presence => drop(decode_presence(&bytes)),
     }
 }
 

@@ -32,7 +32,7 @@ impl Store {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub fn find(&self, id: EventId) -> Result<Option<(Listed, Vec<Moment>)>, QueryError> {
+    pub fn history_of(&self, id: EventId) -> Result<Option<(Listed, Vec<Moment>)>, QueryError> {
         let _ = id;
         Err(QueryError::NotReady { done: 0, all: 0 })
     }

@@ -199,7 +199,9 @@ fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> 
         match frame.header.kind {
             Kind::Lane => lanes += 1,
             Kind::CheckpointEnd => return Ok(decode_end(frame.payload) == Some(lanes)),
-            Kind::Event | Kind::Attempt | Kind::Carried => return Ok(false),
+            Kind::Event | Kind::Attempt | Kind::Carried | Kind::Act | Kind::Presence => {
+                return Ok(false);
+            }
         }
     }
     Ok(false)
@@ -383,6 +385,7 @@ impl Scan<'_> {
                     self.replay.checkpoint(pending);
                 }
             }
+            Kind::Act | Kind::Presence => {}
         }
     }
 

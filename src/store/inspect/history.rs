@@ -14,7 +14,9 @@ use crate::event::Sequence;
 use crate::store::Verdict;
 use crate::store::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
 use crate::store::backlog::lane::Cursor;
+use crate::store::journal::act::decode_act;
 use crate::store::journal::frame::Kind;
+use crate::store::journal::presence::decode_presence;
 use crate::store::journal::record::{
     EventHead, EventRecord, decode_attempt, decode_event, decode_event_head, event_in_slice,
 };
@@ -248,6 +250,8 @@ impl History {
                 }
                 end.is_some()
             }
+            Kind::Act => decode_act(frame.payload).is_some(),
+            Kind::Presence => decode_presence(frame.payload).is_some(),
         };
         if !understood {
             let at = Place { segment, offset: frame.offset };

@@ -12,7 +12,9 @@ use super::{Finding, InspectError, Journal, What};
 use crate::event::{BodyHash, Sequence};
 use crate::store::Verdict;
 use crate::store::backlog::checkpoint::{LaneRecord, QUARANTINE, decode_end, decode_lane};
+use crate::store::journal::act::decode_act;
 use crate::store::journal::frame::Kind;
+use crate::store::journal::presence::decode_presence;
 use crate::store::journal::record::{
     AttemptRecord, EventRecord, decode_attempt, decode_event, event_in_slice,
 };
@@ -129,6 +131,10 @@ impl Verify<'_> {
                 None => Some(What::NotUnderstood),
             },
             Kind::CheckpointEnd => self.checkpoint(frame.payload),
+            Kind::Act => decode_act(frame.payload).is_none().then_some(What::NotUnderstood),
+            Kind::Presence => {
+                decode_presence(frame.payload).is_none().then_some(What::NotUnderstood)
+            }
         };
         finding.map_or(ControlFlow::Continue(()), |what| self.found(&found(what)))
     }

@@ -24,6 +24,10 @@ pub enum Kind {
     CheckpointEnd = 4,
     /// An accepted event that was not settled when retention let its segment go: a copy.
     Carried = 5,
+    /// What an operator has done with an event.
+    Act = 6,
+    /// A sign of life, or for how long there was none.
+    Presence = 7,
 }
 
 impl Kind {
@@ -34,6 +38,8 @@ impl Kind {
             3 => Some(Self::Lane),
             4 => Some(Self::CheckpointEnd),
             5 => Some(Self::Carried),
+            6 => Some(Self::Act),
+            7 => Some(Self::Presence),
             _ => None,
         }
     }

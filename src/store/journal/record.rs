@@ -132,7 +132,7 @@ pub fn event_in_slice<'a>(header: &Header, payload: &'a [u8]) -> Option<(Sequenc
             let mut input = Input(payload);
             Some((Sequence(input.u64()?), input.0))
         }
-        Kind::Attempt | Kind::Lane | Kind::CheckpointEnd => None,
+        Kind::Attempt | Kind::Lane | Kind::CheckpointEnd | Kind::Act | Kind::Presence => None,
     }
 }
 
@@ -250,14 +250,15 @@ pub fn decode_attempt(payload: &[u8]) -> Option<AttemptRecord<'_>> {
     Some(AttemptRecord { event, upstream: input.short_str()?, number, attempt })
 }
 
-fn put_short(out: &mut Vec<u8>, text: &str) {
+/// Text of up to 255 bytes.
+pub(super) fn put_short(out: &mut Vec<u8>, text: &str) {
     let len = u8::try_from(text.len()).unwrap_or(u8::MAX);
     out.push(len);
     out.extend_from_slice(text.as_bytes().get(..len.into()).unwrap_or_default());
 }
 
 /// Text of up to 65,534 bytes; a length of 65,535 says that there is none.
-fn put_text(out: &mut Vec<u8>, text: Option<&str>) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: Option<&str>) {
     match text.and_then(|t| u16::try_from(t.len()).ok().filter(|n| *n != u16::MAX).map(|n| (n, t)))
     {
         Some((len, text)) => {
