@@ -34,8 +34,6 @@ pub(crate) enum Kind {
 impl Kind {
     /// What is compared when nothing else is asked for.
     pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Durable, Self::Hookward];
-    /// What shows the cost of encryption.
-    pub(crate) const ENCRYPTION: [Self; 2] = [Self::Hookward, Self::Encrypted];
 }
 
 impl fmt::Display for Kind {

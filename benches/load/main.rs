@@ -17,8 +17,10 @@ mod hookward;
 mod hostile;
 mod index;
 mod journal;
+mod paired;
 mod plot;
 mod process;
+mod purge;
 mod recovery;
 mod report;
 mod servers;
@@ -50,6 +52,9 @@ struct Cli {
     soak: Option<u64>,
     #[command(flatten)]
     soaked: Soak,
+    /// What purging and carrying cost an ack, at a light load.
+    #[arg(long)]
+    purge: bool,
     /// Accepted and delivered to a fast sink: the rate at which the backlog stays flat.
     #[arg(long)]
     end_to_end: bool,
@@ -188,6 +193,8 @@ fn run(cli: Cli) -> Result<()> {
             soak::run(&options, minutes).await
         } else if let Some(events) = cli.soak {
             space::run(&options, &cli.soaked, events).await
+        } else if cli.purge {
+            purge::run(&options, &cli.soaked).await
         } else if cli.end_to_end {
             end_to_end::run(&options).await
         } else if let Some(events) = cli.recovery {
@@ -201,7 +208,7 @@ fn run(cli: Cli) -> Result<()> {
         } else if cli.memory {
             recovery::memory(&options).await
         } else if cli.encrypted {
-            compare::run(&options, &Kind::ENCRYPTION).await
+            paired::run(&options).await
         } else {
             compare::run(&options, &options.only).await
         }

@@ -43,17 +43,7 @@ pub(crate) async fn run(options: &Options, soak: &Soak, events: u64) -> Result<(
     let Soak { retention, kept, ref out } = *soak;
     let connections = options.one_connection_count();
     let (_sink, sink) = start_role(Role::Sink, None)?;
-    let mut hookward = Hookward::new(&options.store, &options.log, None)?;
-    let nobody = hookward.refusing()?;
-    hookward.configure(Some(retention), &[Upstream { name: "gone", address: nobody }])?;
-    hookward.start().await?;
-    let gone = Load::new(hookward.public(), connections, Until::Events(kept));
-    generator::run(gone).await?.check()?;
-    hookward.process()?.terminate()?;
-
-    let app = Upstream { name: "app", address: sink };
-    hookward.configure(Some(retention), &[app])?;
-    hookward.start().await?;
+    let mut hookward = begin(options, retention, kept, sink).await?;
     println!(
         "\nhookward, {connections} connections, retention {retention} s, {kept} events carried"
     );
@@ -78,14 +68,45 @@ pub(crate) async fn run(options: &Options, soak: &Soak, events: u64) -> Result<(
         row.print();
         rows.push(row);
     }
-    drain(sink, acked).await?;
+    let app = Upstream { name: "app", address: sink };
+    drain_all(&mut hookward, app, retention, acked, kept).await?;
+    write(out, &rows, retention)?;
+    hookward.remove()
+}
+
+/// A gateway that delivers to the sink, and has so many events for an upstream that is gone.
+pub(crate) async fn begin(
+    options: &Options,
+    retention: u64,
+    kept: u64,
+    sink: SocketAddr,
+) -> Result<Hookward> {
+    let mut hookward = Hookward::new(&options.store, &options.log, None)?;
+    let nobody = hookward.refusing()?;
+    hookward.configure(Some(retention), &[Upstream { name: "gone", address: nobody }])?;
+    hookward.start().await?;
+    let connections = options.one_connection_count();
+    let gone = Load::new(hookward.public(), connections, Until::Events(kept));
+    generator::run(gone).await?.check()?;
+    hookward.process()?.terminate()?;
+    hookward.configure(Some(retention), &[Upstream { name: "app", address: sink }])?;
+    hookward.start().await?;
+    Ok(hookward)
+}
+
+/// Everything arrives at `app`, also what was carried for the upstream that was gone.
+pub(crate) async fn drain_all(
+    hookward: &mut Hookward,
+    app: Upstream,
+    retention: u64,
+    acked: u64,
+    kept: u64,
+) -> Result<()> {
+    drain(app.address, acked).await?;
     hookward.process()?.terminate()?;
     hookward.configure(Some(retention), &[app, Upstream { name: "gone", ..app }])?;
     hookward.start().await?;
-    println!("the upstream that was gone is back");
-    drain(sink, acked + kept).await?;
-    write(out, &rows, retention)?;
-    hookward.remove()
+    drain(app.address, acked + kept).await
 }
 
 /// Sends for a while, held back so far that the sink keeps up.

@@ -47,7 +47,7 @@ pub enum CircuitState {
     Open,
     /// A probe is on its way.
     HalfOpen,
-    /// The upstream is back, and gets more at once with each good answer.
+    /// The upstream is back, or we are, and it gets more at once with each good answer.
     SlowStart,
 }
 
@@ -146,10 +146,11 @@ impl Circuit {
         Self { state, run, full, since: now, opened: 0, probes: 0 }
     }
 
-    /// It is closed, as for an upstream of which nothing is known.
-    pub(super) fn reset(&mut self, full: usize, now: Ticks) {
+    /// It lets everything go, at once or by a slow start, as for an upstream of which nothing is known.
+    pub(super) fn reset(&mut self, full: usize, slowly: bool, now: Ticks) {
         let (opened, probes) = (self.opened, self.probes);
-        *self = Self { opened, probes, ..Self::new(full, now) };
+        let state = if slowly && full > 1 { State::SlowStart { limit: 1 } } else { State::Closed };
+        *self = Self { opened, probes, state, ..Self::new(full, now) };
     }
 
     /// Where it stands.

@@ -45,9 +45,10 @@ impl Lane {
     }
 
     /// The upstream counts as up until attempts show otherwise: it may be another one. It takes `full`
-    /// deliveries at once.
+    /// deliveries at once; if more wait, as after an outage of ours, it gets there by a slow start.
     pub fn presume_up(&mut self, full: usize, now: Ticks) {
-        self.circuit.reset(full, now);
+        let slowly = self.backlog() > full as u64;
+        self.circuit.reset(full, slowly, now);
     }
 
     /// All that waits and is not taken, in no order.

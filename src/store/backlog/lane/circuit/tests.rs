@@ -190,11 +190,26 @@ fn a_good_answer_that_comes_late_counts_as_well() {
 }
 
 #[test]
-fn another_upstream_begins_with_a_closed_one() {
+fn another_upstream_does_not_begin_with_an_open_one() {
     let mut lane = lane(40);
     fail_until_open(&mut lane, Sign::Silent, 0);
     lane.presume_up(3, Ticks(70));
     let circuit = lane.circuit();
-    assert_eq!((circuit.state(), circuit.limit()), (CircuitState::Closed, 3));
+    assert_eq!((circuit.state(), circuit.limit()), (CircuitState::SlowStart, 1));
     assert_eq!((circuit.opened(), circuit.since()), (1, Ticks(70)));
+}
+
+#[test]
+fn a_backlog_meets_an_upstream_of_which_nothing_is_known_slowly() {
+    let mut lane = lane(FULL as u64 + 10);
+    lane.presume_up(FULL, Ticks(0));
+    assert_eq!((state(&lane), lane.circuit().limit()), (CircuitState::SlowStart, 1));
+    for n in 1..FULL {
+        assert_eq!(lane.circuit().limit(), n);
+        let (_, turn) = attempt(&mut lane, Sign::Alive, 1, 0);
+        assert_eq!(turn, (n + 1 == FULL).then_some(Turn::Recovered));
+    }
+    assert_eq!(state(&lane), CircuitState::Closed);
+    lane.presume_up(FULL + 100, Ticks(2));
+    assert_eq!(state(&lane), CircuitState::Closed, "no more than it takes at once waits");
 }
