@@ -40,17 +40,14 @@ pub fn windows(gaps: &[Absence], retries: &Retries, now: UnixMillis) -> Windows 
     let certain: Vec<_> = gaps.iter().filter(|gap| gap.cause != Cause::Unknown).copied().collect();
     let (lost, _) = judge(&certain, retries, now);
     let (lost_if, pending) = judge(gaps, retries, now);
-    let judged = lost_if.or(&pending);
     // Of an absence whose length nobody knows it is not known either what it bridges.
     let lengthless = gaps.iter().filter(|gap| gap.cause == Cause::Unknown && gap.from == gap.until);
-    let known = Schedule::of(retries).is_some();
-    let doubtful = Spans::new(lengthless.map(|gap| span(gap)));
-    let unknown = match known {
-        true => lost_if.or(&doubtful).without(&lost).without(&pending),
-        false => judged.or(&doubtful),
-    };
-    let lost = if known { lost.without(&pending) } else { Spans::default() };
-    let pending = if known { pending } else { Spans::default() };
+    let judged = lost_if.or(&Spans::new(lengthless.map(span)));
+    if Schedule::of(retries).is_none() {
+        return Windows { unknown: judged, ..Windows::default() };
+    }
+    let unknown = judged.without(&lost);
+    let pending = pending.without(&judged);
     Windows { lost, unknown, pending }
 }
 

@@ -70,8 +70,9 @@ fn a_sign_of_life_is_written_when_nothing_else_has_been_for_a_while() {
         assert_eq!(turn(&signs, at(seconds), true), [], "{seconds}");
     }
     assert_eq!(turn(&signs, at(10), true), [Presence::Alive(wall(10))]);
+    assert_eq!(turn(&signs, at(15), true), []);
     signs.event(at(15));
-    assert_eq!(turn(&signs, at(20), true), []);
+    assert_eq!(turn(&signs, at(24), true), []);
     assert_eq!(turn(&signs, at(25), true), [Presence::Alive(wall(25))]);
 }
 
