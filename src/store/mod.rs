@@ -294,6 +294,7 @@ impl Store {
     /// the time since the last one before is an absence.
     pub fn lets_in(&self) {
         self.core.signs.open(self.core.backlog.timeline.wall());
+        self.core.queue.ring();
     }
 
     /// Requests are not let in any more; those in hand may still be answered.

@@ -46,6 +46,22 @@ fn of<'r>(report: &'r Report, source: &str) -> &'r SourceReport {
     report.sources.iter().find(|found| found.name == source).unwrap()
 }
 
+/// Waits until the gateway that has just been started has noted that it takes events, which is within a
+/// turn of its journal's writer, after so many gaps.
+async fn alive(dir: &Path, gaps: usize) -> Report {
+    let alive = async {
+        loop {
+            let report = report(dir).await;
+            let is_open = report.gaps.iter().any(|gap| gap.open);
+            if report.known_since.is_some() && !is_open && report.gaps.len() == gaps {
+                return report;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), alive).await.unwrap()
+}
+
 async fn stop(mut gateway: Process) {
     gateway.signal("TERM");
     assert_eq!(gateway.end().await, Some(0));
@@ -162,18 +178,10 @@ async fn a_kill_is_told_from_a_stop_with_and_without_a_gateway() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("there is no store"), "{said:?}");
     let (mut gateway, _, _) = Process::serve(dir.path()).await;
-    // The first sign of life is durable within a second.
-    let alive = async {
-        while report(dir.path()).await.known_since.is_none() {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), alive).await.unwrap();
-    let running = report(dir.path()).await;
+    let running = alive(dir.path(), 0).await;
     assert_eq!(running.gaps, [], "{running:?}");
     let said = gaps(dir.path(), &[]).await;
     assert!(said.out.contains("No gap: events could be taken all the time"), "{said:?}");
-    sleep(Duration::from_millis(600)).await;
     gateway.signal("KILL");
     gateway.end().await;
     let dead = report(dir.path()).await;
@@ -181,6 +189,7 @@ async fn a_kill_is_told_from_a_stop_with_and_without_a_gateway() {
     assert_eq!((gap.cause.as_str(), gap.open), ("crashed", true));
     assert!(gaps(dir.path(), &[]).await.out.contains("  now  "), "it goes on");
     let (gateway, _, _) = Process::serve(dir.path()).await;
+    alive(dir.path(), 1).await;
     stop(gateway).await;
     let stopped = report(dir.path()).await;
     let causes: Vec<_> = stopped.gaps.iter().map(|gap| (gap.cause.as_str(), gap.open)).collect();
@@ -194,6 +203,7 @@ async fn the_command_needs_a_configuration_and_says_what_it_looks_at() {
     let dir = tempfile::tempdir().unwrap();
     configure(dir.path());
     let (gateway, _, _) = Process::serve(dir.path()).await;
+    alive(dir.path(), 0).await;
     stop(gateway).await;
     std::fs::rename(dir.path().join("data"), dir.path().join("copy")).unwrap();
     let said = gaps(dir.path(), &["--store", "copy"]).await;
