@@ -184,7 +184,7 @@ fn the_last_sign_of_life_is_the_last_that_was_written() {
     let last = |presences: &[Presence]| reader(presences).known().0.last.unwrap();
     let sign = |seconds, stopped| Sign { at: wall(seconds), stopped };
     let (log, alive) = (log(5, true, &[]), |seconds| Presence::Alive(wall(seconds)));
-    assert_eq!(last(&[log.clone()]), sign(5, true));
+    assert_eq!(last(std::slice::from_ref(&log)), sign(5, true));
     let came = Presence::Away(away(5, 90, Cause::Stopped));
     assert_eq!(last(&[log.clone(), came, alive(90)]), sign(90, false));
     assert_eq!(last(&[log.clone(), alive(90), Presence::Stopped(wall(95))]), sign(95, true));
