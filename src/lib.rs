@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod event;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod gaps;
 pub mod gateway;
 pub mod hardening;
 pub mod identify;

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod gaps;
 pub mod init;
 pub mod keygen;
 pub mod run;
@@ -62,6 +63,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Gaps(gaps::Args),
     /// Look at a store's files and look after them, without a gateway
     #[command(subcommand)]
     Store(store::Command),
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
         Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
+        Command::Gaps(args) => gaps::run(&args),
         Command::Store(command) => store::run(&command),
         Command::Keygen { form, out } => keygen::run(form, out.as_deref()),
     }

@@ -14,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::listeners::{AdminDesk, Listening};
@@ -84,6 +85,8 @@ pub struct Gateway {
     acme: Option<Keeper>,
     public: Listening,
     admin: Option<Listening>,
+    /// Whoever watches over longer than one configuration sees the newest here.
+    config_now: watch::Sender<Arc<Config>>,
     /// Tasks that only watch and tell. They end with the gateway, and it does without them.
     _watches: JoinSet<()>,
 }

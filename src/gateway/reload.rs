@@ -153,6 +153,7 @@ impl Gateway {
         }
         // Until here the old upstreams were served; what came for the new ones meanwhile waits.
         self.delivery.reload(plan, &roster, &self.store);
+        self.config_now.send_replace(Arc::clone(&config));
         self.config = config;
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::listeners::{self, AdminDesk, Listening, Reserved};
@@ -12,6 +13,7 @@ use crate::audit::Refusals;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{Delivery, Plan};
+use crate::gaps;
 use crate::ingress::{Ingress, Rules};
 use crate::listen::tls::watch_expiry;
 use crate::metrics::Metrics;
@@ -63,6 +65,10 @@ impl Gateway {
             }
         };
         let mut watches = JoinSet::new();
+        let (config_now, latest) = watch::channel(Arc::clone(&config));
+        let before = store.presence();
+        store.lets_in();
+        watches.spawn(gaps::tell::watch(latest, Arc::clone(&store), clock.clone(), before));
         if let Some(tls) = &tls {
             metrics.set_certificate_expiry(tls.expires_at());
             watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
@@ -83,6 +89,7 @@ impl Gateway {
             acme,
             public,
             admin,
+            config_now,
             _watches: watches,
         })
     }

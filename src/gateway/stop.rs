@@ -31,6 +31,7 @@ impl Gateway {
         self.desk.drain();
         let deadline = Instant::now() + self.config.server.drain_timeout;
         self.public.stop();
+        self.store.shuts();
         self.delivery.stop();
         let drain = async {
             let (drained, ()) = tokio::join!(self.delivery.drain(deadline), self.public.ended());

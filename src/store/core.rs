@@ -14,6 +14,7 @@ use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
 use super::journal::files::{ReadError, SegmentFiles};
 use super::journal::segment::SegmentHeader;
+use super::presence::{Known, Signs};
 use super::queue::Queue;
 use super::shares::Shares;
 use super::{AcceptError, Options};
@@ -140,6 +141,8 @@ pub struct Core {
     pub shares: Shares,
     /// What waits for the writer.
     pub queue: Queue,
+    /// When events could be taken.
+    pub signs: Signs,
     keeping: Mutex<Keeping>,
     state: AtomicU8,
 }
@@ -173,6 +176,8 @@ pub struct Parts {
     pub dedupe: DedupeTable,
     /// What still has to be delivered.
     pub backlog: Backlog,
+    /// When events could be taken, as far as the journal tells.
+    pub known: Known,
 }
 
 impl Segment {
@@ -184,13 +189,15 @@ impl Segment {
 impl Core {
     /// Puts together what recovery has found.
     pub fn new(parts: Parts) -> Self {
-        let Parts { options, tuning, journal, index_key, files, segments, dedupe, backlog } = parts;
+        let Parts { options, tuning, journal, index_key, files, segments, dedupe, backlog, known } =
+            parts;
         Self {
             keeping: Mutex::new(Keeping::of(&options)),
             path: options.path,
             metrics: options.metrics,
             shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
             queue: Queue::default(),
+            signs: Signs::new(known),
             tuning,
             journal,
             index_key,

@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod journal;
 mod memory;
 mod open;
+pub mod presence;
 mod private;
 pub mod query;
 mod queue;
@@ -287,6 +288,28 @@ impl Store {
     /// The reason why not.
     pub fn writable(&self) -> Result<(), AcceptError> {
         self.core.writable()
+    }
+
+    /// Requests are let in from here on: signs of life are written until they are not any more, and
+    /// the time since the last one before is an absence.
+    pub fn lets_in(&self) {
+        self.core.signs.open(self.core.backlog.timeline.wall());
+        self.core.queue.ring();
+    }
+
+    /// Requests are not let in any more; those in hand may still be answered.
+    pub fn shuts(&self) {
+        self.core.signs.shut(self.core.backlog.timeline.wall());
+    }
+
+    /// When events could be taken and when not, as far as it is known.
+    pub fn presence(&self) -> presence::Known {
+        self.core.signs.known()
+    }
+
+    /// How often something about absences has changed since the store was opened.
+    pub fn absences_changed(&self) -> u64 {
+        self.core.signs.changes()
     }
 
     /// The configured upstreams, in the configuration's order.

@@ -207,6 +207,7 @@ impl Opened {
             segments: found.segments,
             dedupe: found.dedupe,
             backlog,
+            known: found.known,
         }));
         core.look_at_space(0);
         let feed = feed(Arc::clone(&core), found.index);

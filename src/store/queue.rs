@@ -196,6 +196,11 @@ impl Queue {
         wait.recv().is_ok()
     }
 
+    /// Has the writer turn, though there is nothing to do.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
     /// Tells the writer to finish what is queued and stop.
     pub fn close(&self) {
         let mut queued = self.inner.lock();

@@ -23,6 +23,7 @@ use super::journal::files::SegmentFiles;
 use super::journal::frame::Kind;
 use super::journal::record::{decode_attempt, decode_event_head, event_in_slice};
 use super::journal::segment::{self, Frame, Gap, GapKind, Place, Scanned, SegmentHeader};
+use super::presence::{self, Known, Reader};
 use super::survey::Survey;
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
@@ -64,6 +65,8 @@ pub struct Found {
     pub dedupe: DedupeTable,
     /// A last segment that holds nothing but its checkpoint, and is replaced by the next.
     pub superseded: Option<u32>,
+    /// When events could be taken.
+    pub known: Known,
     /// What is told.
     pub report: Report,
 }
@@ -93,6 +96,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         index,
         dedupe,
         replay: Replay::new(tuning.window, oldest),
+        signs: Reader::default(),
         pending: None,
         last: Sequence(0),
         events_in_last: 0,
@@ -131,6 +135,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     };
     let superseded = superseded.map(|s| s.number);
     scan.report.events = scan.dedupe.len();
+    let known = presence::restore(files, &segments, from_lanes, scan.signs);
     Ok(Found {
         next,
         segments,
@@ -139,6 +144,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         index: scan.index,
         dedupe: scan.dedupe,
         superseded,
+        known,
         report: scan.report,
     })
 }
@@ -286,6 +292,7 @@ struct Scan<'a> {
     index: Option<Index>,
     dedupe: DedupeTable,
     replay: Replay,
+    signs: Reader,
     /// Lanes of a checkpoint that has not ended yet.
     pending: Option<Vec<LaneRecord>>,
     last: Sequence,
@@ -321,6 +328,9 @@ impl Scan<'_> {
                     if lanes && scanner.has_unread() {
                         let (segment, offset) = (info.number, gap.from);
                         return Err(failed(unread(Place { segment, offset })));
+                    }
+                    if lanes && !(newest && gap.kind == GapKind::Tail) {
+                        self.signs.damage();
                     }
                     self.gap(info.number, gap, newest)?;
                 }
@@ -366,6 +376,9 @@ impl Scan<'_> {
         }
         self.last = self.last.max(sequence);
         self.report.frames_read += 1;
+        if lanes && frame.header.kind == Kind::Presence {
+            self.signs.presence(frame.payload);
+        }
         let place = Place { segment, offset: frame.offset };
         match frame.header.kind {
             Kind::Event | Kind::Carried => self.event(place, frame, lanes),
@@ -402,7 +415,10 @@ impl Scan<'_> {
         };
         match frame.header.kind {
             Kind::Carried if lanes => self.replay.carried(event, place, &head),
-            _ if lanes => self.replay.event(event, place, &head),
+            _ if lanes => {
+                self.signs.event(head.received_at);
+                self.replay.event(event, place, &head);
+            }
             _ => {}
         }
         if self.progress.is_some_and(|p| sequence <= p.last) {

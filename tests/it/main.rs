@@ -34,6 +34,7 @@ mod delivery;
 mod encryption;
 mod formats;
 mod framing;
+mod gaps;
 mod hardening;
 mod http2;
 mod kindness;

@@ -10,8 +10,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Named, Which, bytes, counted, exit, fail};
+use crate::clock::Clock;
 use crate::config::units::show_duration;
-use crate::store::inspect::{EventState, Expiry, IndexState, Stat, UpstreamCounts, stat};
+use crate::store::inspect::{EventState, Expiry, IndexState, Stat, UpstreamCounts, presence, stat};
+use crate::store::presence::Known;
 
 /// Arguments of `store stat`.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,15 +30,16 @@ pub struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
     let (journal, Named { path, retention, .. }) = args.which.journal()?;
     let stat = stat(&journal).map_err(|error| fail(&error))?;
+    let known = presence(&journal, Clock::System.now()).map_err(|error| fail(&error))?;
     let text = if args.json {
-        object(&path, retention, &stat).to_string() + "\n"
+        object(&path, retention, &stat, &known).to_string() + "\n"
     } else {
-        words(&path, retention, &stat)
+        words(&path, retention, &stat, &known)
     };
     Ok(exit(io::stdout().write_all(text.as_bytes()).is_ok()))
 }
 
-fn object(path: &Path, retention: Option<Duration>, stat: &Stat) -> Value {
+fn object(path: &Path, retention: Option<Duration>, stat: &Stat, known: &Known) -> Value {
     let states: BTreeMap<_, _> =
         EventState::ALL.map(|s| (s.as_str(), stat.states.get(&s).unwrap_or(&0))).into();
     let upstreams: BTreeMap<_, _> = stat
@@ -70,6 +73,7 @@ fn object(path: &Path, retention: Option<Duration>, stat: &Stat) -> Value {
         "index": index_object(&stat.index),
         "free_bytes": stat.free,
         "retention": expiry_object(retention, stat.expiry),
+        "presence": presence_object(known),
     })
 }
 
@@ -110,7 +114,16 @@ fn expiry_object(retention: Option<Duration>, expiry: Option<Expiry>) -> Value {
     })
 }
 
-fn words(path: &Path, retention: Option<Duration>, stat: &Stat) -> String {
+fn presence_object(known: &Known) -> Value {
+    json!({
+        "known_since": known.since.map(|at| at.to_string()),
+        "last_sign_of_life": known.last.map(|last| last.at.to_string()),
+        "away": known.away.map(|(_, cause)| cause.as_str()),
+        "gaps": known.absences.len() + usize::from(known.away.is_some()),
+    })
+}
+
+fn words(path: &Path, retention: Option<Duration>, stat: &Stat, known: &Known) -> String {
     let mut out = String::new();
     let mut line = |name: &str, text: &str| {
         // Writing to a string does not fail.
@@ -136,12 +149,26 @@ fn words(path: &Path, retention: Option<Duration>, stat: &Stat) -> String {
     if let Some(expiry) = stat.expiry {
         line("retention", &expiry_words(retention, &expiry));
     }
+    line("alive", &presence_words(known));
     let damage = match stat.damages {
         0 => "none found".to_owned(),
         n => format!("{}: hookward store verify names them", counted(n, "place")),
     };
     line("damage", &damage);
     out
+}
+
+fn presence_words(known: &Known) -> String {
+    let Some(last) = known.last else {
+        return "no gateway that notes it has taken events yet".to_owned();
+    };
+    let at = last.at;
+    let now = known.away.map_or_else(
+        || "takes events".to_owned(),
+        |(_, cause)| format!("takes none since ({})", cause.as_str()),
+    );
+    let gaps = counted(known.absences.len() as u64, "gap");
+    format!("{at}, {now}; {gaps} before: hookward gaps names them")
 }
 
 fn journal_words(stat: &Stat) -> String {

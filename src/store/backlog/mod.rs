@@ -24,6 +24,7 @@ use super::{StoredEvent, UpstreamOptions};
 use crate::clock::{Clock, Stopwatch, UnixMillis};
 use crate::event::Sequence;
 use crate::store::memory::{Budget, Hot};
+use crate::store::presence::Moment;
 
 /// Old places of events, and where their copies stand.
 pub type Moved = HashMap<Place, Place>;
@@ -59,6 +60,11 @@ impl Timeline {
     /// How much time has passed since the start, wherever the wall clock was set meanwhile.
     pub fn passed(&self) -> Duration {
         self.stopwatch.elapsed()
+    }
+
+    /// Now, by both clocks.
+    pub fn moment(&self) -> Moment {
+        Moment { passed: self.passed(), wall: self.wall() }
     }
 
     /// How old something was at the start that was made `at` before it.

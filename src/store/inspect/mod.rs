@@ -7,6 +7,7 @@
 mod finding;
 mod history;
 mod index;
+mod presence;
 mod rebuild;
 mod spill;
 mod stat;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 pub use self::finding::{Finding, What};
 pub use self::history::{Delivery, DeliveryState, EventState, History, Recorded};
 pub use self::index::IndexState;
+pub use self::presence::presence;
 pub use self::rebuild::{Rebuilt, rebuild_index};
 pub use self::stat::{Expiry, Stat, UpstreamCounts, stat};
 pub use self::verify::{Verified, verify};

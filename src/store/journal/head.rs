@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::frame::Batch;
+use super::presence::Presence;
 use super::segment::{self, SegmentHeader};
 use crate::event::Sequence;
 use crate::store::backlog::checkpoint;
@@ -121,6 +122,11 @@ impl Head {
         batch: &mut Batch,
     ) -> io::Result<(u32, Sequence)> {
         let next = checkpoint::write(&core.backlog, header.first, batch);
+        let (now, retention) = (core.backlog.timeline.wall(), core.keeping().retention);
+        let next = match core.signs.log(now, retention) {
+            Some(log) => batch.push_presence(next, &Presence::Log(log)),
+            None => next,
+        };
         let mut bytes = preamble(&header, slot);
         bytes.extend_from_slice(batch.bytes().map_err(io::Error::other)?);
         batch.clear();

@@ -6,6 +6,8 @@
 //! which reads everything back, can. The one exception is a write for which the disk has no room: it
 //! is taken back, and events are refused until there is room again.
 
+mod vigil;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -162,6 +164,9 @@ impl Writer {
             Err(error) => self.fail(&error, &mut work),
         }
         if !work.close {
+            if let Err(error) = self.watch() {
+                self.fail(&error, &mut work);
+            }
             return ControlFlow::Continue(());
         }
         self.finish();
@@ -315,6 +320,7 @@ impl Writer {
             entries.push(IndexEntry { sequence, place: *place, fingerprint });
         }
         self.index.add(entries);
+        self.core.signs.event(self.core.backlog.timeline.moment());
         let mut fresh = Vec::with_capacity(written.len());
         let mut replies = Vec::with_capacity(written.len());
         for Written { submission, place } in written {
@@ -417,7 +423,7 @@ impl Writer {
     }
 
     fn finish(&mut self) {
-        if self.core.state() != State::Failed && self.head.sync(&self.core).is_err() {
+        if self.core.state() != State::Failed && self.sign_off().is_err() {
             self.core.fail();
         }
         let place = Place { segment: self.head.header.number, offset: self.head.offset };

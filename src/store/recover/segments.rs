@@ -101,7 +101,7 @@ pub(in crate::store) fn is_unfinished(
     match preamble.header {
         Ok(header) if header.encrypted && preamble.slot().is_none() => {
             has_frames(files, number, FRAMES_AT, |kind| {
-                !matches!(kind, Kind::Lane | Kind::CheckpointEnd)
+                !matches!(kind, Kind::Lane | Kind::CheckpointEnd | Kind::Presence)
             })
             .map(|used| !used)
         }

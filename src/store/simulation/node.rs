@@ -59,6 +59,7 @@ impl World {
         self.check_report(&report);
         let roster = core.backlog.roster();
         let store = Arc::new(Store { core, writer: Default::default(), report, lock: None });
+        store.lets_in();
         *self.node.borrow_mut() = Some(Node {
             store,
             roster,

@@ -9,6 +9,7 @@ mod faults;
 mod kept;
 mod rekey;
 mod shortage;
+mod signs_of_life;
 pub(super) mod sim_disk;
 mod space;
 mod stale;
