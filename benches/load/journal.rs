@@ -34,7 +34,13 @@ pub(crate) fn write(store: &Path, events: u64) -> Result<()> {
         let mut written = 0;
         while left > 0 && written < SEGMENT_BYTES {
             let body = format!(r#"{{"id":"evt_{:012}","event":"order.shipped"}}"#, writer.next());
-            writer.event(&source, now, EventMeta { data: 0..1, ..EventMeta::default() }, body, &Kept::For("app"));
+            writer.event(
+                &source,
+                now,
+                EventMeta { data: 0..1, ..EventMeta::default() },
+                body,
+                &Kept::For("app"),
+            );
             written += writer.flush(&mut file)?;
             left -= 1;
         }

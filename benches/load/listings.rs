@@ -29,7 +29,8 @@ const PAGE: usize = 50;
 /// How often each question is asked.
 const TIMES: usize = 9;
 const BODY: usize = 600;
-const KINDS: [&str; 5] = ["order:shipped", "order:created", "order.cancelled", "result:ready", "refill:due"];
+const KINDS: [&str; 5] =
+    ["order:shipped", "order:created", "order.cancelled", "result:ready", "refill:due"];
 const SOURCES: [&str; 3] = ["clinic", "lab", "pharmacy"];
 /// The subject of one event in the middle.
 const RARE: &str = "order_rare";
@@ -94,7 +95,8 @@ fn write(store: &Path, events: u64, now: UnixMillis) -> Result<EventId> {
                 _ => Kept::For("app"),
             };
             let n = usize::try_from(at)?;
-            let subject = if at == events / 2 { RARE.to_owned() } else { format!("order_{}", at / 4) };
+            let subject =
+                if at == events / 2 { RARE.to_owned() } else { format!("order_{}", at / 4) };
             let meta = EventMeta {
                 provider_type: Some(KINDS[n % KINDS.len()].to_owned()),
                 subject: Some(subject),
@@ -124,7 +126,8 @@ fn attempt(event: Sequence, at: UnixMillis, is_dead: bool) -> AttemptRecord<'sta
         false => (200, Verdict::Delivered),
     };
     let (duration, result) = (Duration::from_millis(20), AttemptResult::Answered(status));
-    let attempt = Attempt { started_at: at.after(Duration::from_millis(3)), duration, result, verdict };
+    let attempt =
+        Attempt { started_at: at.after(Duration::from_millis(3)), duration, result, verdict };
     AttemptRecord { event, upstream: "app", number: 1, attempt }
 }
 

@@ -58,7 +58,8 @@ impl Question<'_> {
         let names = &self.core.catalogue.names;
         let mut upstreams: Vec<(u64, String)> =
             record.targets.into_iter().map(|name| (names.upstream(&name), name)).collect();
-        let of_event = lasts.iter().filter(|((event, digest), _)| *event == row.event && *digest != 0);
+        let of_event =
+            lasts.iter().filter(|((event, digest), _)| *event == row.event && *digest != 0);
         let mut others: Vec<(Place, u64)> = of_event
             .filter(|((_, digest), _)| upstreams.iter().all(|(own, _)| own != digest))
             .map(|((_, digest), last)| (last.first, *digest))
@@ -70,7 +71,8 @@ impl Question<'_> {
             }
         }
         let (state, states) = self.states(|states| {
-            let each = |(digest, _): &(u64, String)| self.delivery_state(states, *digest, row.event);
+            let each =
+                |(digest, _): &(u64, String)| self.delivery_state(states, *digest, row.event);
             let has_deliveries = !Self::is_kept_back(states, &row);
             let each = has_deliveries.then(|| upstreams.iter().map(each).collect::<Vec<_>>());
             (self.state(states, &row), each)
@@ -146,7 +148,8 @@ impl Question<'_> {
         };
         let mut bytes = Vec::new();
         for segment in &self.segments {
-            let mut blocks = segment.deeds.blocks.iter().enumerate().filter(|(_, block)| may(block));
+            let mut blocks =
+                segment.deeds.blocks.iter().enumerate().filter(|(_, block)| may(block));
             let Some(first) = blocks.next() else { continue };
             let failed = |error| self.row_error(segment.number, error);
             let path = file::path(&self.core.catalogue.dir, segment.number, What::Deeds);

@@ -232,7 +232,8 @@ pub fn read<R: Row>(
     }
     let mut footer = [0; FOOTER_LEN];
     let got = file.read_at(&mut footer, HEADER_LEN as u64 + len)?;
-    let fits = got == FOOTER_LEN && table.rows == rows && footer[..] == encode_footer(segment_len, crc);
+    let fits =
+        got == FOOTER_LEN && table.rows == rows && footer[..] == encode_footer(segment_len, crc);
     Ok(fits.then_some(table))
 }
 

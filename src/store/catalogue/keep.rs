@@ -11,6 +11,7 @@ use super::names::Names;
 use super::rows::{Block, CARRIED, Deed, DeedRow, EventRow, FILTERED, QUARANTINED, What};
 use super::states::{Members, States, TooMany};
 use super::{Catalogue, Segment, Shown};
+use crate::event::Sequence;
 use crate::store::Verdict;
 use crate::store::core::Core;
 use crate::store::journal::act::decode_act;
@@ -18,7 +19,6 @@ use crate::store::journal::frame::{HEADER_LEN, Kind};
 use crate::store::journal::record::{decode_attempt, decode_event_summary, event_in_slice};
 use crate::store::journal::segment::{Frame, Place, Scanned, SegmentHeader};
 use crate::store::query::ActKind;
-use crate::event::Sequence;
 
 /// How far the journal's newest segment reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,8 +225,9 @@ impl Catalogue {
                 break ends.head;
             };
             self.go_on()?;
-            if let Some(segment) = self.believed_or_made(core, &header, next)? {
-                segments.push(Arc::new(segment));
+            match self.believed_or_made(core, &header, next)? {
+                Some(segment) => segments.push(Arc::new(segment)),
+                None => self.remove(core, header.number)?,
             }
             keeping.done = header.number;
             let mut shown = self.shown.write();
@@ -240,6 +241,8 @@ impl Catalogue {
             segments.push(Arc::new(current.segment()));
             keeping.current = Some(current);
         }
+        // An empty segment may have gone in between.
+        self.remove_strays(core)?;
         let states = self.states_of(core, &segments)?;
         keeping.loaded = true;
         let mut shown = self.shown.write();
@@ -298,15 +301,19 @@ impl Catalogue {
         let mut copies = Members::default();
         for segment in segments {
             self.go_on()?;
-            segment.each(core, |_| true, |row: EventRow| {
-                if row.is(CARRIED) {
-                    copies.insert(row.event);
-                }
-                if !row.is(QUARANTINED) && !row.is(FILTERED) {
-                    states.stored(row.event, &self.recipients(core, segment.number, &row)?)?;
-                }
-                Ok(())
-            })?;
+            segment.each(
+                core,
+                |_| true,
+                |row: EventRow| {
+                    if row.is(CARRIED) {
+                        copies.insert(row.event);
+                    }
+                    if !row.is(QUARANTINED) && !row.is(FILTERED) {
+                        states.stored(row.event, &self.recipients(core, segment.number, &row)?)?;
+                    }
+                    Ok(())
+                },
+            )?;
         }
         for segment in segments {
             self.go_on()?;
@@ -401,6 +408,7 @@ impl Catalogue {
                 // Retention was faster.
                 Err(KeepError::Io(error)) if core.is_gone(number, &error) => {
                     keeping.done = number;
+                    self.remove(core, number)?;
                     continue;
                 }
                 read => read?,

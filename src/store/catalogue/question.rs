@@ -55,10 +55,15 @@ pub(super) fn ask<T>(
     let mut is_sure = false;
     for _ in 0..TRIES {
         let question = Question::begin(core)?;
+        if !is_sure && question.is_behind() {
+            is_sure = true;
+            // Everything that was settled before is written down then.
+            core.queue.sync();
+            continue;
+        }
         match answer(&question) {
             Ok(_) if question.doubtful.get() && !is_sure => {
                 is_sure = true;
-                // Everything that was settled before is written down then.
                 core.queue.sync();
             }
             Ok(answer) => return Ok(answer),
@@ -96,6 +101,16 @@ impl<'a> Question<'a> {
         let lanes = core.backlog.lanes().into_iter();
         let lanes = lanes.map(|slot| (catalogue.names.upstream(&slot.name), slot)).collect();
         Ok(Self { core, segments, lanes, doubtful: Cell::new(false) })
+    }
+
+    /// Whether lanes know of deliveries that were settled, or stored, and the catalogue does not yet.
+    fn is_behind(&self) -> bool {
+        self.states(|states| {
+            self.lanes.iter().any(|(upstream, slot)| {
+                let open = states.upstreams.get(upstream).map_or(0, |of| of.open.count());
+                open != slot.backlog()
+            })
+        })
     }
 
     /// Works with what became of events. No file is read meanwhile.

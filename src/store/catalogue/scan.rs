@@ -81,9 +81,7 @@ impl<'f> Wanted<'f> {
         match self.state {
             Some(EventState::Pending) => of.any(|of| has(&of.open)),
             Some(EventState::Dead) => of.any(|of| has(&of.dead)),
-            Some(EventState::Discarded) => {
-                has(&states.dropped) || of.any(|of| has(&of.discarded))
-            }
+            Some(EventState::Discarded) => has(&states.dropped) || of.any(|of| has(&of.discarded)),
             Some(EventState::Unknown) => {
                 block.flags & QUARANTINED != 0 || of.any(|of| has(&of.open))
             }
@@ -312,7 +310,9 @@ impl<'q> Rows<'q> {
             let own = match wanted.upstream {
                 Some(upstream) => {
                     let recipients = catalogue.recipients(question.core, segment.number, &row);
-                    recipients.map_err(|error| question.journal_error(place, error))?.contains(&upstream)
+                    recipients
+                        .map_err(|error| question.journal_error(place, error))?
+                        .contains(&upstream)
                 }
                 None => false,
             };

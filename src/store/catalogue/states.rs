@@ -40,6 +40,11 @@ impl Members {
         self.0.get(&high).is_some_and(|bitmap| bitmap.contains(low))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.values().map(RoaringBitmap::len).sum()
+    }
+
     /// Appends the numbers from `first` to `last`, ascending.
     pub fn between(&self, first: u64, last: u64, out: &mut Vec<u64>) {
         let ((first_high, first_low), (last_high, last_low)) = (halves(first), halves(last));
@@ -226,6 +231,7 @@ mod tests {
                 set.iter().copied().filter(|n| (first..=last).contains(n)).collect();
             assert_eq!(found, wanted, "{first}..={last}");
             assert_eq!(members.contains(first), set.contains(&first));
+            assert_eq!(members.count(), set.len() as u64);
         }
         let (kept, first) = (*set.first().unwrap(), 1 << 32);
         let mut copies = Members::default();

@@ -343,7 +343,8 @@ impl World {
                 4 => filter.since = Some(UnixMillis(START.0 + rng.u64(..10_000))),
                 5 => filter.until = Some(UnixMillis(START.0 + rng.u64(..10_000))),
                 _ => {
-                    filter.upstream = Some(["app", "lab-system", "none"][rng.usize(..3)].to_owned());
+                    filter.upstream =
+                        Some(["app", "lab-system", "none"][rng.usize(..3)].to_owned());
                     filter.state = rng.choice(EventState::ALL);
                 }
             }
@@ -402,7 +403,8 @@ impl World {
         assert_eq!(moments.next().map(|moment| moment.what), Some(stored));
         let mut told: HashMap<String, Vec<(u32, Attempt)>> = HashMap::new();
         for moment in moments {
-            let Happening::Attempt { upstream, number, duration, result, verdict, .. } = moment.what
+            let Happening::Attempt { upstream, number, duration, result, verdict, .. } =
+                moment.what
             else {
                 panic!("{moment:?}");
             };
@@ -614,8 +616,14 @@ struct Written {
 }
 
 impl Written {
-    fn event(&mut self, n: u32, quarantined: bool, targets: &[&'static str]) -> (Sequence, EventId) {
-        let (sequence, id) = (Sequence(self.next), EventId::new(START, [u8::try_from(n).unwrap(); 10]));
+    fn event(
+        &mut self,
+        n: u32,
+        quarantined: bool,
+        targets: &[&'static str],
+    ) -> (Sequence, EventId) {
+        let (sequence, id) =
+            (Sequence(self.next), EventId::new(START, [u8::try_from(n).unwrap(); 10]));
         let source = SourceName::new("lab").unwrap();
         let key = DedupeKey::new(&source, KeyKind::ProviderId, &n.to_le_bytes());
         let event = StoredEvent {
@@ -702,18 +710,12 @@ async fn what_operators_have_done_is_told() {
         (item.state, deliveries.map(|d| (d.upstream, d.state)).collect::<Vec<_>>())
     };
     let app = |state| ("app".to_owned(), state);
-    assert_eq!(
-        state(replayed),
-        (EventState::Delivered, vec![app(DeliveryState::Delivered)])
-    );
+    assert_eq!(state(replayed), (EventState::Delivered, vec![app(DeliveryState::Delivered)]));
     assert_eq!(state(dropped), (EventState::Discarded, vec![]));
     assert_eq!(state(released), (EventState::Filtered, vec![]));
     assert_eq!(state(given_up), (EventState::Discarded, vec![app(DeliveryState::Discarded)]));
     let lab = ("lab-system".to_owned(), DeliveryState::Dead);
-    assert_eq!(
-        state(elsewhere),
-        (EventState::Dead, vec![app(DeliveryState::Delivered), lab])
-    );
+    assert_eq!(state(elsewhere), (EventState::Dead, vec![app(DeliveryState::Delivered), lab]));
     assert_eq!(state(let_go), (EventState::Delivered, vec![app(DeliveryState::Delivered)]));
 
     let matching = |state, upstream: Option<&str>| {
