@@ -17,6 +17,7 @@ mod hookward;
 mod hostile;
 mod index;
 mod journal;
+mod listings;
 mod paired;
 mod plot;
 mod process;
@@ -67,6 +68,9 @@ struct Cli {
     /// Write a journal of N settled events, then see what its index takes of time and memory.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10000000")]
     index: Option<u64>,
+    /// Write a journal of N events, then time what operators ask of its store.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
+    listings: Option<u64>,
     /// One honest client beside slow connections and forged requests (needs slowhttptest).
     #[arg(long)]
     hostile: bool,
@@ -203,6 +207,8 @@ fn run(cli: Cli) -> Result<()> {
             drain::run(&options, events).await
         } else if let Some(events) = cli.index {
             index::run(&options, events).await
+        } else if let Some(events) = cli.listings {
+            listings::run(&options, events).await
         } else if cli.hostile {
             hostile::run(&options).await
         } else if cli.memory {

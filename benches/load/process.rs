@@ -84,14 +84,23 @@ impl Process {
 
     /// A line of `/proc/PID/status` that is given in KiB, such as `VmRSS`; in MiB.
     pub(crate) fn memory_mib(&self, line: &str) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let kib = status
-            .lines()
-            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':'))
-            .and_then(|value| value.split_whitespace().next())
-            .ok_or_else(|| format!("no {line} in /proc/PID/status"))?;
-        Ok(kib.parse::<f64>()? / 1024.0)
+        memory_mib_of(&self.0.id().to_string(), line)
     }
+}
+
+/// The same line of this process.
+pub(crate) fn own_memory_mib(line: &str) -> Result<f64> {
+    memory_mib_of("self", line)
+}
+
+fn memory_mib_of(process: &str, line: &str) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib = status
+        .lines()
+        .find_map(|l| l.strip_prefix(line)?.strip_prefix(':'))
+        .and_then(|value| value.split_whitespace().next())
+        .ok_or_else(|| format!("no {line} in /proc/PID/status"))?;
+    Ok(kib.parse::<f64>()? / 1024.0)
 }
 
 impl Drop for Process {

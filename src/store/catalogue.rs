@@ -1,11 +1,226 @@
-//! Where operators' questions are answered from, and where their acts go.
+//! The catalogue of events: by what operators' questions are answered without reading the journal. For
+//! each of its segments there is a file with a row for every event and one with a row for every attempt
+//! and act, and in memory a little for every thousand rows and for every event that is not simply
+//! delivered. A row says where to look and never what is there: everything that anyone is told is read
+//! from the journal. So the catalogue is never the truth, and whatever is wrong with its files costs time.
+//!
+//! A thread of its own makes the rows, from what the writer has written. A question takes in first what
+//! the thread has not got to yet, so that who has had an answer finds it in the next listing.
 
+mod deliveries;
+mod file;
+mod history;
+mod keep;
+mod listing;
+mod names;
+mod question;
+mod rows;
+mod scan;
+mod states;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use self::file::Table;
+pub use self::keep::End;
+use self::keep::{KeepError, Keeping};
+use self::names::Names;
+use self::rows::{Block, Row, What};
+use self::states::States;
 use super::Store;
+use super::core::Core;
+use super::crypt::Digests;
 use super::query::{Act, ActError, Acted, Cursor, Filter, Listed, Moment, Page, QueryError};
 use crate::event::{EventId, Sequence};
+use crate::secret::Key;
+
+/// How long rows may wait to be made together, if nobody asks.
+const GATHER: Duration = Duration::from_millis(100);
+/// How soon a catalogue that could not be kept is begun again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// The catalogue, as far as it is made.
+#[derive(Debug)]
+pub struct Catalogue {
+    dir: PathBuf,
+    names: Names,
+    /// How far the journal reaches. Held for moments only: the writer takes it.
+    ends: Mutex<Ends>,
+    bell: Condvar,
+    /// Who makes rows: held while files are read and written.
+    keeping: Mutex<Keeping>,
+    /// What questions are answered from. Never held over I/O.
+    shown: RwLock<Shown>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    head: Option<End>,
+    /// The newest segment that was there when the store was opened.
+    found: u32,
+    /// Whether that is more than was taken in.
+    news: bool,
+    closing: bool,
+}
+
+/// What questions are answered from.
+#[derive(Debug, Default)]
+struct Shown {
+    ready: bool,
+    /// Segments that are in it, and all of them, until it is ready.
+    done: usize,
+    all: usize,
+    /// Ascending.
+    segments: Vec<Arc<Segment>>,
+    states: States,
+}
+
+/// What stands in one segment of the journal.
+#[derive(Clone, Debug)]
+struct Segment {
+    number: u32,
+    events: Table,
+    deeds: Table,
+}
+
+impl Segment {
+    /// Shows `each` the rows of the blocks that `wanted` wants, in order.
+    fn each<R: Row>(
+        &self,
+        core: &Core,
+        wanted: impl Fn(&Block) -> bool,
+        mut each: impl FnMut(R) -> Result<(), KeepError>,
+    ) -> Result<(), KeepError> {
+        let table = match R::WHAT {
+            What::Events => &self.events,
+            What::Deeds => &self.deeds,
+        };
+        if !table.blocks.iter().any(&wanted) {
+            return Ok(());
+        }
+        let path = file::path(&core.catalogue.dir, self.number, R::WHAT);
+        let file = core.files.disk().open(&path)?;
+        let mut bytes = Vec::new();
+        for (at, _) in table.blocks.iter().enumerate().filter(|(_, block)| wanted(block)) {
+            table.read::<R>(&*file, at, &mut bytes)?;
+            bytes.chunks_exact(R::LEN).map(R::take).try_for_each(&mut each)?;
+        }
+        Ok(())
+    }
+}
+
+impl Catalogue {
+    /// An empty one, for the store in this directory. `found`: the newest segment that is there.
+    pub fn new(store: &Path, index_key: Option<&Key>, journal: u64, found: u32) -> Self {
+        let ends = Ends { found, ..Ends::default() };
+        Self {
+            dir: store.join("catalogue"),
+            names: Names::new(Digests::new(index_key, journal)),
+            ends: Mutex::new(ends),
+            bell: Condvar::new(),
+            keeping: Mutex::default(),
+            shown: RwLock::default(),
+        }
+    }
+
+    /// The journal reaches so far.
+    pub fn publish(&self, end: End) {
+        let mut ends = self.ends.lock();
+        ends.head = Some(end);
+        let first = !std::mem::replace(&mut ends.news, true);
+        drop(ends);
+        if first {
+            self.bell.notify_one();
+        }
+    }
+
+    /// There is something to do.
+    pub fn wake(&self) {
+        self.ends.lock().news = true;
+        self.bell.notify_one();
+    }
+
+    fn keep(&self, core: &Core) {
+        loop {
+            match self.load(core) {
+                Ok(()) => {
+                    while self.has_news() && self.pause(GATHER) {
+                        let mut keeping = self.keeping.lock();
+                        if !self.catch_up(core, &mut keeping) {
+                            break;
+                        }
+                    }
+                }
+                Err(KeepError::Closing) => return,
+                Err(error) => {
+                    tracing::warn!(target: "hookward::store", %error, "the catalogue of events cannot be made now; it is tried again");
+                }
+            }
+            if !self.pause(TRY_AGAIN) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to do; `false`: not any more.
+    fn has_news(&self) -> bool {
+        let mut ends = self.ends.lock();
+        while !ends.news && !ends.closing {
+            self.bell.wait(&mut ends);
+        }
+        !ends.closing
+    }
+
+    /// Waits a while; `false`: the store is closing.
+    fn pause(&self, pause: Duration) -> bool {
+        let mut ends = self.ends.lock();
+        if !ends.closing {
+            self.bell.wait_for(&mut ends, pause);
+        }
+        !ends.closing
+    }
+}
+
+/// The thread that keeps the catalogue.
+#[derive(Debug)]
+pub struct Cataloguer {
+    core: Arc<Core>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Cataloguer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(core: Arc<Core>) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name("catalogue".to_owned()).spawn({
+            let core = Arc::clone(&core);
+            move || core.catalogue.keep(&core)
+        })?;
+        Ok(Self { core, thread: Some(thread) })
+    }
+
+    /// Ends the thread. `clean`: all that the journal has is known to be good.
+    pub fn stop(&mut self, clean: bool) {
+        let catalogue = &self.core.catalogue;
+        catalogue.ends.lock().closing = true;
+        catalogue.bell.notify_one();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+            catalogue.finish(&self.core, clean);
+        }
+    }
+}
 
 impl Store {
-    /// At most `limit` events that the filter matches, newest first, from the cursor on. Blocks.
+    /// At most `limit` events that the filter matches, newest first, from the cursor on; fewer where
+    /// their bodies are long. Blocks.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -15,8 +230,7 @@ impl Store {
         from: Option<Cursor>,
         limit: usize,
     ) -> Result<Page, QueryError> {
-        let _ = (filter, from, limit);
-        Err(QueryError::NotReady { done: 0, all: 0 })
+        question::ask(&self.core, |question| question.page(filter, from, limit))
     }
 
     /// The numbers of all events that the filter matches, oldest first. Blocks.
@@ -24,8 +238,7 @@ impl Store {
     /// # Errors
     /// [`QueryError`].
     pub fn matching(&self, filter: &Filter) -> Result<Vec<Sequence>, QueryError> {
-        let _ = filter;
-        Err(QueryError::NotReady { done: 0, all: 0 })
+        question::ask(&self.core, |question| question.matching(filter))
     }
 
     /// The event with this id, and all that has happened to it. Blocks.
@@ -33,8 +246,7 @@ impl Store {
     /// # Errors
     /// [`QueryError`].
     pub fn history_of(&self, id: EventId) -> Result<Option<(Listed, Vec<Moment>)>, QueryError> {
-        let _ = id;
-        Err(QueryError::NotReady { done: 0, all: 0 })
+        question::ask(&self.core, |question| question.history_of(id))
     }
 
     /// Does what an operator asks for, and returns when that is on stable storage. Blocks.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::backlog::Backlog;
 use super::blocking::Blocking;
+use super::catalogue::Catalogue;
 use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
 use super::journal::files::{ReadError, SegmentFiles};
@@ -41,6 +42,8 @@ pub struct Tuning {
     pub purge_every: Duration,
     /// Whether there is an index on disk.
     pub index: bool,
+    /// Whether there is a catalogue of events, by which operators' questions are answered.
+    pub catalogue: bool,
     /// Where the journal's files are.
     pub disk: Arc<dyn Disk>,
     /// Who reads them for the async workers.
@@ -76,6 +79,7 @@ impl Default for Tuning {
             unreadable_rest: Duration::from_secs(30),
             purge_every: Duration::from_secs(10),
             index: true,
+            catalogue: true,
             disk: Arc::new(OsDisk),
             blocking: Blocking::default(),
             cancel: Cancel::default(),
@@ -137,6 +141,8 @@ pub struct Core {
     pub dedupe: DedupeTable,
     /// What still has to be delivered.
     pub backlog: Backlog,
+    /// By which operators' questions are answered.
+    pub catalogue: Catalogue,
     /// What is in hand, source by source.
     pub shares: Shares,
     /// What waits for the writer.
@@ -193,6 +199,12 @@ impl Core {
             parts;
         Self {
             keeping: Mutex::new(Keeping::of(&options)),
+            catalogue: Catalogue::new(
+                &options.path,
+                index_key.as_ref(),
+                journal,
+                segments.last().map_or(0, |newest| newest.number),
+            ),
             path: options.path,
             metrics: options.metrics,
             shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
@@ -213,13 +225,15 @@ impl Core {
     /// there may come back, unless retention has let it go.
     pub fn is_lost(&self, segment: u32, error: &ReadError) -> bool {
         match error {
-            ReadError::Io(error) => {
-                let is_known = |known: &Segment| known.header.number == segment;
-                error.kind() == io::ErrorKind::NotFound
-                    && !self.segments.lock().iter().any(is_known)
-            }
+            ReadError::Io(error) => self.is_gone(segment, error),
             error => error.is_final(),
         }
+    }
+
+    /// Whether the segment's file is not there because retention has let it go.
+    pub fn is_gone(&self, segment: u32, error: &io::Error) -> bool {
+        let is_known = |known: &Segment| known.header.number == segment;
+        error.kind() == io::ErrorKind::NotFound && !self.segments.lock().iter().any(is_known)
     }
 
     /// How much is kept, and for how long.

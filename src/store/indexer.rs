@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use super::catalogue::Cataloguer;
 use super::core::Core;
 use super::index::{self, BLOCK, Index, IndexEntry, IndexError, Progress};
 use super::journal::segment::Place;
@@ -31,6 +32,7 @@ pub struct IndexFeed {
     thread: Option<JoinHandle<()>>,
     given_up: bool,
     keeper: Option<Keeper>,
+    catalogue: Option<Cataloguer>,
 }
 
 /// Retention's end.
@@ -46,7 +48,7 @@ impl Forgetting {
 }
 
 impl IndexFeed {
-    /// Starts the thread, and the one that looks at retention.
+    /// Starts the thread, the one that looks at retention, and the one that keeps the catalogue.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -57,15 +59,19 @@ impl IndexFeed {
             let journal = core.journal;
             move || Indexer { journal, index }.run(&receiver)
         })?;
+        let catalogue = core.tuning.catalogue.then(|| Cataloguer::start(Arc::clone(&core)));
+        let catalogue = catalogue.transpose()?;
         let keeper = Some(Keeper::start(core, Forgetting(sender.clone()))?);
-        Ok(Self { sender, pending: Vec::new(), thread: Some(thread), given_up, keeper })
+        let (pending, thread) = (Vec::new(), Some(thread));
+        Ok(Self { sender, pending, thread, given_up, keeper, catalogue })
     }
 
     /// Without an index, and nobody who looks at retention.
     #[cfg(test)]
     pub fn idle() -> Self {
         let (sender, _) = sync_channel(QUEUE);
-        Self { sender, pending: Vec::new(), thread: None, given_up: true, keeper: None }
+        let (pending, given_up) = (Vec::new(), true);
+        Self { sender, pending, thread: None, given_up, keeper: None, catalogue: None }
     }
 
     /// Hands over events that are durable.
@@ -92,10 +98,13 @@ impl IndexFeed {
         }
     }
 
-    /// Ends both threads. `upto`: where the journal ends, if all of it is known to be good.
+    /// Ends the threads. `upto`: where the journal ends, if all of it is known to be good.
     pub fn close(&mut self, upto: Option<(Place, Sequence)>) {
         if let Some(keeper) = &mut self.keeper {
             keeper.stop();
+        }
+        if let Some(catalogue) = &mut self.catalogue {
+            catalogue.stop(upto.is_some());
         }
         if upto.is_some() && !self.given_up {
             drop(self.sender.send(Message::Add(std::mem::take(&mut self.pending))));

@@ -15,8 +15,16 @@ const OPEN_TO_OTHERS: u32 = 0o066;
 
 /// What in the store's directory is ours. Something else there is not judged: `lost+found`, or a
 /// file that somebody has put there.
-const OURS: [&str; 7] =
-    ["journal", "index", "index.unusable", "audit", "lock", "rekey.lock", "admin.sock"];
+const OURS: [&str; 8] = [
+    "journal",
+    "index",
+    "index.unusable",
+    "catalogue",
+    "audit",
+    "lock",
+    "rekey.lock",
+    "admin.sock",
+];
 
 /// Refuses a store that others may read or change: its directory, or anything of ours in it; and one
 /// that is not this user's. Links at the top are followed, since a part of the store may lie on

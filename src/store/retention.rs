@@ -233,5 +233,6 @@ fn forget_before(core: &Core, first_left: Option<SegmentHeader>) -> Option<Seque
     let first_left = first_left?;
     core.dedupe.forget_before(first_left.number);
     core.backlog.forget_before(first_left.number);
+    core.catalogue.wake();
     Some(first_left.first)
 }

@@ -41,7 +41,7 @@ pub struct CircuitStatus {
 pub struct StoreBytes {
     /// The journal's segments.
     pub journal: u64,
-    /// The index.
+    /// The index, and the catalogue of events.
     pub index: u64,
     /// The audit trail.
     pub audit: u64,
@@ -73,7 +73,8 @@ impl Store {
     /// not there has none.
     pub fn bytes(&self) -> StoreBytes {
         let of = |part| bytes_in(&self.core.path.join(part)).unwrap_or(0);
-        StoreBytes { journal: of("journal"), index: of("index"), audit: of("audit") }
+        let index = of("index") + of("catalogue");
+        StoreBytes { journal: of("journal"), index, audit: of("audit") }
     }
 
     /// Bytes that may still be written to the store's file system; `None` if it does not tell.

@@ -155,7 +155,12 @@ impl Road {
                 })
                 .collect(),
         };
-        let tuning = Tuning { index: false, disk: Arc::new(disk.clone()), ..Tuning::default() };
+        let tuning = Tuning {
+            index: false,
+            catalogue: false,
+            disk: Arc::new(disk.clone()),
+            ..Tuning::default()
+        };
         let store = Arc::new(Store::open_with(options, tuning).expect("a store"));
         // There is only its lock in it, which is held by now.
         std::fs::remove_dir_all(path).expect("the store's directory");

@@ -340,6 +340,12 @@ impl Lane {
         self.standing.add(entry.place.segment);
     }
 
+    /// Whether a delivery of this event, which is one of the lane's, waits.
+    pub fn waits(&self, sequence: Sequence) -> bool {
+        let beyond = |cursor: Cursor| (cursor.sequence..=cursor.last).contains(&sequence);
+        self.cursor.is_some_and(beyond) || self.ages.has(sequence)
+    }
+
     /// When the oldest waiting delivery was received; those that are not held are younger.
     pub fn oldest_received(&self) -> Option<UnixMillis> {
         self.ages.oldest()

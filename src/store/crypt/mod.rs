@@ -7,6 +7,7 @@
 //! whether or not the frame ever reaches the disk.
 
 mod cipher;
+mod digest;
 mod fingerprint;
 mod keyring;
 mod slot;
@@ -14,6 +15,7 @@ mod slot;
 mod tests;
 
 pub use self::cipher::{Cipher, Clear, OVERHEAD, Sealer};
+pub use self::digest::{Digests, Field};
 pub use self::fingerprint::Fingerprints;
 pub use self::keyring::{KeyId, Keyring, MasterKey};
 pub use self::slot::{FRAMES_AT, SLOT_LEN, SLOTS_AT, SegmentSecret, Slot, SlotError};

@@ -153,3 +153,26 @@ fn no_key_is_ever_shown() {
         assert!(!shown.contains(digits), "{shown}");
     }
 }
+
+/// What stands in the catalogues of others must mean the same for ever, or be marked as another.
+#[test]
+fn catalogue_digests_are_apart_by_key_journal_and_field() {
+    let one = Digests::new(Some(&key(1)), 7);
+    let same = Digests::new(Some(&key(1)), 7);
+    assert_eq!(one.of(Field::Kind, [&b"a"[..]]), same.of(Field::Kind, [&b"a"[..]]));
+    let text = &b"order.shipped"[..];
+    let all = [
+        one.of(Field::Kind, [text]),
+        one.of(Field::Upstream, [text]),
+        one.of(Field::Kind, [&text[..5], &text[5..]]),
+        Digests::new(Some(&key(2)), 7).of(Field::Kind, [text]),
+        Digests::new(Some(&key(1)), 8).of(Field::Kind, [text]),
+        Digests::new(None, 7).of(Field::Kind, [text]),
+        Digests::new(None, 8).of(Field::Kind, [text]),
+        Fingerprints::keyed(&key(1)).mark(),
+        one.mark(),
+    ];
+    let distinct: std::collections::BTreeSet<u64> = all.into_iter().collect();
+    assert_eq!(distinct.len(), all.len(), "{all:?}");
+    assert_eq!(format!("{one:?} {:?}", Digests::new(None, 7)), "keyed plain");
+}

@@ -182,6 +182,25 @@ pub fn decode_event_head(payload: &[u8]) -> Option<EventHead<'_>> {
     })
 }
 
+/// What the catalogue is made of.
+pub struct EventSummary<'a> {
+    /// Hookward's id.
+    pub id: EventId,
+    /// What recovery needs, too.
+    pub head: EventHead<'a>,
+    /// The event's name as the provider wrote it.
+    pub provider_type: Option<&'a str>,
+}
+
+/// Opens only what the catalogue is made of.
+pub fn decode_event_summary(payload: &[u8]) -> Option<EventSummary<'_>> {
+    let head = decode_event_head(payload)?;
+    let mut input = Input(payload);
+    let fixed = event_fixed(&mut input)?;
+    let (_subject, _provider_id, provider_type) = (input.text()?, input.text()?, input.text()?);
+    Some(EventSummary { id: fixed.id, head, provider_type })
+}
+
 /// An attempt's frame, opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord<'a> {

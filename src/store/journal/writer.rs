@@ -20,6 +20,7 @@ use super::segment::{Place, SegmentHeader};
 use crate::event::Sequence;
 use crate::store::AcceptError;
 use crate::store::backlog::{Fresh, checkpoint};
+use crate::store::catalogue::End;
 use crate::store::core::{Core, State};
 use crate::store::index::IndexEntry;
 use crate::store::indexer::IndexFeed;
@@ -119,7 +120,14 @@ impl Writer {
     fn begin(&mut self) -> Result<(), BeginError> {
         (self.head, self.next) = Head::begin(&self.core, self.head.header, &mut self.batch)?;
         self.unwritten = None;
+        self.show();
         Ok(())
+    }
+
+    /// Tells the catalogue how far the journal reaches.
+    fn show(&self) {
+        let Head { begun_at: from, offset: upto, .. } = self.head;
+        self.core.catalogue.publish(End { segment: self.head.header.number, from, upto });
     }
 
     fn wait_for_room(&mut self, error: &io::Error) {
@@ -203,6 +211,7 @@ impl Writer {
         let refusal = match self.write_batch(sync) {
             Ok(()) => {
                 (self.lags, self.unwritten) = (false, None);
+                self.show();
                 self.publish_carried(carried);
                 self.publish(written);
                 for carry in work.carries.drain(..) {
@@ -368,6 +377,7 @@ impl Writer {
             Ok((head, next)) => {
                 (self.head, self.next) = (head, next);
                 (self.lags, self.unwritten) = (false, None);
+                self.show();
                 Ok(())
             }
             // Nothing is uncertain, and the head will do for a while: descriptors may be short, or

@@ -3,9 +3,11 @@
 
 use super::sim_disk::{Fault, Leaves};
 use super::*;
-use crate::store::crypt::{FRAMES_AT, SLOTS_AT};
+use crate::event::normalize_type;
+use crate::store::crypt::{Digests, FRAMES_AT, Field, SLOTS_AT};
 use crate::store::journal::frame::{HEADER_LEN, Header, Kind};
 use crate::store::journal::segment::{GapKind, Scanned};
+use crate::store::query::Filter;
 
 fn encrypted(dir: &Path, ring: &[u8]) -> Options {
     Options { keys: keys(ring), ..options(dir) }
@@ -58,6 +60,7 @@ async fn nothing_of_an_event_stands_in_clear_in_any_file() {
         let options =
             Options { upstreams: vec![upstream(TEXTS[7], true)], ..encrypted(dir.path(), ring) };
         let mut fingerprints = Vec::new();
+        let mut journal = 0;
         for round in 0..2 {
             let store = Store::open(options.clone()).unwrap();
             for n in 0..600 {
@@ -76,6 +79,10 @@ async fn nothing_of_an_event_stands_in_clear_in_any_file() {
                 store.accept(event, app(&store)).await.unwrap();
             }
             store.settle(claim(&store).await, attempt(Verdict::Delivered));
+            while store.list(&Filter::default(), None, 1).is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            journal = store.core.journal;
             assert!(store.close().await);
         }
         let bytes = all_bytes(dir.path());
@@ -88,6 +95,11 @@ async fn nothing_of_an_event_stands_in_clear_in_any_file() {
         for fingerprint in fingerprints {
             assert_eq!(holds(&index, &fingerprint), plain, "a key's own digest in the index");
         }
+        let catalogue = all_bytes(&dir.path().join("catalogue"));
+        assert!(catalogue.len() > 1200 * 52, "{} bytes", catalogue.len());
+        let kind = normalize_type(Some(TEXTS[2]));
+        let digest = Digests::new(None, journal).of(Field::Kind, [kind.as_bytes()]);
+        assert_eq!(holds(&catalogue, &digest.to_le_bytes()), plain, "a digest anyone can make");
     }
 }
 

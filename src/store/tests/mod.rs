@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod carried;
+mod catalogue;
 mod clocks;
 mod damage;
 mod encryption;
@@ -62,6 +63,7 @@ fn small(disk: &SimDisk) -> Tuning {
         unreadable_rest: Duration::from_millis(20),
         purge_every: Duration::from_secs(86_400),
         index: false,
+        catalogue: false,
         disk: Arc::new(disk.clone()),
         ..Tuning::default()
     }

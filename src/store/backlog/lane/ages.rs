@@ -49,6 +49,12 @@ impl Ages {
         }
     }
 
+    /// Whether a delivery is held.
+    pub(super) fn has(&self, sequence: Sequence) -> bool {
+        let at = self.find(sequence).ok();
+        at.and_then(|at| self.line.get(at)).is_some_and(|(_, slot)| slot.is_some())
+    }
+
     /// When the oldest one was received.
     pub(super) fn oldest(&self) -> Option<UnixMillis> {
         self.line.front().and_then(|(_, received_at)| *received_at)
@@ -99,6 +105,7 @@ mod tests {
             ages.remove(Sequence(newest));
             map.remove(&newest);
             assert_eq!(ages.oldest(), map.values().next().copied());
+            assert_eq!(ages.has(Sequence(settled)), map.contains_key(&settled));
         }
         assert!(ages.line.len() <= 2 * (map.len() + SPARSE), "{} slots", ages.line.len());
         assert_eq!(ages.gaps, ages.line.iter().filter(|(_, slot)| slot.is_none()).count());

@@ -1,0 +1,236 @@
+//! A question to the catalogue: what it is answered from, and what an event's state is at this moment.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::rows::{EventRow, FILTERED, QUARANTINED};
+use super::states::{Deliveries, States};
+use super::{Segment, Shown};
+use crate::event::Sequence;
+use crate::store::LaneSlot;
+use crate::store::core::Core;
+use crate::store::journal::frame::Header;
+use crate::store::journal::record::{EventRecord, decode_event, event_in};
+use crate::store::journal::segment::Place;
+use crate::store::query::{DeliveryState, EventState, QueryError};
+
+/// How often a question is begun again because segments went meanwhile.
+const TRIES: u32 = 8;
+/// How long it waits for who makes rows just now. Then it is answered without the newest.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why a question has no answer yet.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A segment has gone: begin again.
+    Gone,
+    /// The catalogue's own files cannot be read: they are to be made again.
+    Spoilt(io::Error),
+    /// The journal cannot be read.
+    Io(io::Error),
+}
+
+/// A question, and what it is answered from: the catalogue as it was when it was asked.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    pub(super) core: &'a Core,
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// By the digests of their names.
+    lanes: HashMap<u64, Arc<LaneSlot>>,
+    /// Whether something was neither settled nor waiting: most likely the writer is about to write down
+    /// how it was settled.
+    doubtful: Cell<bool>,
+}
+
+/// Answers a question.
+pub(super) fn ask<T>(
+    core: &Core,
+    answer: impl Fn(&Question<'_>) -> Result<T, Stop>,
+) -> Result<T, QueryError> {
+    let mut is_sure = false;
+    for _ in 0..TRIES {
+        let question = Question::begin(core)?;
+        if !is_sure && question.is_behind() {
+            is_sure = true;
+            // Everything that was settled before is written down then.
+            core.queue.sync();
+            continue;
+        }
+        match answer(&question) {
+            Ok(_) if question.doubtful.get() && !is_sure => {
+                is_sure = true;
+                core.queue.sync();
+            }
+            Ok(answer) => return Ok(answer),
+            Err(Stop::Gone) => {}
+            Err(Stop::Io(error)) => return Err(error.into()),
+            Err(Stop::Spoilt(error)) => {
+                core.catalogue.spoil(&error);
+                return Err(core.catalogue.shown.read().not_ready());
+            }
+        }
+    }
+    Err(io::Error::other("segments go faster than they can be read").into())
+}
+
+impl Shown {
+    fn not_ready(&self) -> QueryError {
+        QueryError::NotReady { done: self.done, all: self.all }
+    }
+}
+
+impl<'a> Question<'a> {
+    fn begin(core: &'a Core) -> Result<Self, QueryError> {
+        let catalogue = &core.catalogue;
+        if catalogue.shown.read().ready
+            && let Some(mut keeping) = catalogue.keeping.try_lock_for(PATIENCE)
+        {
+            catalogue.catch_up(core, &mut keeping);
+        }
+        let shown = catalogue.shown.read();
+        if !shown.ready {
+            return Err(shown.not_ready());
+        }
+        let segments = shown.segments.clone();
+        drop(shown);
+        let lanes = core.backlog.lanes().into_iter();
+        let lanes = lanes.map(|slot| (catalogue.names.upstream(&slot.name), slot)).collect();
+        Ok(Self { core, segments, lanes, doubtful: Cell::new(false) })
+    }
+
+    /// Whether lanes know of deliveries that were settled, or stored, and the catalogue does not yet.
+    fn is_behind(&self) -> bool {
+        self.states(|states| {
+            self.lanes.iter().any(|(upstream, slot)| {
+                let open = states.upstreams.get(upstream).map_or(0, |of| of.open.count());
+                open != slot.backlog()
+            })
+        })
+    }
+
+    /// Works with what became of events. No file is read meanwhile.
+    pub(super) fn states<T>(&self, with: impl FnOnce(&States) -> T) -> T {
+        with(&self.core.catalogue.shown.read().states)
+    }
+
+    /// What is wrong when one of the catalogue's files could not be read.
+    pub(super) fn row_error(&self, segment: u32, error: io::Error) -> Stop {
+        if self.core.is_gone(segment, &error) { Stop::Gone } else { Stop::Spoilt(error) }
+    }
+
+    /// The frame there; `None` if it has been damaged.
+    pub(super) fn frame(&self, place: Place) -> Result<Option<(Header, Bytes)>, Stop> {
+        match self.core.files.frame(place) {
+            Ok(frame) => Ok(Some(frame)),
+            Err(error) if error.is_final() => {
+                let Place { segment, offset } = place;
+                tracing::warn!(target: "hookward::store", segment, offset, %error, "something in the journal cannot be shown");
+                Ok(None)
+            }
+            Err(error) => Err(self.journal_error(place, error.into())),
+        }
+    }
+
+    /// What is wrong when the journal could not be read there.
+    pub(super) fn journal_error(&self, place: Place, error: io::Error) -> Stop {
+        if self.core.is_gone(place.segment, &error) { Stop::Gone } else { Stop::Io(error) }
+    }
+
+    /// The event there, if it is this one.
+    pub(super) fn event(&self, place: Place, event: u64) -> Result<Option<EventRecord>, Stop> {
+        let Some((header, payload)) = self.frame(place)? else { return Ok(None) };
+        let found = event_in(&header, &payload).filter(|(found, _)| found.0 == event);
+        Ok(found.and_then(|(sequence, payload)| decode_event(sequence, &payload)))
+    }
+
+    /// Whether an event is kept back, or was until it was dropped: it has no deliveries.
+    pub(super) fn is_kept_back(states: &States, row: &EventRow) -> bool {
+        row.is(QUARANTINED) && !states.released.contains(row.event)
+    }
+
+    /// What became of an event's delivery to an upstream that it goes to.
+    pub(super) fn delivery_state(
+        &self,
+        states: &States,
+        upstream: u64,
+        event: u64,
+    ) -> DeliveryState {
+        match states.upstreams.get(&upstream) {
+            Some(of) => self.state_in(of, upstream, event),
+            None => DeliveryState::Delivered,
+        }
+    }
+
+    fn state_in(&self, of: &Deliveries, upstream: u64, event: u64) -> DeliveryState {
+        if of.open.contains(event) {
+            let lane = self.lanes.get(&upstream);
+            if lane.is_some_and(|slot| slot.lane.lock().waits(Sequence(event))) {
+                DeliveryState::Pending
+            } else {
+                self.doubtful.set(true);
+                DeliveryState::Unknown
+            }
+        } else if of.dead.contains(event) {
+            DeliveryState::Dead
+        } else if of.discarded.contains(event) {
+            DeliveryState::Discarded
+        } else {
+            DeliveryState::Delivered
+        }
+    }
+
+    /// What became of an event.
+    pub(super) fn state(&self, states: &States, row: &EventRow) -> EventState {
+        let event = row.event;
+        let each = || {
+            let all = states.upstreams.iter();
+            all.map(|(upstream, of)| (of, self.state_in(of, *upstream, event)))
+        };
+        let dropped = states.dropped.contains(event);
+        if Self::is_kept_back(states, row) {
+            if self.core.backlog.quarantine.lock().contains_key(&Sequence(event)) {
+                return EventState::Quarantined;
+            }
+            if dropped || states.upstreams.values().any(|of| of.discarded.contains(event)) {
+                return EventState::Discarded;
+            }
+            self.doubtful.set(true);
+            return EventState::Unknown;
+        }
+        let mut worst = match dropped {
+            true => DeliveryState::Discarded,
+            false => DeliveryState::Delivered,
+        };
+        let mut goes_somewhere = !row.is(FILTERED) || dropped;
+        for (of, state) in each() {
+            goes_somewhere |= of.acted.contains(event) || state != DeliveryState::Delivered;
+            if rank(state) > rank(worst) {
+                worst = state;
+            }
+        }
+        match worst {
+            DeliveryState::Pending => EventState::Pending,
+            DeliveryState::Dead => EventState::Dead,
+            DeliveryState::Discarded => EventState::Discarded,
+            DeliveryState::Unknown => EventState::Unknown,
+            DeliveryState::Delivered if goes_somewhere => EventState::Delivered,
+            DeliveryState::Delivered => EventState::Filtered,
+        }
+    }
+}
+
+/// What counts of several deliveries' states is the highest.
+fn rank(state: DeliveryState) -> u8 {
+    match state {
+        DeliveryState::Delivered => 0,
+        DeliveryState::Unknown => 1,
+        DeliveryState::Discarded => 2,
+        DeliveryState::Dead => 3,
+        DeliveryState::Pending => 4,
+    }
+}
