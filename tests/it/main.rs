@@ -23,6 +23,7 @@ mod process;
 
 mod acme;
 mod addresses;
+mod api;
 mod bodies;
 mod canaries;
 mod client_certificates;
