@@ -117,7 +117,9 @@ async fn a_store_too_deep_for_a_socket_runs_without_and_says_so() {
     let deep = dir.path().join("d".repeat(60)).join("e".repeat(60));
     fs::create_dir_all(&deep).unwrap();
     let inner = configured("", "http://127.0.0.1:1/");
-    fs::copy(inner.path().join("hookward.toml"), deep.join("hookward.toml")).unwrap();
+    let text = fs::read_to_string(inner.path().join("hookward.toml")).unwrap();
+    let named = format!("[store]\npath = \"{}\"", deep.join("data").display());
+    fs::write(deep.join("hookward.toml"), text.replace("[store]", &named)).unwrap();
     let (mut process, _, admin) = Process::serve(&deep).await;
     let line = process.line("no Unix socket for operators").await;
     assert!(line.contains("at most 107 bytes") && line.contains("--url"), "{line}");

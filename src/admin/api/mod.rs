@@ -23,7 +23,7 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use hyper::body::Body;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use tokio::time::timeout;
 
 use self::archive::Archive;
@@ -300,9 +300,12 @@ where
     Ok(Act { what, who: operator.who.clone(), reason: params::reason(reason)?, upstream })
 }
 
-fn per_second(rate: Option<u64>) -> Result<Option<u32>, Fault> {
+fn per_second(rate: Option<Number>) -> Result<Option<u32>, Fault> {
     let Some(rate) = rate else { return Ok(None) };
-    let rate = u32::try_from(rate).ok().filter(|rate| (1..=MAX_PER_SECOND).contains(rate));
+    // In JSON 5.0 is a whole number too.
+    let rate = rate.as_f64().filter(|rate| rate.fract() == 0.0);
+    let rate = rate.filter(|rate| (1.0..=f64::from(MAX_PER_SECOND)).contains(rate));
+    let rate = rate.map(|rate| rate as u32);
     let rate = rate.ok_or_else(|| {
         Fault::bad(format!("per_second: a whole number from 1 to {MAX_PER_SECOND}."))
     })?;

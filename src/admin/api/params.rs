@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Number;
 
 use super::fault::Fault;
 use crate::clock::UnixMillis;
@@ -224,7 +225,7 @@ pub(super) struct BulkBody {
     until: Option<String>,
     pub(super) upstream: Option<String>,
     pub(super) dry_run: Option<bool>,
-    pub(super) per_second: Option<u64>,
+    pub(super) per_second: Option<Number>,
     pub(super) reason: Option<String>,
 }
 

@@ -8,7 +8,7 @@ const REPLAY: &str = "/api/v1/dead-letters/replay";
 #[tokio::test]
 async fn a_dry_run_counts_and_the_real_one_does() {
     let bench = bench(&[DEAD, EventState::Delivered, DEAD, DEAD]);
-    let dry = bench.post(REPLAY, r#"{"dry_run":true}"#).await;
+    let dry = bench.post(REPLAY, r#"{"dry_run":true,"per_second":2.0}"#).await;
     assert_eq!((dry.status, dry.body), (200, json!({ "matched": 3, "replayed": 0 })));
     assert!(bench.fake.acts.lock().is_empty() && bench.recorded().is_empty());
 
