@@ -84,13 +84,35 @@ async fn many(client: &Client, args: &Replay) -> Result<(), Trouble> {
         return reply.print(&mut out);
     }
     let counts = reply.json()?;
-    let (matched, replayed) = (text(&counts["matched"]), text(&counts["replayed"]));
+    let (matched, replayed) = (matching(&counts["matched"]), text(&counts["replayed"]));
     Ok(match (args.dry_run, reply.status) {
-        (true, _) => writeln!(out, "{matched} dead letters match; nothing was replayed"),
+        (true, _) => writeln!(out, "{matched}; nothing was replayed"),
         (false, StatusCode::ACCEPTED) => writeln!(
             out,
-            "{replayed} of {matched} dead letters replayed so far; the gateway goes on with it, and its log tells the end"
+            "{matched}; {replayed} replayed so far; the gateway goes on with it, and its log tells the end"
         ),
-        (false, _) => writeln!(out, "{replayed} of {matched} dead letters replayed"),
+        (false, _) => writeln!(out, "{matched}; {replayed} replayed"),
     }?)
+}
+
+/// `1 dead letter matches`, `2 dead letters match`.
+fn matching(count: &Value) -> String {
+    match count.as_u64() {
+        Some(1) => "1 dead letter matches".to_owned(),
+        _ => format!("{} dead letters match", text(count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_several() {
+        for (count, words) in
+            [(0, "0 dead letters match"), (1, "1 dead letter matches"), (2, "2 dead letters match")]
+        {
+            assert_eq!(matching(&count.into()), words);
+        }
+    }
 }

@@ -34,7 +34,7 @@ use self::fault::Fault;
 use self::params::{ActBody, BulkBody, FILTERS, PAGING, Params, ReplayBody, show_cursor};
 pub(super) use self::route::ROOT;
 use self::route::Route;
-use self::show::Event;
+use self::show::{Event, List};
 pub use self::show::{auth as show_auth, source as show_source};
 use super::answer::plain;
 use crate::audit::{Operator, Trail};
@@ -161,7 +161,7 @@ impl Api {
         let archive = Arc::clone(&self.workers.archive);
         self.json(move || {
             let (items, next) = page(&*archive, &filter, cursor, limit)?;
-            Ok(json!({ "items": items, "next": next.map(show_cursor) }))
+            Ok(List { items, next: next.map(show_cursor) })
         })
         .await
     }
@@ -253,8 +253,7 @@ impl Api {
             let shown = |source: &Arc<crate::config::Source>| {
                 show_source(source, last(source.name.as_str()))
             };
-            let items: Vec<Value> = config.sources.iter().map(shown).collect();
-            Ok(json!({ "items": items, "next": null }))
+            Ok(List { items: config.sources.iter().map(shown).collect(), next: None })
         })
         .await
     }

@@ -10,6 +10,14 @@ use crate::event::normalize_type;
 use crate::store::query::{Act, ActKind, Delivery, Happening, Listed, Moment};
 use crate::store::{AttemptResult, Verdict};
 
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct List<T> {
+    pub(super) items: Vec<T>,
+    /// The cursor of the next page.
+    pub(super) next: Option<String>,
+}
+
 /// An event.
 #[derive(Debug, Serialize)]
 pub(super) struct Event {
