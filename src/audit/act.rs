@@ -1,10 +1,11 @@
-//! What an operator does with a store's files, recorded beside them: one line of JSON each in
-//! `PATH/audit/acts.jsonl`. This is the one place that such acts go through.
+//! What an operator does with a store, through the running gateway or with the files: recorded beside
+//! them, one line of JSON each in `PATH/audit/acts.jsonl`. This is the one place that such acts go
+//! through.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt as _, fchown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
@@ -38,13 +39,32 @@ impl Who {
     }
 }
 
-/// The acts of one run of a command, each with the same id.
+/// Who acts through the running gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Operator {
+    /// How they were let in: `token`, or the user behind the Unix socket, such as `uid 0 (root)`.
+    pub who: String,
+    /// From where: an address, or `admin.sock`.
+    pub peer: String,
+}
+
+/// Who a record is about.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Actor {
+    Process(Who),
+    Operator(Operator),
+}
+
+/// The acts of one run of a command, or of one request, each with the same id.
 #[derive(Debug)]
 pub struct Acts {
     file: File,
     path: PathBuf,
     id: String,
-    who: Who,
+    who: Actor,
+    /// Whether the last line there is not whole, as after a power cut.
+    torn: bool,
 }
 
 #[derive(Serialize)]
@@ -53,7 +73,7 @@ struct Line<'a, T> {
     id: &'a str,
     reason: &'static str,
     #[serde(flatten)]
-    who: Who,
+    who: &'a Actor,
     #[serde(flatten)]
     details: &'a T,
 }
@@ -65,6 +85,18 @@ impl Acts {
     /// As the file system says: then nothing may be done that has to be recorded. So it is with what
     /// another user has put in place of the directory or the file.
     pub fn open(store: &Path) -> io::Result<Self> {
+        Self::open_as(store, Actor::Process(Who::here()))
+    }
+
+    /// The same, for what this operator has the gateway do.
+    ///
+    /// # Errors
+    /// As [`Acts::open`].
+    pub fn of(store: &Path, operator: Operator) -> io::Result<Self> {
+        Self::open_as(store, Actor::Operator(operator))
+    }
+
+    fn open_as(store: &Path, who: Actor) -> io::Result<Self> {
         let (dir, path) = (store.join(DIR), store.join(DIR).join(FILE));
         let top = File::open(store)?;
         let owner = top.metadata()?;
@@ -73,7 +105,8 @@ impl Acts {
         let dir = open_dir(&top, heir).map_err(|error| naming(error, &dir))?;
         let file = open_file(&dir, heir, &path)?;
         let id = format!("{:016x}", fastrand::u64(..));
-        Ok(Self { file, path, id, who: Who::here() })
+        let torn = is_torn(&file)?;
+        Ok(Self { file, path, id, who, torn })
     }
 
     /// Where they are recorded.
@@ -86,14 +119,37 @@ impl Acts {
     /// # Errors
     /// As the file system says.
     pub fn record(&self, reason: &'static str, details: &impl Serialize) -> io::Result<()> {
+        self.write(&self.line(reason, details)?)
+    }
+
+    /// The record, as it is to be written.
+    pub(super) fn line(
+        &self,
+        reason: &'static str,
+        details: &impl Serialize,
+    ) -> io::Result<Vec<u8>> {
         let time = Clock::System.now().to_string();
-        let line = Line { time, id: &self.id, reason, who: self.who, details };
-        let mut bytes = serde_json::to_vec(&line)?;
+        let line = Line { time, id: &self.id, reason, who: &self.who, details };
+        let mut bytes = if self.torn { b"\n".to_vec() } else { Vec::new() };
+        serde_json::to_writer(&mut bytes, &line)?;
         bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Writes lines, on stable storage.
+    pub(super) fn write(&self, lines: &[u8]) -> io::Result<()> {
         // One write, so that lines of several processes do not mix.
-        (&self.file).write_all(&bytes)?;
+        (&self.file).write_all(lines)?;
         self.file.sync_data()
     }
+}
+
+/// Whether what stands there does not end with its line.
+fn is_torn(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+    let mut end = [0];
+    file.read_exact_at(&mut end, last)?;
+    Ok(end != *b"\n")
 }
 
 // Root works here in a directory of the service's user, who may be anybody's by now. Everything is
@@ -120,7 +176,7 @@ fn open_dir(store: &File, heir: Option<&Metadata>) -> io::Result<File> {
 /// The file to append to; one that is made is the heir's.
 fn open_file(dir: &File, heir: Option<&Metadata>, path: &Path) -> io::Result<File> {
     let open = |more: OFlags| -> Result<OwnedFd, Errno> {
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | more;
         openat(dir, FILE, flags, Mode::RUSR | Mode::WUSR)
     };
@@ -183,6 +239,34 @@ mod tests {
             let found = fs::metadata(dir.path().join(path)).unwrap().permissions().mode();
             assert_eq!(found & 0o777, mode, "{path}");
         }
+    }
+
+    #[test]
+    fn an_operator_s_acts_say_how_they_were_let_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let operator = Operator { who: "token".into(), peer: "192.0.2.1".into() };
+        let acts = Acts::of(dir.path(), operator).unwrap();
+        acts.record("released", &json!({ "event": "e", "why": null })).unwrap();
+        let text = fs::read_to_string(acts.path()).unwrap();
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["who"], &line["peer"]), (&json!("token"), &json!("192.0.2.1")));
+        assert_eq!((&line["reason"], &line["event"]), (&json!("released"), &json!("e")));
+        assert!(line["uid"].is_null(), "not the gateway's own user: {line}");
+    }
+
+    /// A record went on where one had been cut off by a full disk, and neither could be read.
+    #[test]
+    fn a_line_that_was_cut_off_does_not_take_the_next_one_along() {
+        let dir = tempfile::tempdir().unwrap();
+        Acts::open(dir.path()).unwrap().record("exported", &json!({})).unwrap();
+        let path = dir.path().join("audit/acts.jsonl");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_slice(br#"{"time":"2025"#);
+        fs::write(&path, bytes).unwrap();
+        Acts::open(dir.path()).unwrap().record("exported", &json!({})).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        let whole = text.lines().filter(|l| serde_json::from_str::<Value>(l).is_ok()).count();
+        assert_eq!((text.lines().count(), whole), (3, 2));
     }
 
     /// A store of somebody else's, as root has it before it, and a directory outside of it.

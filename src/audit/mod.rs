@@ -1,13 +1,15 @@
 //! What was refused, and why: the fixed vocabulary, and the record of each refusal. And what operators
-//! do with the store's files.
+//! do with the store.
 
 mod act;
 mod refused;
 mod summed;
+mod trail;
 
-pub use self::act::{Acts, Who};
+pub use self::act::{Acts, Operator, Who};
 pub use self::refused::{Client, Refused, ServerName, micros};
 pub use self::summed::{Ending, Refusals};
+pub use self::trail::Trail;
 
 /// Why a request was refused. The vocabulary is a contract: names are added, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

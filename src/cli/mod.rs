@@ -2,10 +2,15 @@
 //! (clap's own), 78 invalid configuration.
 
 pub mod check;
+mod client;
+pub mod dead_letters;
 pub mod demo;
+pub mod events;
+mod filters;
 pub mod gaps;
 pub mod init;
 pub mod keygen;
+mod listing;
 pub mod run;
 mod seam;
 pub mod send;
@@ -13,6 +18,7 @@ mod sender;
 pub mod sources;
 mod stop;
 pub mod store;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,7 +61,13 @@ enum Command {
     },
     Demo(demo::Args),
     Send(send::Args),
-    /// List the configured sources; in this version without the time of their last events
+    /// Search and inspect the running gateway's events, send them again, let go of them or drop them
+    #[command(subcommand)]
+    Events(events::Command),
+    /// List what exhausted its retries, and send it again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// List the configured sources, and when their last events were received if the gateway runs
     Sources {
         #[command(flatten)]
         config: ConfigFile,
@@ -88,6 +100,8 @@ pub fn main() -> ExitCode {
         Command::Init { dir, sources } => init::run(&dir, &sources),
         Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
+        Command::Events(command) => events::run(&command),
+        Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
         Command::Gaps(args) => gaps::run(&args),
         Command::Store(command) => store::run(&command),

@@ -1,4 +1,5 @@
-//! `hookward sources`: the configured sources, as a table or as JSON.
+//! `hookward sources`: the configured sources, as a table or as JSON, with the last events that the
+//! gateway knows of, if it runs.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,9 +7,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::seam;
-use crate::config::units::show_duration;
-use crate::config::{Auth, Config, Source};
+use super::table::{self, Table};
+use super::{client, seam};
+use crate::admin::{show_auth, show_source};
+use crate::config::{Config, Source};
 
 /// Lists the sources of the configuration. Exit codes: 0, 1 when it cannot be printed, 78.
 pub fn run(file: Option<&Path>, as_json: bool) -> ExitCode {
@@ -16,71 +18,53 @@ pub fn run(file: Option<&Path>, as_json: bool) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let known = client::sources(&config.store.path);
+    let last = |source: &Source| last_event(known.as_ref(), source.name.as_str());
     let mut out = io::stdout().lock();
-    let printed = if as_json { print_json(&config, &mut out) } else { print(&config, &mut out) };
+    let printed =
+        if as_json { print_json(&config, last, &mut out) } else { print(&config, last, &mut out) };
     if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// When the source's last event was received, by what the gateway answers.
+fn last_event(known: Option<&Value>, name: &str) -> Value {
+    let items = known.and_then(|known| known["items"].as_array()).into_iter().flatten();
+    let found = items.into_iter().find(|item| item["name"] == name);
+    found.map_or(Value::Null, |item| item["last_event_at"].clone())
+}
+
 /// The API's form of a list.
-fn print_json(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    let items: Vec<Value> = config.sources.iter().map(|source| item(source)).collect();
+fn print_json(
+    config: &Config,
+    last: impl Fn(&Source) -> Value,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let items = config.sources.iter().map(|source| {
+        let mut item = show_source(source, None);
+        item["last_event_at"] = last(source);
+        item
+    });
+    let items: Vec<Value> = items.collect();
     writeln!(out, "{}", json!({ "items": items, "next": null }))
 }
 
-fn item(source: &Source) -> Value {
-    json!({
-        "name": source.name.as_str(),
-        "preset": source.preset.map(|preset| preset.as_str()),
-        "path": source.path,
-        "auth": auth(&source.auth),
-        "keys": source.keys.len(),
-        "client_ca": source.client_ca.is_some(),
-        "rate_limit": source.rate_limit.map(|rate| json!({
-            "per_second": rate.per_second, "burst": rate.burst,
-        })),
-        "allow_ips": source.allow_ips.as_ref().map(|nets| {
-            nets.iter().map(ToString::to_string).collect::<Vec<_>>()
-        }),
-        "retry_horizon": source.retries.horizon().map(show_duration),
-        // Known to a running gateway only, which there is no way to ask yet.
-        "last_event_at": null,
-    })
+fn print(config: &Config, last: impl Fn(&Source) -> Value, out: &mut impl Write) -> io::Result<()> {
+    let head = ["SOURCE", "PATH", "AUTH", "KEYS", "ALLOWED FROM", "LAST EVENT (UTC)"];
+    let rows = config.sources.iter().map(|source| row(source, &last(source)));
+    Table::new(&head).print(rows.collect(), out)
 }
 
-fn print(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    let mut rows =
-        vec![["SOURCE", "PATH", "AUTH", "KEYS", "ALLOWED FROM", "LAST EVENT"].map(str::to_owned)];
-    rows.extend(config.sources.iter().map(|source| row(source)));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; 6] = std::array::from_fn(|column| width(column).unwrap_or(0));
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
-}
-
-fn row(source: &Source) -> [String; 6] {
+fn row(source: &Source, last: &Value) -> Vec<String> {
     let allowed = match &source.allow_ips {
         None => "anywhere".to_owned(),
         Some(nets) => nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
     };
-    [
+    vec![
         source.name.to_string(),
         source.path.clone(),
-        auth(&source.auth).to_owned(),
+        show_auth(&source.auth).to_owned(),
         source.keys.len().to_string(),
         allowed,
-        "-".to_owned(),
+        last.as_str().map_or_else(|| "-".to_owned(), table::time),
     ]
-}
-
-fn auth(auth: &Auth) -> &'static str {
-    match auth {
-        Auth::ApiKey { .. } => "api-key",
-        Auth::Hmac(_) => "hmac",
-        Auth::StandardWebhooks { .. } => "standard-webhooks",
-        Auth::NoneDangerous => "none-dangerous",
-    }
 }

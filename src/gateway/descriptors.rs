@@ -7,6 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::admin;
 use crate::config::Config;
+use crate::config::defaults::admin::MAX_LOCAL_CONNECTIONS;
 use crate::store::journal::files::MAX_OPEN;
 
 /// What is open whatever is configured: standard streams, the runtime's own, listeners, the store's
@@ -54,7 +55,8 @@ fn fit_into(config: &mut Config, limit: usize) {
 
 /// Descriptors that may be open at once beside connections of the public listener.
 fn others(config: &Config) -> usize {
-    let operators = if config.admin.is_some() { admin::MAX_CONNECTIONS } else { 0 };
+    let listener = if config.admin.is_some() { admin::MAX_CONNECTIONS } else { 0 };
+    let operators = listener + MAX_LOCAL_CONNECTIONS;
     let upstreams = config.upstreams.iter().map(|upstream| upstream.concurrency);
     upstreams.fold(OWN + MAX_OPEN + operators, usize::saturating_add)
 }
@@ -88,16 +90,16 @@ mod tests {
     fn connections_leave_descriptors_to_all_that_is_configured() {
         let all = [4096, 1024];
         assert_eq!(fitted(all, &[16], 1 << 20), all);
-        assert_eq!(fitted(all, &[16], 4096 + 128 + 16), all);
-        assert_eq!(fitted(all, &[16], 1024), [880, 220]);
-        assert_eq!(fitted(all, &[300], 1024), [596, 149]);
-        assert_eq!(fitted(all, &[300, 300], 1024), [296, 74]);
+        assert_eq!(fitted(all, &[16], 4096 + 144 + 16), all);
+        assert_eq!(fitted(all, &[16], 1024), [864, 216]);
+        assert_eq!(fitted(all, &[300], 1024), [580, 145]);
+        assert_eq!(fitted(all, &[300, 300], 1024), [280, 70]);
         // Even where it cannot be enough, providers are let in.
         assert_eq!(fitted(all, &[1024; 64], 1024), [128, 32]);
         assert_eq!(fitted(all, &[16], 64), [8, 2]);
         // A share stays a share, and all stays all.
-        assert_eq!(fitted([4096, 1], &[16], 1024), [880, 1]);
-        assert_eq!(fitted([4096, 5000], &[16], 1024), [880, 880]);
+        assert_eq!(fitted([4096, 1], &[16], 1024), [864, 1]);
+        assert_eq!(fitted([4096, 5000], &[16], 1024), [864, 864]);
         assert_eq!(fitted([100, 50], &[16], 1024), [100, 50]);
     }
 }

@@ -1,6 +1,8 @@
-//! The two listeners: their sockets, their settings, and what they hand requests to.
+//! The listeners, two and the operators' Unix socket: their sockets, their settings, and what they
+//! hand requests to.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::GatewayError;
+use crate::admin::socket::{self, Socket};
 use crate::admin::{self, Admin};
 use crate::audit::Refusals;
+use crate::config::defaults::admin::MAX_LOCAL_CONNECTIONS;
 use crate::config::{Config, Server};
 use crate::ingress::{self, Ingress};
 use crate::listen::tls::Acceptor;
@@ -21,8 +25,8 @@ use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Stop, Time
 use crate::metrics::Metrics;
 use crate::network::Networks;
 
-/// How long a stop waits for the admin listener's requests, once everything else has ended: they
-/// are answered out of memory.
+/// How long a stop waits for operators' requests, once everything else has ended: those that take
+/// longer are questions about what is stored, which can be asked again.
 const ADMIN_DRAIN: Duration = Duration::from_millis(250);
 
 /// An address that is ours. Nobody is let in yet: until then connections are refused, rather than
@@ -63,17 +67,17 @@ enum Stopping {
 
 /// A listener that runs. Dropping it cuts its connections off.
 #[derive(Debug)]
-pub(super) struct Listening {
-    pub(super) address: SocketAddr,
+pub(super) struct Listening<A = SocketAddr> {
+    pub(super) address: A,
     settings: Arc<ArcSwap<Settings>>,
     stop: watch::Sender<Stopping>,
     /// Until its end has been seen: a handle must not be asked again.
     task: Option<JoinHandle<()>>,
 }
 
-impl Listening {
+impl<A> Listening<A> {
     /// `run` makes the listener out of its settings, and of what is ready when it must stop.
-    fn start<R, D>(address: SocketAddr, settings: Settings, run: R) -> Self
+    fn start<R, D>(address: A, settings: Settings, run: R) -> Self
     where
         R: FnOnce(Arc<ArcSwap<Settings>>, Stop<BoxFuture, BoxFuture>) -> D,
         D: Future<Output = Drained> + Send + 'static,
@@ -123,7 +127,7 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl<A> Drop for Listening<A> {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -143,7 +147,7 @@ impl AdminDesk {
     }
 
     /// From here on this configuration's token is asked for.
-    pub(super) fn reload(&self, config: &Config) {
+    pub(super) fn reload(&self, config: &Arc<Config>) {
         if let Some(admin) = self.0.get() {
             admin.reload(config);
         }
@@ -210,6 +214,28 @@ pub(super) fn admin(
     }))
 }
 
+/// Lets operators in who are on this machine. Without the socket the gateway does its work all the
+/// same; why there is none is told.
+pub(super) fn local(
+    config: &Config,
+    desk: &Arc<AdminDesk>,
+    refusals: &Arc<Refusals>,
+) -> Option<Listening<PathBuf>> {
+    let bound = Socket::bind(&config.store.path).inspect_err(|error| {
+        tracing::error!(target: "hookward", %error, "no Unix socket for operators");
+    });
+    let Socket { listener, path } = bound.ok()?;
+    let desk = Arc::clone(desk);
+    let handler = move |arrival| {
+        let desk = Arc::clone(&desk);
+        async move { desk.answer(arrival).await }
+    };
+    let settings = local_settings(&config.server, refusals);
+    Some(Listening::start(path, settings, |settings, stop| {
+        listen::run_local(listener, settings, socket::admits, handler, stop.soon)
+    }))
+}
+
 pub(super) fn public_settings(
     config: &Config,
     tls: Option<Arc<Acceptor>>,
@@ -254,6 +280,13 @@ pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Setti
         ..limits
     };
     Settings::plain(limits, Arc::clone(refusals))
+}
+
+pub(super) fn local_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
+    let admin = admin_settings(server, refusals);
+    let most = MAX_LOCAL_CONNECTIONS;
+    let limits = Limits { max_connections: most, max_connections_per_client: most, ..admin.limits };
+    Settings { limits, ..admin }
 }
 
 fn limits(server: &Server) -> Limits {

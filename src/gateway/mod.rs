@@ -12,6 +12,7 @@ mod tls;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -87,6 +88,8 @@ pub struct Gateway {
     admin: Option<Listening>,
     /// Whoever watches over longer than one configuration sees the newest here.
     config_now: watch::Sender<Arc<Config>>,
+    /// The operators' Unix socket; `None`: it could not be had.
+    socket: Option<Listening<PathBuf>>,
     /// Tasks that only watch and tell. They end with the gateway, and it does without them.
     _watches: JoinSet<()>,
 }
@@ -114,17 +117,22 @@ impl Gateway {
 
     /// Waits until a part of the gateway has died, for ever if none does. Safe to cancel.
     pub async fn failed(&mut self) -> GatewayFailed {
-        let admin = async {
-            match &mut self.admin {
-                Some(admin) => admin.ended().await,
-                None => std::future::pending().await,
-            }
-        };
+        let admin = ended(&mut self.admin);
+        let socket = ended(&mut self.socket);
         tokio::select! {
             failed = self.delivery.failed() => failed.into(),
             () = self.public.ended() => GatewayFailed::Listener("public"),
             () = admin => GatewayFailed::Listener("admin"),
+            () = socket => GatewayFailed::Listener("socket"),
         }
+    }
+}
+
+/// Ready once a listener that is there has ended.
+async fn ended<A>(listening: &mut Option<Listening<A>>) {
+    match listening {
+        Some(listening) => listening.ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::listeners::{admin_settings, public_settings};
+use super::listeners::{admin_settings, local_settings, public_settings};
 use super::{Gateway, TlsError, descriptors, store_options, tls};
 use crate::admit::VerifierError;
 use crate::clock::Clock;
@@ -150,6 +150,9 @@ impl Gateway {
         self.desk.reload(&config);
         if let Some(admin) = &self.admin {
             admin.reload(admin_settings(&config.server, self.ingress.refusals()));
+        }
+        if let Some(socket) = &self.socket {
+            socket.reload(local_settings(&config.server, self.ingress.refusals()));
         }
         // Until here the old upstreams were served; what came for the new ones meanwhile waits.
         self.delivery.reload(plan, &roster, &self.store);

@@ -76,7 +76,10 @@ impl Gateway {
         let (acme, renewal) = tls::keeper(&config, tls.as_ref(), &clock, &metrics).unzip();
         renewal.map(|renewal| watches.spawn(renewal));
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
-        desk.open(Admin::new(&config, Arc::clone(&store), Arc::clone(&metrics)));
+        let operators =
+            Admin::new(&config, Arc::clone(&store), Arc::clone(&metrics), clock.clone());
+        desk.open(operators);
+        let socket = listeners::local(&config, &desk, ingress.refusals());
         Ok(Self {
             config,
             clock,
@@ -90,6 +93,7 @@ impl Gateway {
             public,
             admin,
             config_now,
+            socket,
             _watches: watches,
         })
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Gateway;
+use super::listeners::Listening;
+use crate::admin::socket;
 use crate::delivery::Drained;
 use crate::store::Store;
 
@@ -52,10 +54,18 @@ impl Gateway {
                 }
             }
         }
+        if let Some(socket) = &self.socket {
+            // While the store is ours: a moment later there may be the next gateway's.
+            socket::remove(&socket.address);
+        }
         let safe = close(&self.store).await;
+        self.admin.iter().for_each(Listening::stop);
+        self.socket.iter().for_each(Listening::stop);
         if let Some(admin) = &mut self.admin {
-            admin.stop();
             admin.ended().await;
+        }
+        if let Some(socket) = &mut self.socket {
+            socket.ended().await;
         }
         safe
     }

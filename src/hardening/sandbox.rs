@@ -60,8 +60,10 @@ const RESOLVER: &[&str] = &[
     "/usr/lib64",
 ];
 
-/// What the process asks about itself and the machine: its limits, its metrics, the boot's id.
+/// What the process asks about itself and the machine: its limits, its metrics, the boot's id, and
+/// what a user is called.
 const SYSTEM: &[&str] = &[
+    "/etc/passwd",
     "/proc/self",
     "/proc/stat",
     "/proc/sys/kernel/random/boot_id",

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::time::Instant;
 
 /// Connections that the kernel holds for us while we are busy; it cuts this down to its own limit
@@ -48,6 +48,23 @@ pub(super) async fn next(listener: &TcpListener, trouble: &mut Trouble) -> (TcpS
                 // Answers are one small write each; waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
                 return (stream, peer);
+            }
+            Err(error) => {
+                if let Some(wait) = trouble.with(&error) {
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+}
+
+/// The next connection over a Unix socket, likewise.
+pub(super) async fn next_local(listener: &UnixListener, trouble: &mut Trouble) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                trouble.over();
+                return stream;
             }
             Err(error) => {
                 if let Some(wait) = trouble.with(&error) {

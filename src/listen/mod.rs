@@ -13,6 +13,7 @@ mod guard;
 mod h2;
 pub(crate) mod in_memory;
 mod known;
+mod local;
 mod open;
 mod progress;
 pub mod proxy_protocol;
@@ -42,6 +43,7 @@ pub use self::accept::{begin, reserve};
 pub use self::body::Unread;
 pub use self::framing::{Defect, Defective};
 pub use self::guard::INTERNAL_ERROR;
+pub use self::local::run as run_local;
 pub use self::progress::Timeouts;
 pub use self::verdicts::{Fault, Verdicts};
 
@@ -71,8 +73,11 @@ pub struct Arrival {
 /// Where a connection comes from.
 #[derive(Debug)]
 pub struct Origin {
-    /// The other end of the TCP connection.
+    /// The other end of the TCP connection; of one over a Unix socket it says nothing.
     pub peer: SocketAddr,
+    /// The user at the other end of a Unix socket, as the kernel has it; `None`: the connection came
+    /// over TCP.
+    pub local: Option<u32>,
     /// Whether a PROXY header came first.
     pub proxy_header: bool,
     /// Whom that names in the peer's place; `None`: nobody, and the proxy speaks for itself.
@@ -98,6 +103,7 @@ impl Origin {
     pub fn plain(peer: SocketAddr) -> Self {
         Self {
             peer,
+            local: None,
             proxy_header: false,
             proxied: None,
             forwards: false,
@@ -108,6 +114,12 @@ impl Origin {
             proven: AtomicBool::new(false),
             verdicts: Verdicts::default(),
         }
+    }
+
+    /// A connection of this user's over a Unix socket.
+    pub fn local(uid: u32) -> Self {
+        let nowhere = (std::net::Ipv4Addr::UNSPECIFIED, 0);
+        Self { local: Some(uid), ..Self::plain(nowhere.into()) }
     }
 
     /// A connection from this peer that begins under these settings.

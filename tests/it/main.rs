@@ -23,6 +23,8 @@ mod process;
 
 mod acme;
 mod addresses;
+mod api;
+mod api_events;
 mod bodies;
 mod canaries;
 mod client_certificates;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::pem;
 
+pub mod admin;
 mod server;
 
 pub use server::*;
@@ -306,7 +307,7 @@ pub const LEAST_SECRET: usize = 16;
 pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
     let count = |n: usize| n.to_string();
     let size = |n: usize| ByteSize(n as u64).show();
-    vec![
+    let mut rows = vec![
         ("configuration file", size(MAX_FILE), "far more than any gateway needs"),
         (
             "dots on one line of it, outside strings",
@@ -383,7 +384,9 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
             count(crate::event::MAX_NAME_LEN),
             "names are metric labels and file names",
         ),
-    ]
+    ];
+    rows.extend(admin::fixed());
+    rows
 }
 
 /// Every limit as docs/defaults.md shows it: key, default, range, reason.

@@ -1,0 +1,195 @@
+//! Lists of events, page by page, as a table or as JSON.
+
+use std::io::{self, BufWriter, Write};
+
+use serde_json::Value;
+
+use super::client::{Client, Reply, Trouble};
+use super::filters::query;
+use super::table::{self, Table};
+
+/// The items of a page where all of them are wanted.
+const FULL_PAGE: u32 = 500;
+
+/// How a list is shown.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Paging {
+    /// The most items [default: 50, at most 500; with --all the size of a page]
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+
+    /// Where to go on: what the answer before had in "next"
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+
+    /// All pages
+    #[arg(long)]
+    all: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists what is at this path.
+pub(super) async fn list(
+    client: &Client,
+    path: &str,
+    filters: Vec<(&'static str, String)>,
+    paging: &Paging,
+) -> Result<(), Trouble> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let limit = paging.limit.or(paging.all.then_some(FULL_PAGE));
+    let mut cursor = paging.cursor.clone();
+    let mut shown = Shown::new(paging.json);
+    loop {
+        let more = [("limit", limit.map(|n| n.to_string())), ("cursor", cursor.clone())];
+        let more = more.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let reply = client.get(&query(path, filters.iter().cloned().chain(more))).await?;
+        if paging.json && !paging.all {
+            reply.print(&mut out)?;
+            return Ok(out.flush()?);
+        }
+        let (items, next) = page(&reply)?;
+        shown.page(&items, &mut out)?;
+        if !paging.all || next.is_none() {
+            shown.end(next.as_deref(), &mut out)?;
+            return Ok(out.flush()?);
+        }
+        cursor = next;
+    }
+}
+
+fn page(reply: &Reply) -> Result<(Vec<Value>, Option<String>), Trouble> {
+    let mut page = reply.json()?;
+    let next = page["next"].as_str().map(str::to_owned);
+    match page["items"].take() {
+        Value::Array(items) => Ok((items, next)),
+        _ => Err(Trouble::Unexpected),
+    }
+}
+
+/// What has been shown of a list.
+struct Shown {
+    table: Option<Table>,
+    count: usize,
+}
+
+impl Shown {
+    fn new(json: bool) -> Self {
+        const HEAD: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATE", "TYPE", "SUBJECT", "UPSTREAMS"];
+        Self { table: (!json).then(|| Table::new(&HEAD)), count: 0 }
+    }
+
+    fn page(&mut self, items: &[Value], out: &mut impl Write) -> io::Result<()> {
+        match &mut self.table {
+            Some(table) => table.print(items.iter().map(row).collect(), out)?,
+            // One document of the API's form, however many pages it takes.
+            None => {
+                for (n, item) in (self.count..).zip(items) {
+                    out.write_all(if n == 0 { b"{\"items\":[" } else { b"," })?;
+                    serde_json::to_writer(&mut *out, item)?;
+                }
+            }
+        }
+        self.count += items.len();
+        Ok(())
+    }
+
+    fn end(self, next: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+        match (self.table, next) {
+            (None, _) if self.count == 0 => writeln!(out, "{{\"items\":[],\"next\":null}}"),
+            (None, _) => writeln!(out, "],\"next\":null}}"),
+            (Some(_), None) => Ok(()),
+            (Some(_), Some(next)) => {
+                writeln!(out, "\nmore: --cursor {}, or --all", table::neutral(next))
+            }
+        }
+    }
+}
+
+fn row(event: &Value) -> Vec<String> {
+    vec![
+        text(&event["id"]),
+        table::time(&text(&event["received_at"])),
+        text(&event["state"]),
+        text(&event["type"]),
+        text(&event["subject"]),
+        upstreams(&event["deliveries"]),
+    ]
+}
+
+/// `app dead after 5 (500), lab delivered`
+fn upstreams(deliveries: &Value) -> String {
+    let shown = deliveries.as_array().into_iter().flatten().map(|delivery| {
+        let mut shown = format!("{} {}", text(&delivery["upstream"]), text(&delivery["state"]));
+        match delivery["attempts"].as_u64() {
+            Some(attempts) if attempts > 0 && delivery["state"] != "delivered" => {
+                shown.push_str(&format!(" after {attempts}"));
+                if let Some(status) = delivery["last_status"].as_u64() {
+                    shown.push_str(&format!(" ({status})"));
+                }
+            }
+            _ => {}
+        }
+        shown
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    if shown.is_empty() { "-".to_owned() } else { shown }
+}
+
+/// A value as a cell.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_says_where_the_event_stands() {
+        let event = json!({
+            "id": "e", "received_at": "2025-01-15T10:30:00.412Z", "state": "dead",
+            "type": "lab.order.done", "subject": null, "deliveries": [
+                { "upstream": "app", "state": "dead", "attempts": 5, "last_status": 500 },
+                { "upstream": "lab", "state": "delivered", "attempts": 1, "last_status": 200 },
+                { "upstream": "old", "state": "pending", "attempts": 2, "last_status": null },
+            ],
+        });
+        let expected = [
+            "e",
+            "2025-01-15 10:30:00",
+            "dead",
+            "lab.order.done",
+            "-",
+            "app dead after 5 (500), lab delivered, old pending after 2",
+        ];
+        assert_eq!(row(&event), expected);
+    }
+
+    #[test]
+    fn all_pages_are_one_document_of_the_api_s_form() {
+        for (pages, expected) in [
+            (vec![json!([])], json!([])),
+            (
+                vec![json!([{ "id": 1 }, { "id": 2 }]), json!([{ "id": 3 }])],
+                json!([{ "id": 1 }, { "id": 2 }, { "id": 3 }]),
+            ),
+        ] {
+            let (mut shown, mut out) = (Shown::new(true), Vec::new());
+            for page in pages {
+                shown.page(page.as_array().unwrap(), &mut out).unwrap();
+            }
+            shown.end(None, &mut out).unwrap();
+            let found: Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(found, json!({ "items": expected, "next": null }));
+        }
+    }
+}
