@@ -2,11 +2,10 @@
 
 use std::fmt::Debug;
 
-use serde_json::Value;
-
 use crate::clock::UnixMillis;
 use crate::config::Config;
 use crate::event::{EventId, Sequence};
+use crate::gaps::{self, Report};
 use crate::store::Store;
 use crate::store::query::{Act, ActError, Acted, Cursor, Filter, Listed, Moment, Page, QueryError};
 
@@ -21,9 +20,8 @@ pub(super) trait Archive: Debug + Send + Sync {
     fn history_of(&self, id: EventId) -> Result<Option<(Listed, Vec<Moment>)>, QueryError>;
     /// Does what an operator asks for, durably.
     fn act(&self, event: Sequence, act: &Act) -> Result<Acted, ActError>;
-    /// When the gateway could take no events, and what that may have cost each source. `None`: that
-    /// is not told yet.
-    fn gaps(&self, config: &Config, now: UnixMillis) -> Result<Option<Value>, QueryError>;
+    /// When the gateway could take no events, and what that may have cost each source.
+    fn gaps(&self, config: &Config, now: UnixMillis) -> Report;
 }
 
 impl Archive for Store {
@@ -48,8 +46,7 @@ impl Archive for Store {
         Self::act(self, event, act)
     }
 
-    fn gaps(&self, config: &Config, now: UnixMillis) -> Result<Option<Value>, QueryError> {
-        let _ = (config, now);
-        Ok(None)
+    fn gaps(&self, config: &Config, now: UnixMillis) -> Report {
+        gaps::report(config, self, now)
     }
 }

@@ -94,11 +94,6 @@ impl Fault {
         Self { retry_after: Some(LATER), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// Nobody can be told yet.
-    pub(super) fn not_implemented() -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "This version does not tell.")
-    }
-
     /// A defect of ours.
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The request could not be handled.")

@@ -10,6 +10,8 @@ use super::*;
 use crate::clock::UnixMillis;
 use crate::config::{Placeholders, check_text};
 use crate::event::{BodyHash, EventMeta, Sequence, SourceName};
+use crate::gaps::Report;
+use crate::store::presence::Known;
 use crate::store::query::{
     ActError, Acted, Delivery, DeliveryState, EventState, Happening, Listed, Moment, Page,
     QueryError,
@@ -166,10 +168,8 @@ impl Archive for Fake {
         Ok(Acted { id: id(number), upstreams: vec!["app".into()] })
     }
 
-    fn gaps(&self, _: &Config, now: UnixMillis) -> Result<Option<Value>, QueryError> {
-        Ok(Some(
-            json!({ "at": now.to_string(), "known_since": null, "last_sign_of_life": null, "tolerance_percent": 10, "gaps": [], "sources": [] }),
-        ))
+    fn gaps(&self, config: &Config, now: UnixMillis) -> Report {
+        Report::new(config, &Known::default(), now)
     }
 }
 
