@@ -57,14 +57,16 @@ pub fn gaps_of<'g>(
     gaps: &'g [Absence],
     retries: &Retries,
 ) -> impl Iterator<Item = &'g Absence> {
-    let window = Spans::new([window]);
     let reaches = match Schedule::of(retries) {
         Some(Schedule::Attempts(reaches)) => reaches,
         Some(Schedule::Until(_)) | None => vec![Reach::FIRST],
     };
     let attempt = millis(attempt_time(retries));
     gaps.iter().filter(move |gap| {
-        let fails = |reach: &Reach| !window.and(&Spans::new([reach.back(gap, attempt)])).is_empty();
+        let fails = |reach: &Reach| {
+            let (from, end) = reach.back(gap, attempt);
+            from < window.1 && window.0 < end
+        };
         reaches.iter().any(fails)
     })
 }
