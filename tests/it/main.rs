@@ -24,6 +24,7 @@ mod process;
 mod acme;
 mod addresses;
 mod api;
+mod api_events;
 mod bodies;
 mod canaries;
 mod client_certificates;
