@@ -62,12 +62,14 @@ impl Fake {
             _ => DeliveryState::Pending,
         };
         let body = Bytes::from(body);
+        // Hashing megabytes takes its time without optimization.
+        let body_hash = if size == 0 { BodyHash::of(&body) } else { BodyHash([7; 32]) };
         let event = StoredEvent {
             sequence: Sequence(number as u64),
             id: id(number),
             received_at: NOW,
             source: SourceName::new("lab").unwrap(),
-            body_hash: BodyHash::of(&body),
+            body_hash,
             conflict: false,
             meta: EventMeta { provider_type: Some("Order:Done".into()), ..EventMeta::default() },
             body,
