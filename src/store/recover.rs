@@ -99,7 +99,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         signs: Reader::default(),
         pending: None,
         last: Sequence(0),
-        events_in_last: 0,
+        told_in_last: 0,
         gaps_in_last: 0,
         report: Report { index_rebuilt, survey, ..Report::default() },
     };
@@ -122,7 +122,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         scan.report.missing.push((found, indexed));
     }
     let newest = segments.last().map(|s| s.number).max(known.map(|k| k.upto.segment));
-    let empty = scan.events_in_last == 0 && scan.gaps_in_last == 0;
+    let empty = scan.told_in_last == 0 && scan.gaps_in_last == 0;
     let superseded = segments.last().filter(|_| empty);
     let number = newest.map_or(Some(1), |number| number.checked_add(1));
     let next = SegmentHeader {
@@ -296,7 +296,8 @@ struct Scan<'a> {
     /// Lanes of a checkpoint that has not ended yet.
     pending: Option<Vec<LaneRecord>>,
     last: Sequence,
-    events_in_last: u64,
+    /// Events in the segment that is read, and what is told of any.
+    told_in_last: u64,
     gaps_in_last: u64,
     report: Report,
 }
@@ -315,7 +316,7 @@ impl Scan<'_> {
         let mut scanner = scanner.map_err(|e| failed(e.into()))?;
         self.check_follows(info);
         self.pending = None;
-        self.events_in_last = 0;
+        self.told_in_last = 0;
         self.gaps_in_last = 0;
         while let Some(scanned) = scanner.step().map_err(failed)? {
             wanted(self.cancel)?;
@@ -383,6 +384,7 @@ impl Scan<'_> {
         match frame.header.kind {
             Kind::Event | Kind::Carried => self.event(place, frame, lanes),
             Kind::Attempt => {
+                self.told_in_last += 1;
                 if lanes && let Some(record) = decode_attempt(frame.payload) {
                     self.replay.attempt(&record);
                 }
@@ -398,12 +400,13 @@ impl Scan<'_> {
                     self.replay.checkpoint(pending);
                 }
             }
-            Kind::Act | Kind::Presence => {}
+            Kind::Act => self.told_in_last += 1,
+            Kind::Presence => {}
         }
     }
 
     fn event(&mut self, place: Place, frame: &Frame<'_>, lanes: bool) {
-        self.events_in_last += 1;
+        self.told_in_last += 1;
         let sequence = frame.header.sequence;
         let event = event_in_slice(&frame.header, frame.payload);
         let head = event.and_then(|(event, payload)| Some((event, decode_event_head(payload)?)));
