@@ -1,7 +1,7 @@
-//! Where operators' questions are answered from, and where their acts go.
+//! Where operators' questions are answered from.
 
 use super::Store;
-use super::query::{Act, ActError, Acted, Cursor, Filter, Listed, Moment, Page, QueryError};
+use super::query::{Cursor, Filter, Listed, Moment, Page, QueryError};
 use crate::event::{EventId, Sequence};
 
 impl Store {
@@ -35,14 +35,5 @@ impl Store {
     pub fn history_of(&self, id: EventId) -> Result<Option<(Listed, Vec<Moment>)>, QueryError> {
         let _ = id;
         Err(QueryError::NotReady { done: 0, all: 0 })
-    }
-
-    /// Does what an operator asks for, and returns when that is on stable storage. Blocks.
-    ///
-    /// # Errors
-    /// [`ActError`].
-    pub fn act(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
-        let _ = (event, act);
-        Err(ActError::NotFound)
     }
 }

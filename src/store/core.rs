@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -140,6 +140,10 @@ pub struct Core {
     pub shares: Shares,
     /// What waits for the writer.
     pub queue: Queue,
+    /// Who acts for an operator has it: one at a time.
+    pub acting: Mutex<()>,
+    /// This segment and those before it are going: no act on what stands there is taken.
+    going: AtomicU32,
     keeping: Mutex<Keeping>,
     state: AtomicU8,
 }
@@ -191,6 +195,8 @@ impl Core {
             metrics: options.metrics,
             shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
             queue: Queue::default(),
+            acting: Mutex::default(),
+            going: AtomicU32::new(0),
             tuning,
             journal,
             index_key,
@@ -213,6 +219,17 @@ impl Core {
             }
             error => error.is_final(),
         }
+    }
+
+    /// Whether retention is letting the segment go, or has.
+    pub fn is_going(&self, segment: u32) -> bool {
+        segment <= self.going.load(Ordering::Acquire)
+    }
+
+    /// From here on no act is taken on what stands in this segment or before it. Set by the
+    /// writer, between whose turns no act is decided and not taken over, and taken back by retention.
+    pub fn set_going(&self, segment: u32) {
+        self.going.store(segment, Ordering::Release);
     }
 
     /// How much is kept, and for how long.

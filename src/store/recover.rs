@@ -19,6 +19,7 @@ use super::core::{Cancel, Tuning};
 use super::crypt::Fingerprints;
 use super::dedupe::DedupeTable;
 use super::index::{self, Index, IndexEntry, Progress};
+use super::journal::act::decode_act;
 use super::journal::files::SegmentFiles;
 use super::journal::frame::Kind;
 use super::journal::record::{decode_attempt, decode_event_head, event_in_slice};
@@ -289,6 +290,7 @@ struct Scan<'a> {
     /// Lanes of a checkpoint that has not ended yet.
     pending: Option<Vec<LaneRecord>>,
     last: Sequence,
+    /// Events, and acts of operators.
     events_in_last: u64,
     gaps_in_last: u64,
     report: Report,
@@ -385,7 +387,14 @@ impl Scan<'_> {
                     self.replay.checkpoint(pending);
                 }
             }
-            Kind::Act | Kind::Presence => {}
+            Kind::Act => {
+                // Nothing else tells of it: its segment must not be taken for an empty one.
+                self.events_in_last += 1;
+                if lanes && let Some(record) = decode_act(frame.payload) {
+                    self.replay.act(&record);
+                }
+            }
+            Kind::Presence => {}
         }
     }
 

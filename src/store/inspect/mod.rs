@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::finding::{Finding, What};
-pub use self::history::{Delivery, DeliveryState, EventState, History, Recorded};
+pub use self::history::{Delivery, History, Recorded};
 pub use self::index::IndexState;
 pub use self::rebuild::{Rebuilt, rebuild_index};
 pub use self::stat::{Expiry, Stat, UpstreamCounts, stat};
@@ -32,6 +32,7 @@ use super::index::IndexError;
 use super::journal::files::SegmentFiles;
 use super::open;
 use super::private::NotOwner;
+pub use super::query::{DeliveryState, EventState};
 use super::survey::Survey;
 
 /// Why a store cannot be looked at.

@@ -6,11 +6,14 @@
 //! which reads everything back, can. The one exception is a write for which the disk has no room: it
 //! is taken back, and events are refused until there is room again.
 
+mod acts;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::acts::Asked;
 use super::frame::{Batch, Kind};
 use super::head::{BeginError, Head, is_full};
 use super::record::{self, AttemptRecord, NewEvent};
@@ -152,6 +155,11 @@ impl Writer {
         match self.step(&mut work) {
             // Dropping the others tells those who wait that nothing is certain.
             Ok(()) if self.core.state() != State::Failed => {
+                // Acts that were decided before have been taken over: retention sees them when it looks
+                // at the segment for the last time.
+                if let Some(segment) = work.releases.iter().map(|release| release.segment).max() {
+                    self.core.set_going(segment);
+                }
                 let releases = work.releases.drain(..).map(|release| release.done);
                 for done in work.syncs.drain(..).chain(releases) {
                     // Who no longer waits need not know.
@@ -187,19 +195,26 @@ impl Writer {
         }
         let before = self.next;
         self.batch.clear();
+        let awaited = !work.syncs.is_empty() || !work.releases.is_empty() || !work.acts.is_empty();
+        let Asked { acts, looks } = self.decide_acts(work);
         if work.checkpoint || self.lags {
             self.next = checkpoint::write(&self.core.backlog, self.next, &mut self.batch);
         }
         self.add_notes(&work.notes);
+        let acts = self.add_acts(acts);
+        // Behind acts: whatever takes an act over, then or at a restart, hears of the copy after it.
         let carried = self.add_carried(&work.carries);
         let (written, raced) = self.add_events(std::mem::take(&mut work.submissions));
-        let awaited = !work.syncs.is_empty() || !work.releases.is_empty();
         let sync = !written.is_empty() || !carried.is_empty() || awaited;
         let refusal = match self.write_batch(sync) {
             Ok(()) => {
                 (self.lags, self.unwritten) = (false, None);
+                self.publish_acts(acts);
                 self.publish_carried(carried);
                 self.publish(written);
+                for done in looks {
+                    let _ = done.try_send(());
+                }
                 for carry in work.carries.drain(..) {
                     let _ = carry.done.try_send(());
                 }
@@ -225,6 +240,7 @@ impl Writer {
     fn put_off(&mut self, work: &mut Work) -> io::Result<()> {
         work.syncs.clear();
         work.carries.clear();
+        work.acts.clear();
         let settled = work.notes.iter().map(|note| note.segment);
         self.unwritten = settled.chain(self.unwritten).min();
         work.releases.retain(|release| self.unwritten.is_none_or(|first| release.segment < first));
@@ -238,6 +254,7 @@ impl Writer {
                 upstream: &note.lane.name,
                 number: note.number,
                 attempt: note.attempt,
+                excerpt: note.excerpt.as_deref(),
             };
             self.batch.push(self.next, Kind::Attempt, |out| record::encode_attempt(&record, out));
             self.next = Sequence(self.next.0 + 1);

@@ -49,6 +49,12 @@ impl Ages {
         }
     }
 
+    /// Whether it is held.
+    pub(super) fn has(&self, sequence: Sequence) -> bool {
+        self.find(sequence)
+            .is_ok_and(|at| self.line.get(at).is_some_and(|(_, slot)| slot.is_some()))
+    }
+
     /// When the oldest one was received.
     pub(super) fn oldest(&self) -> Option<UnixMillis> {
         self.line.front().and_then(|(_, received_at)| *received_at)
