@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::StartError;
 use super::client::{self, Client, PlatformRoots};
+use super::excerpt;
 use super::report::report;
 use super::request::Template;
 use super::retry::{self, Ended};
@@ -25,11 +26,27 @@ use crate::store::{Attempt, AttemptResult, StoredEvent};
 /// What keeps an attempt's jitter apart from its span's id.
 const JITTER: u64 = 0x5DEE_CE66_D1CE_4E5B;
 
-/// How much of an answer's body is read so that its connection can be used again. Nothing is done
-/// with it.
+/// How much of an answer's body is read so that its connection can be used again. Of one that is not 2xx
+/// the beginning is kept ([`excerpt`]).
 const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// What an attempt came to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// The beginning of what was answered instead of a 2xx, without what looks like a secret. It may hold a
+    /// patient's data: for the journal alone.
+    pub excerpt: Option<Box<str>>,
+}
+
+impl From<Attempt> for Made {
+    fn from(attempt: Attempt) -> Self {
+        Self { attempt, excerpt: None }
+    }
+}
 
 /// Everything attempts at one upstream have in common, set up once.
 #[derive(Debug)]
@@ -79,7 +96,7 @@ pub async fn attempt(
     event: &StoredEvent,
     number: u32,
     left: Duration,
-) -> Attempt {
+) -> Made {
     let begun = Begun::now(forwarder, event, number, left);
     let mut rng = rng(forwarder.seed, event.id, number);
     let request = forwarder.template.request(event, number, begun.at, &mut rng);
@@ -93,10 +110,11 @@ pub async fn attempt(
         Err(_) => (AttemptResult::TimedOut, None, None),
     };
     let attempt = begun.ended(result, asked, error);
-    if let Ok(Ok(response)) = answer {
-        drain(response).await;
-    }
-    attempt
+    let excerpt = match answer {
+        Ok(Ok(response)) => rest(response, event, &forwarder.upstream).await,
+        Ok(Err(_)) | Err(_) => None,
+    };
+    Made { attempt, excerpt }
 }
 
 /// An attempt under way.
@@ -156,17 +174,32 @@ fn failure(error: &legacy::Error) -> AttemptResult {
 }
 
 /// Reads a short rest of the answer, so that its connection goes back to the pool. Past the bounds
-/// the body is dropped, and its connection closed with it.
-async fn drain(response: Response<Incoming>) {
-    let mut body = response.into_body();
-    if body.is_end_stream() || body.size_hint().lower() > DRAIN_BYTES {
-        return;
+/// the body is dropped, and its connection closed with it. What is kept of it.
+async fn rest(
+    response: Response<Incoming>,
+    event: &StoredEvent,
+    upstream: &Upstream,
+) -> Option<Box<str>> {
+    let (head, mut body) = response.into_parts();
+    let wanted = if head.status.is_success() { 0 } else { excerpt::BYTES };
+    let is_long = body.size_hint().lower() > DRAIN_BYTES;
+    if body.is_end_stream() || (is_long && wanted == 0) {
+        return None;
     }
+    let (mut kept, mut cut) = (Vec::new(), true);
     let read = async {
         let mut left = DRAIN_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            let len = frame.data_ref().map_or(0, |data| data.len() as u64);
-            match left.checked_sub(len) {
+        loop {
+            let Some(frame) = body.frame().await else {
+                cut = left < DRAIN_BYTES.saturating_sub(kept.len() as u64);
+                return;
+            };
+            let Ok(frame) = frame else { return };
+            let Some(data) = frame.data_ref() else { continue };
+            let room = wanted.saturating_sub(kept.len()).min(data.len());
+            kept.extend_from_slice(data.get(..room).unwrap_or_default());
+            match left.checked_sub(data.len() as u64) {
+                Some(_) if is_long && kept.len() >= wanted => return,
                 Some(rest) => left = rest,
                 None => return,
             }
@@ -174,4 +207,5 @@ async fn drain(response: Response<Incoming>) {
     };
     // Too slow is as good as too long.
     let _ = timeout(DRAIN_TIME, read).await;
+    excerpt::of(&head.headers, &kept, !cut, event, upstream)
 }

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::forward::{Begun, Forwarder};
+use super::forward::{Begun, Forwarder, Made};
 use crate::panics::{self, Panicked};
-use crate::store::{Attempt, AttemptResult, StoredEvent};
+use crate::store::{AttemptResult, StoredEvent};
 
 /// The attempt that `begin` makes, or what follows from its panic. An attempt shares nothing with
 /// others but the client's pool, which drops a connection that is let go in mid-use.
@@ -17,13 +17,13 @@ pub(super) async fn guarded<F>(
     number: u32,
     left: Duration,
     begin: impl FnOnce() -> F,
-) -> Attempt
+) -> Made
 where
-    F: Future<Output = Attempt>,
+    F: Future<Output = Made>,
 {
     let begun = Begun::now(forwarder, event, number, left);
     match panics::caught(begin).await {
-        Ok(attempt) => attempt,
-        Err(Panicked) => begun.ended(AttemptResult::Panicked, None, None),
+        Ok(made) => made,
+        Err(Panicked) => begun.ended(AttemptResult::Panicked, None, None).into(),
     }
 }

@@ -6,6 +6,7 @@
 //! slow an ack.
 
 mod client;
+mod excerpt;
 mod forward;
 mod guard;
 mod normalize;
@@ -31,7 +32,7 @@ use tokio::time::Instant;
 pub use self::client::TlsError;
 #[cfg(test)]
 pub(crate) use self::forward::Begun;
-pub use self::forward::{Forwarder, attempt};
+pub use self::forward::{Forwarder, Made, attempt};
 pub use self::normalize::cloudevent;
 use self::pace::Pace;
 pub use self::plan::Plan;
@@ -229,16 +230,16 @@ pub(crate) async fn serve(
     pace: Option<Arc<Pace>>,
     counts: Arc<UpstreamMetrics>,
     store: Arc<Store>,
-    attempt: impl AsyncFn(&Forwarder, &StoredEvent, u32, Duration) -> Attempt,
+    attempt: impl AsyncFn(&Forwarder, &StoredEvent, u32, Duration) -> Made,
 ) {
     let (forwarder, counts, store, lane) = (&*forwarder, &*counts, &*store, &lane);
     let attempt = &attempt;
     let deliver = |claimed: crate::store::Claimed| async move {
         let (event, number, left) = (&*claimed.event, claimed.attempt, claimed.left);
         let begin = || attempt(forwarder, event, number, left);
-        let attempt = guard::guarded(forwarder, event, number, left, begin).await;
+        let Made { attempt, excerpt } = guard::guarded(forwarder, event, number, left, begin).await;
         count(counts, &attempt);
-        store.settle(claimed, attempt);
+        store.settle_with(claimed, attempt, excerpt);
     };
     let pace = pace.as_deref();
     let claim = || async move {

@@ -32,7 +32,7 @@ const BODY: &str = r#"{"event":"results:ready","data":{"kit" : "k-1"}}"#;
 /// Longer than anything here takes, and short enough to tell a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn event() -> StoredEvent {
+pub(super) fn event() -> StoredEvent {
     let body = Bytes::from_static(BODY.as_bytes());
     StoredEvent {
         sequence: Sequence(7),
@@ -51,7 +51,7 @@ fn event() -> StoredEvent {
     }
 }
 
-fn upstream(url: &str) -> Upstream {
+pub(super) fn upstream(url: &str) -> Upstream {
     Upstream {
         name: UpstreamName::new("app").unwrap(),
         url: url.parse().unwrap(),
@@ -89,14 +89,14 @@ async fn once(forwarder: &Forwarder, number: u32) -> Attempt {
     let deadline = event.received_at.after(forwarder.upstream().retry.give_up);
     let left = deadline.since(forwarder.clock.now());
     let attempt = attempt(forwarder, &event, number, left);
-    tokio::time::timeout(PATIENCE, attempt).await.unwrap()
+    tokio::time::timeout(PATIENCE, attempt).await.unwrap().attempt
 }
 
 fn retried(attempt: &Attempt) -> bool {
     matches!(attempt.verdict, Verdict::RetryAt(_))
 }
 
-fn header(name: &str, value: &str) -> (String, (HeaderName, Secret)) {
+pub(super) fn header(name: &str, value: &str) -> (String, (HeaderName, Secret)) {
     (name.to_owned(), (name.parse().unwrap(), Secret::new(value.into())))
 }
 
@@ -463,7 +463,7 @@ async fn an_attempt_that_panics_is_tried_again_and_in_the_end_given_up() {
             tokio::task::yield_now().await;
             panic!("a test's own")
         });
-        let attempt = attempt.await;
+        let attempt = attempt.await.attempt;
         assert_eq!((begun.into_inner(), attempt.result), (1, AttemptResult::Panicked));
         assert_eq!((attempt.started_at, retried(&attempt)), (now, !dead));
         assert_eq!(attempt.verdict == Verdict::Dead, dead, "{attempt:?}");
@@ -596,4 +596,23 @@ fn who_has_not_changed_keeps_its_forwarder() {
 
 fn certificate() -> String {
     rcgen::generate_simple_self_signed(["app".to_owned()]).unwrap().cert.pem()
+}
+
+#[tokio::test]
+async fn of_an_answer_that_is_not_2xx_the_beginning_is_kept() {
+    let answers = [
+        (422, "text/plain", Some("no such order")),
+        (500, "application/octet-stream", None),
+        (200, "text/plain", None),
+    ];
+    for (status, kind, kept) in answers {
+        let app =
+            App::start(move || answer(status, &[("content-type", kind)], "no such order")).await;
+        let forwarder = forwarder(to(app.addr));
+        let (event, left) = (event(), Duration::from_secs(3600));
+        let made = tokio::time::timeout(PATIENCE, attempt(&forwarder, &event, 1, left));
+        let made = made.await.unwrap();
+        assert_eq!(made.excerpt.as_deref(), kept, "{status}");
+        assert_eq!(made.attempt.result, AttemptResult::Answered(status));
+    }
 }

@@ -35,7 +35,7 @@ use self::states::States;
 use super::Store;
 use super::core::Core;
 use super::crypt::Digests;
-use super::query::{Act, ActError, Acted, Cursor, Filter, Listed, Moment, Page, QueryError};
+use super::query::{Cursor, Filter, Listed, Moment, Page, QueryError};
 use crate::event::{EventId, Sequence};
 use crate::secret::Key;
 
@@ -247,14 +247,5 @@ impl Store {
     /// [`QueryError`].
     pub fn history_of(&self, id: EventId) -> Result<Option<(Listed, Vec<Moment>)>, QueryError> {
         question::ask(&self.core, |question| question.history_of(id))
-    }
-
-    /// Does what an operator asks for, and returns when that is on stable storage. Blocks.
-    ///
-    /// # Errors
-    /// [`ActError`].
-    pub fn act(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
-        let _ = (event, act);
-        Err(ActError::NotFound)
     }
 }

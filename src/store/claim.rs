@@ -12,7 +12,6 @@ use super::journal::record::{EventRecord, decode_event};
 use super::journal::segment::Place;
 use super::queue::Note;
 use super::{Attempt, AttemptResult, Store, StoredEvent, Verdict};
-use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::backlog::checkpoint::EntryRecord;
 
@@ -69,7 +68,12 @@ impl Store {
     }
 
     /// Records an attempt and what follows from it.
-    pub fn settle(&self, mut claimed: Claimed, attempt: Attempt) {
+    pub fn settle(&self, claimed: Claimed, attempt: Attempt) {
+        self.settle_with(claimed, attempt, None);
+    }
+
+    /// The same with the beginning of what the upstream answered, for the journal alone.
+    pub fn settle_with(&self, mut claimed: Claimed, attempt: Attempt, excerpt: Option<Box<str>>) {
         claimed.settled = true;
         let (lane, sequence) = (Arc::clone(&claimed.lane), claimed.event.sequence);
         let settled = match attempt.verdict {
@@ -80,16 +84,28 @@ impl Store {
         let sign = sign_of(attempt.result);
         let (number, note_lane) = (claimed.attempt, Arc::clone(&lane));
         let now = self.core.backlog.timeline.now();
+        let carried =
+            if settled == Settled::Dead { self.carried_to(&lane, sequence) } else { None };
         let mut inside = lane.lane.lock();
+        // A dead letter goes with the segment that it is counted under: not with the one that its event
+        // has just been carried out of.
+        carried.into_iter().for_each(|place| inside.relocate_taken(sequence, place));
         // Before the lane knows: what is settled there must be durable behind the next sync. And at
         // once for whoever looks into the lane: a checkpoint behind the note must not still name it.
         let segment = inside.taken_place(sequence).map_or(0, |place| place.segment);
-        self.core.queue.note(Note { event: sequence, lane: note_lane, number, segment, attempt });
+        let event = sequence;
+        self.core.queue.note(Note { event, lane: note_lane, number, segment, attempt, excerpt });
         let turn = inside.settle(sequence, settled, sign, now);
         let waiting = inside.backlog();
         drop(inside);
         lane.bell.notify_one();
         tell(&lane.name, turn, waiting);
+    }
+
+    /// Where the event of a delivery that has been taken has been carried, if the lane does not know yet.
+    fn carried_to(&self, lane: &LaneSlot, sequence: Sequence) -> Option<Place> {
+        let place = lane.lane.lock().taken_place(sequence)?;
+        self.core.backlog.moved.lock().get(&place).copied()
     }
 
     /// The upstream's configuration has changed: that it did not answer before says nothing of it. As
@@ -259,7 +275,8 @@ pub(super) fn note_lost(
         result: AttemptResult::Unreadable,
         verdict: Verdict::Dead,
     };
-    core.queue.note(Note { event, lane: Arc::clone(slot), number, segment, attempt });
+    let lane = Arc::clone(slot);
+    core.queue.note(Note { event, lane, number, segment, attempt, excerpt: None });
 }
 
 /// What operators should hear of an upstream for which so many deliveries wait.
@@ -326,7 +343,7 @@ fn read_on(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize, u
             return false;
         }
         if !head.quarantined && head.targets().any(|name| name == slot.name) {
-            let record = EntryRecord { sequence, place, attempts: 0, due: UnixMillis(0) };
+            let record = EntryRecord::untried(sequence, place);
             entries.push(make_entry(&core.backlog, rules, &record, head));
         }
         true

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -149,6 +149,10 @@ pub struct Core {
     pub queue: Queue,
     /// When events could be taken.
     pub signs: Signs,
+    /// Who acts for an operator has it: one at a time.
+    pub acting: Mutex<()>,
+    /// This segment and those before it are going: no act on what stands there is taken.
+    going: AtomicU32,
     keeping: Mutex<Keeping>,
     state: AtomicU8,
 }
@@ -210,6 +214,8 @@ impl Core {
             shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
             queue: Queue::default(),
             signs: Signs::new(known),
+            acting: Mutex::default(),
+            going: AtomicU32::new(0),
             tuning,
             journal,
             index_key,
@@ -234,6 +240,17 @@ impl Core {
     pub fn is_gone(&self, segment: u32, error: &io::Error) -> bool {
         let is_known = |known: &Segment| known.header.number == segment;
         error.kind() == io::ErrorKind::NotFound && !self.segments.lock().iter().any(is_known)
+    }
+
+    /// Whether retention is letting the segment go, or has.
+    pub fn is_going(&self, segment: u32) -> bool {
+        segment <= self.going.load(Ordering::Acquire)
+    }
+
+    /// From here on no act is taken on what stands in this segment or before it. Set by the
+    /// writer, between whose turns no act is decided and not taken over, and taken back by retention.
+    pub fn set_going(&self, segment: u32) {
+        self.going.store(segment, Ordering::Release);
     }
 
     /// How much is kept, and for how long.

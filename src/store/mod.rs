@@ -2,6 +2,7 @@
 //! and a sled index that can be rebuilt from it at any time.
 
 mod accept;
+mod act;
 pub mod backlog;
 pub mod blocking;
 mod catalogue;

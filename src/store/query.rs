@@ -36,6 +36,36 @@ impl EventState {
         Self::Unknown,
     ];
 
+    /// What became of an event over its deliveries, whether it is kept back or has been dropped while it
+    /// was: pending while any delivery is, else dead if any is, else discarded, unknown, delivered.
+    pub fn over(
+        kept_back: bool,
+        discarded: bool,
+        deliveries: impl IntoIterator<Item = DeliveryState>,
+    ) -> Self {
+        if kept_back {
+            return Self::Quarantined;
+        }
+        let of = |delivery| match delivery {
+            DeliveryState::Pending => Self::Pending,
+            DeliveryState::Dead => Self::Dead,
+            DeliveryState::Discarded => Self::Discarded,
+            DeliveryState::Unknown => Self::Unknown,
+            DeliveryState::Delivered => Self::Delivered,
+        };
+        let weight = |state: &Self| match state {
+            Self::Pending => 5,
+            Self::Dead => 4,
+            Self::Discarded => 3,
+            Self::Unknown => 2,
+            Self::Delivered => 1,
+            Self::Quarantined | Self::Filtered => 0,
+        };
+        let dropped = discarded.then_some(Self::Discarded);
+        let states = deliveries.into_iter().map(of).chain(dropped);
+        states.max_by_key(weight).unwrap_or(Self::Filtered)
+    }
+
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -240,7 +270,7 @@ pub enum ActError {
     /// The event has no upstreams, and none is named.
     #[error("the event goes to no upstream; name one")]
     NoUpstream,
-    /// The journal takes nothing now.
+    /// The journal takes nothing now, or an upstream has as many deliveries waiting as memory may hold.
     #[error("the journal cannot be written to now")]
     Unwritable,
     /// The journal cannot be read.
@@ -273,5 +303,23 @@ mod tests {
         for state in [DeliveryState::Pending, DeliveryState::Dead, DeliveryState::Discarded] {
             assert!(EventState::ALL.iter().any(|known| known.as_str() == state.as_str()));
         }
+    }
+
+    #[test]
+    fn an_event_is_what_the_worst_of_its_deliveries_is() {
+        use DeliveryState::{Dead, Delivered, Discarded, Pending, Unknown};
+        for (deliveries, state) in [
+            (&[][..], EventState::Filtered),
+            (&[Delivered, Delivered], EventState::Delivered),
+            (&[Delivered, Unknown], EventState::Unknown),
+            (&[Unknown, Discarded, Delivered], EventState::Discarded),
+            (&[Dead, Discarded, Unknown, Delivered], EventState::Dead),
+            (&[Dead, Pending, Discarded], EventState::Pending),
+        ] {
+            assert_eq!(EventState::over(false, false, deliveries.iter().copied()), state);
+            let kept_back = EventState::over(true, false, deliveries.iter().copied());
+            assert_eq!(kept_back, EventState::Quarantined);
+        }
+        assert_eq!(EventState::over(false, true, []), EventState::Discarded);
     }
 }

@@ -1,6 +1,7 @@
 //! What waits for the journal's writer: events and who waits for them, attempts, and what else it is
 //! asked to do. Bounded by the [`Share`] that each event brings, and by the attempts in flight.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::act::{Answer, Planned};
 use super::backlog::LaneSlot;
 use super::journal::segment::Place;
 use super::shares::Share;
@@ -50,7 +52,6 @@ pub enum Reply {
 }
 
 /// An attempt that waits to be written.
-#[derive(Debug)]
 pub struct Note {
     /// The event's number.
     pub event: Sequence,
@@ -62,6 +63,18 @@ pub struct Note {
     pub segment: u32,
     /// What happened.
     pub attempt: Attempt,
+    /// The beginning of what the upstream answered, if it is kept.
+    pub excerpt: Option<Box<str>>,
+}
+
+/// Without the excerpt, which may hold a patient's data.
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Note");
+        shown.field("event", &self.event).field("lane", &self.lane.name);
+        shown.field("number", &self.number).field("segment", &self.segment);
+        shown.field("attempt", &self.attempt).finish_non_exhaustive()
+    }
 }
 
 /// Events that are to be carried to the head of the journal.
@@ -96,6 +109,15 @@ pub struct Release {
     pub done: SyncSender<()>,
 }
 
+/// What an operator's act asks for.
+#[derive(Debug)]
+pub enum Acting {
+    /// To hear when every attempt before is written down and on stable storage.
+    Look(SyncSender<()>),
+    /// To have it done. Dropped if that cannot be written.
+    Do(Box<Planned>, SyncSender<Answer>),
+}
+
 /// What has queued up for the writer.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -111,6 +133,8 @@ pub struct Work {
     pub syncs: Vec<SyncSender<()>>,
     /// Segments that retention would let go.
     pub releases: Vec<Release>,
+    /// What operators want.
+    pub acts: Vec<Acting>,
     /// Finish and stop.
     pub close: bool,
 }
@@ -183,17 +207,38 @@ impl Queue {
         self.ask(|work, done| work.releases.push(Release { segment, done }))
     }
 
+    /// Returns once every attempt that was settled before is written down and on stable storage. Blocks.
+    /// Whether it is.
+    pub fn look(&self) -> bool {
+        self.ask(|work, done| work.acts.push(Acting::Look(done)))
+    }
+
+    /// Has an act written, and returns once it is on stable storage and known to the lanes, or the writer
+    /// has found that it cannot be done so. Blocks. `None`: it cannot be written.
+    pub fn act(&self, planned: Planned) -> Option<Answer> {
+        self.ask_for(|work, answer| work.acts.push(Acting::Do(Box::new(planned), answer)))
+    }
+
+    /// Takes the attempts that are queued.
+    pub fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut self.inner.lock().work.notes)
+    }
+
     /// Has the writer do something, and waits until it has, or will not.
     fn ask(&self, queue: impl FnOnce(&mut Work, SyncSender<()>)) -> bool {
+        self.ask_for(queue).is_some()
+    }
+
+    fn ask_for<T>(&self, queue: impl FnOnce(&mut Work, SyncSender<T>)) -> Option<T> {
         let (done, wait) = sync_channel(1);
         let mut queued = self.inner.lock();
         if queued.closed {
-            return false;
+            return None;
         }
         queue(&mut queued.work, done);
         drop(queued);
         self.bell.notify_one();
-        wait.recv().is_ok()
+        wait.recv().ok()
     }
 
     /// Has the writer turn, though there is nothing to do.
@@ -210,7 +255,13 @@ impl Queue {
         self.bell.notify_one();
     }
 
-    /// Whether someone waits for the writer's next turn.
+    /// Whether an operator waits for the writer's next turn.
+    #[cfg(test)]
+    pub fn is_asked_to_act(&self) -> bool {
+        !self.inner.lock().work.acts.is_empty()
+    }
+
+    /// Whether someone else waits for the writer's next turn.
     #[cfg(test)]
     pub fn is_awaited(&self) -> bool {
         let queued = self.inner.lock();
@@ -225,6 +276,7 @@ impl Queue {
             let nobody =
                 work.submissions.is_empty() && work.syncs.is_empty() && work.releases.is_empty();
             let idle = nobody && work.notes.is_empty() && work.carries.is_empty();
+            let idle = idle && work.acts.is_empty();
             idle && !work.checkpoint && !work.close
         };
         if idle(&queued.work) {

@@ -19,6 +19,7 @@ use super::core::{Cancel, Tuning};
 use super::crypt::Fingerprints;
 use super::dedupe::DedupeTable;
 use super::index::{self, Index, IndexEntry, Progress};
+use super::journal::act::decode_act;
 use super::journal::files::SegmentFiles;
 use super::journal::frame::Kind;
 use super::journal::record::{decode_attempt, decode_event_head, event_in_slice};
@@ -400,7 +401,13 @@ impl Scan<'_> {
                     self.replay.checkpoint(pending);
                 }
             }
-            Kind::Act => self.told_in_last += 1,
+            Kind::Act => {
+                // Nothing else tells of it: its segment must not be taken for an empty one.
+                self.told_in_last += 1;
+                if lanes && let Some(record) = decode_act(frame.payload) {
+                    self.replay.act(&record);
+                }
+            }
             Kind::Presence => {}
         }
     }

@@ -17,7 +17,7 @@ use super::claim::{note_lost, pull_lane};
 use super::core::Core;
 use super::indexer::Forgetting;
 use super::journal::files::ReadError;
-use super::journal::record::decode_event_head;
+use super::journal::record::{as_released, decode_event_head};
 use super::journal::segment::{Place, SegmentHeader};
 use super::queue::Carried;
 use crate::event::Sequence;
@@ -84,7 +84,12 @@ pub fn purge(core: &Arc<Core>) -> Option<Sequence> {
         }
         // What is settled in memory may not be so on disk: a crash must not find the events gone that
         // it would deliver again. On a full disk only that of other segments may still be missing.
-        if !core.queue.release(old.number) || !remove(core, &old) {
+        if !core.queue.release(old.number) {
+            break;
+        }
+        // From here on no operator takes up anything in it, but one may have before.
+        if !is_free(core, old.number, &lost) || !remove(core, &old) {
+            core.set_going(old.number.saturating_sub(1));
             break;
         }
         first_left = Some(next);
@@ -191,6 +196,9 @@ fn read(core: &Core, event: Sequence, place: Place) -> Result<Carried, ReadError
     let (_, payload) = core.files.event(place)?;
     let head = decode_event_head(&payload).ok_or(ReadError::Damaged(place))?;
     let fingerprint = core.dedupe.fingerprint(&head.key);
+    // The act that has released it may be gone before the copy is.
+    let released = head.quarantined && !core.backlog.quarantine.lock().contains_key(&event);
+    let payload = if released { as_released(&payload) } else { payload };
     Ok(Carried { event, place, fingerprint, payload })
 }
 

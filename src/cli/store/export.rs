@@ -46,7 +46,8 @@ pub struct Args {
     #[arg(long = "type", value_name = "PATTERN", value_parser = pattern)]
     kind: Option<Pattern>,
 
-    /// Only events in this state: pending, delivered, dead, quarantined, filtered, unknown
+    /// Only events in this state: pending, delivered, dead, quarantined,
+    /// discarded, filtered, unknown
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<EventState>,
 

@@ -78,8 +78,11 @@ fn object(path: &Path, retention: Option<Duration>, stat: &Stat, known: &Known) 
 }
 
 fn counts_object(counts: &UpstreamCounts) -> Value {
-    let UpstreamCounts { pending, delivered, dead, unknown } = counts;
-    json!({ "pending": pending, "delivered": delivered, "dead": dead, "unknown": unknown })
+    let UpstreamCounts { pending, delivered, dead, discarded, unknown } = counts;
+    json!({
+        "pending": pending, "delivered": delivered, "dead": dead, "discarded": discarded,
+        "unknown": unknown,
+    })
 }
 
 fn index_object(index: &IndexState) -> Value {
@@ -184,8 +187,11 @@ fn journal_words(stat: &Stat) -> String {
 }
 
 fn counts_words(counts: &UpstreamCounts) -> String {
-    let UpstreamCounts { pending, delivered, dead, unknown } = counts;
+    let UpstreamCounts { pending, delivered, dead, discarded, unknown } = counts;
     let mut text = format!("{delivered} delivered, {pending} pending, {dead} dead");
+    if *discarded > 0 {
+        let _ = write!(text, ", {discarded} discarded");
+    }
     if *unknown > 0 {
         let _ = write!(text, ", {unknown} settled in a way that is lost");
     }

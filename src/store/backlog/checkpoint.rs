@@ -2,6 +2,8 @@
 //! need not read what came before. One frame a lane, one for the events kept back, and an end that
 //! says how many there must have been.
 
+use std::collections::BTreeMap;
+
 use super::dead::DeadLetters;
 use super::lane::{Cursor, Entry, Ticks};
 use super::{Backlog, LaneSlot, Moved};
@@ -18,6 +20,8 @@ pub const QUARANTINE: &str = "~quarantine";
 const FLAG_CURSOR: u8 = 1;
 /// How many dead letters there were follows.
 const FLAG_DEAD: u8 = 2;
+/// When operators acted on deliveries follows.
+const FLAG_ACTED: u8 = 4;
 
 /// A lane as a checkpoint tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +50,15 @@ pub struct EntryRecord {
     pub attempts: u32,
     /// When it may be tried, if it has been tried before.
     pub due: UnixMillis,
+    /// When an operator has released it or had it sent again: giving up is counted from then.
+    pub acted_at: Option<UnixMillis>,
+}
+
+impl EntryRecord {
+    /// A delivery that has not been tried yet.
+    pub fn untried(sequence: Sequence, place: Place) -> Self {
+        Self { sequence, place, attempts: 0, due: UnixMillis(0), acted_at: None }
+    }
 }
 
 /// Adds a checkpoint's frames to `batch`, numbered from `next` on, and returns the number after.
@@ -79,6 +92,7 @@ fn lane_record(backlog: &Backlog, slot: &LaneSlot, moved: &Moved) -> LaneRecord 
         } else {
             backlog.timeline.wall_at(entry.due)
         },
+        acted_at: entry.acted_at,
     };
     let entries = lane.entries().map(record).collect();
     let (name, dead) = (slot.name.clone(), lane.dead().clone());
@@ -91,11 +105,8 @@ fn place_now(place: Place, moved: &Moved) -> Place {
 
 fn quarantine_record(backlog: &Backlog, moved: &Moved) -> LaneRecord {
     let kept_back = backlog.quarantine.lock();
-    let record = |(&sequence, &place): (&Sequence, &Place)| EntryRecord {
-        sequence,
-        place: place_now(place, moved),
-        attempts: 0,
-        due: UnixMillis(0),
+    let record = |(&sequence, &place): (&Sequence, &Place)| {
+        EntryRecord::untried(sequence, place_now(place, moved))
     };
     let entries = kept_back.iter().map(record).collect();
     LaneRecord { name: QUARANTINE.to_owned(), entries, ..LaneRecord::default() }
@@ -106,7 +117,10 @@ fn encode(record: &LaneRecord, out: &mut Vec<u8>) {
     out.extend_from_slice(record.name.as_bytes());
     let dead = &record.dead.0;
     let cursor = if record.cursor.is_some() { FLAG_CURSOR } else { 0 };
-    out.push(cursor | if dead.is_empty() { 0 } else { FLAG_DEAD });
+    let acted = record.entries.iter().filter_map(|entry| Some((entry.sequence, entry.acted_at?)));
+    let acted: Vec<_> = acted.collect();
+    let acted_flag = if acted.is_empty() { 0 } else { FLAG_ACTED };
+    out.push(cursor | acted_flag | if dead.is_empty() { 0 } else { FLAG_DEAD });
     if let Some(cursor) = record.cursor {
         out.extend_from_slice(&cursor.sequence.0.to_le_bytes());
         out.extend_from_slice(&cursor.place.pack().to_le_bytes());
@@ -118,6 +132,13 @@ fn encode(record: &LaneRecord, out: &mut Vec<u8>) {
         for (segment, count) in dead {
             out.extend_from_slice(&segment.to_le_bytes());
             out.extend_from_slice(&count.to_le_bytes());
+        }
+    }
+    if !acted.is_empty() {
+        out.extend_from_slice(&u32::try_from(acted.len()).unwrap_or(u32::MAX).to_le_bytes());
+        for (sequence, at) in acted {
+            out.extend_from_slice(&sequence.0.to_le_bytes());
+            out.extend_from_slice(&at.0.to_le_bytes());
         }
     }
     for entry in &record.entries {
@@ -133,19 +154,22 @@ pub fn decode_lane(payload: &[u8]) -> Option<LaneRecord> {
     let mut input = Input(payload);
     let name = input.short_str()?.to_owned();
     let flags = input.u8()?;
-    if flags & !(FLAG_CURSOR | FLAG_DEAD) != 0 {
+    if flags & !(FLAG_CURSOR | FLAG_DEAD | FLAG_ACTED) != 0 {
         return None;
     }
     let cursor = if flags & FLAG_CURSOR == 0 { None } else { Some(decode_cursor(&mut input)?) };
     let dead =
         if flags & FLAG_DEAD == 0 { DeadLetters::default() } else { decode_dead(&mut input)? };
+    let acted = if flags & FLAG_ACTED == 0 { BTreeMap::new() } else { decode_acted(&mut input)? };
     let mut entries = Vec::with_capacity(input.0.len() / 28);
     while !input.0.is_empty() {
+        let sequence = Sequence(input.u64()?);
         entries.push(EntryRecord {
-            sequence: Sequence(input.u64()?),
+            sequence,
             place: Place::unpack(input.u64()?),
             attempts: input.u32()?,
             due: UnixMillis(input.u64()?),
+            acted_at: acted.get(&sequence).copied(),
         });
     }
     Some(LaneRecord { name, cursor, dead, entries })
@@ -168,6 +192,14 @@ fn decode_dead(input: &mut Input<'_>) -> Option<DeadLetters> {
     Some(dead)
 }
 
+fn decode_acted(input: &mut Input<'_>) -> Option<BTreeMap<Sequence, UnixMillis>> {
+    let mut acted = BTreeMap::new();
+    for _ in 0..input.u32()? {
+        acted.insert(Sequence(input.u64()?), UnixMillis(input.u64()?));
+    }
+    Some(acted)
+}
+
 /// Reads how many lanes a checkpoint has.
 pub fn decode_end(payload: &[u8]) -> Option<u32> {
     payload.try_into().ok().map(u32::from_le_bytes)
@@ -183,17 +215,27 @@ mod tests {
             name: "app".to_owned(),
             cursor: Some(Cursor { sequence, place, last: Sequence(40), count: 30 }),
             dead: DeadLetters([(2, 5), (3, 1)].into()),
-            entries: vec![EntryRecord { sequence, place, attempts: 2, due: UnixMillis(77) }],
+            entries: vec![
+                EntryRecord::untried(Sequence(8), place),
+                EntryRecord {
+                    attempts: 2,
+                    due: UnixMillis(77),
+                    acted_at: Some(UnixMillis(66)),
+                    ..EntryRecord::untried(sequence, place)
+                },
+            ],
         }
     }
 
     #[test]
     fn a_lane_is_read_as_it_was_written() {
         let (cursor, dead) = (record().cursor, record().dead);
+        let place = Place { segment: 3, offset: 640 };
         for record in [
             record(),
             LaneRecord { cursor: None, ..record() },
             LaneRecord { dead: DeadLetters::default(), ..record() },
+            LaneRecord { entries: vec![EntryRecord::untried(Sequence(8), place)], ..record() },
             LaneRecord { cursor, dead, ..LaneRecord::default() },
             LaneRecord::default(),
         ] {

@@ -20,6 +20,21 @@ impl DeadLetters {
         }
     }
 
+    /// Whether any is counted under this segment.
+    pub fn has(&self, segment: u32) -> bool {
+        self.0.contains_key(&segment)
+    }
+
+    /// One less that was counted under this segment: somebody takes it up again, or drops it.
+    pub fn remove(&mut self, segment: u32) {
+        if let Some(count) = self.0.get_mut(&segment) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.0.remove(&segment);
+            }
+        }
+    }
+
     /// The segments before this one are gone.
     pub fn forget_before(&mut self, segment: u32) {
         self.0 = self.0.split_off(&segment);
@@ -46,5 +61,9 @@ mod tests {
         assert_eq!(dead.count(), 3);
         dead.forget_before(3);
         assert_eq!(dead.count(), 1);
+        for segment in [7, 4, 4] {
+            dead.remove(segment);
+            assert_eq!((dead.count(), dead.has(4)), (u64::from(segment == 7), segment == 7));
+        }
     }
 }

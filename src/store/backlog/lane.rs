@@ -7,6 +7,7 @@
 //! held at all; the lane only remembers where in the journal they begin, and they are read back in
 //! order.
 
+mod acting;
 mod ages;
 mod circuit;
 mod entry;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+pub use self::acting::Waits;
 use self::ages::Ages;
 pub use self::circuit::{Circuit, CircuitState, Sign, Turn};
 use self::entry::At;

@@ -230,6 +230,18 @@ impl Backlog {
         self.lanes.read().iter().find(|slot| slot.name == name).cloned()
     }
 
+    /// The lane with this name, or a new one for an upstream that is not configured: it stays for as long
+    /// as somebody has it, or it holds something.
+    pub fn lane_or_new(&self, name: &str) -> Arc<LaneSlot> {
+        let mut lanes = self.lanes.write();
+        if let Some(slot) = lanes.iter().find(|slot| slot.name == name) {
+            return Arc::clone(slot);
+        }
+        let slot = LaneSlot::new(name, LaneRules::UNKNOWN, self.window);
+        lanes.push(Arc::clone(&slot));
+        slot
+    }
+
     /// What the lanes hash a subject to: events of different sources never wait for each other.
     pub fn subject(&self, source: &str, subject: Option<&str>) -> Option<u64> {
         subject.map(|subject| self.subjects.hash_one((source, subject)))
@@ -290,6 +302,7 @@ impl Backlog {
             place: fresh.place,
             subject: self.subject(event.source.as_str(), event.meta.subject.as_deref()),
             received_at: event.received_at,
+            acted_at: None,
             deadline: self.deadline(event.received_at, rules),
             attempts: 0,
             due: now,

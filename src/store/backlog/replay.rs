@@ -1,20 +1,23 @@
 //! Puts the lanes together again after a restart, out of the last checkpoint and the frames that
 //! follow it.
 
+mod lane_state;
+
 use std::collections::BTreeMap;
 
+use self::lane_state::{LaneState, Touched};
 use super::checkpoint::{EntryRecord, LaneRecord, QUARANTINE};
-use super::dead::DeadLetters;
 use super::lane::{Cursor, Entry, Ticks};
 use super::{Backlog, LaneRules};
-use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::Verdict;
 use crate::store::core::Cancel;
+use crate::store::journal::act::ActRecord;
 use crate::store::journal::files::{ReadError, SegmentFiles};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{AttemptRecord, EventHead, decode_event_head};
 use crate::store::journal::segment::{Gap, Place, Scanned};
+use crate::store::query::ActKind;
 
 /// What is known of the unsettled deliveries so far.
 #[derive(Debug)]
@@ -26,22 +29,6 @@ pub struct Replay {
     told: bool,
     lanes: BTreeMap<String, LaneState>,
     quarantine: BTreeMap<Sequence, Place>,
-}
-
-#[derive(Debug, Default)]
-struct LaneState {
-    entries: BTreeMap<Sequence, EntryRecord>,
-    cursor: Option<Cursor>,
-    dead: DeadLetters,
-    /// Attempts at events beyond the cursor: the lane had read further than its checkpoint says.
-    touched: BTreeMap<Sequence, Touched>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Touched {
-    Delivered,
-    Dead,
-    Waiting { attempts: u32, due: UnixMillis },
 }
 
 impl Replay {
@@ -131,24 +118,47 @@ impl Replay {
     pub fn attempt(&mut self, record: &AttemptRecord<'_>) {
         let Some(lane) = self.lanes.get_mut(record.upstream) else { return };
         let sequence = record.event;
-        let touched = match record.attempt.verdict {
-            Verdict::RetryAt(due) => Touched::Waiting { attempts: record.number, due },
+        let touched = |acted_at| match record.attempt.verdict {
+            Verdict::RetryAt(due) => Touched::Waiting { attempts: record.number, due, acted_at },
             Verdict::Delivered => Touched::Delivered,
             Verdict::Dead => Touched::Dead,
         };
         if let Some(entry) = lane.entries.get_mut(&sequence) {
             let segment = entry.place.segment;
-            match touched {
-                Touched::Waiting { attempts, due } => {
+            match touched(entry.acted_at) {
+                Touched::Waiting { attempts, due, .. } => {
                     (entry.attempts, entry.due) = (attempts, due);
                     return;
                 }
-                Touched::Delivered => {}
+                Touched::Delivered | Touched::Discarded => {}
                 Touched::Dead => lane.dead.add(segment),
             }
             lane.entries.remove(&sequence);
         } else if lane.cursor.is_some_and(|c| sequence >= c.sequence) {
-            lane.touched.insert(sequence, touched);
+            let acted_at = match lane.touched.get(&sequence) {
+                Some(&Touched::Waiting { acted_at, .. }) => acted_at,
+                _ => None,
+            };
+            lane.touched.insert(sequence, touched(acted_at));
+        }
+    }
+
+    /// An act's frame.
+    pub fn act(&mut self, record: &ActRecord<'_>) {
+        let kept_back = match record.what {
+            ActKind::Released | ActKind::Discarded => self.quarantine.remove(&record.event),
+            ActKind::Replayed => None,
+        };
+        // A copy stands behind what it is a copy of.
+        let place = kept_back.map_or(record.place, |place| place.max(record.place));
+        for upstream in &record.upstreams {
+            let lane = self.lanes.entry(upstream.name.to_owned()).or_default();
+            match record.what {
+                ActKind::Replayed | ActKind::Released => {
+                    lane.resume(record.event, place, record.at, upstream);
+                }
+                ActKind::Discarded => lane.discard(record.event, upstream),
+            }
         }
     }
 
@@ -187,84 +197,6 @@ impl Replay {
         }
         *backlog.quarantine.lock() = self.quarantine;
         Ok(unreadable)
-    }
-}
-
-impl LaneState {
-    fn waits(&self) -> bool {
-        !self.entries.is_empty() || self.cursor.is_some()
-    }
-
-    /// Holds an event of which there is only a copy, unless it is held or has been settled.
-    fn adopt(&mut self, event: Sequence, place: Place, told: bool) {
-        let beyond = self.cursor.is_some_and(|c| (c.sequence..=c.last).contains(&event));
-        if self.entries.contains_key(&event) || (told && !beyond) {
-            return;
-        }
-        let (attempts, due) = match self.touched.get(&event) {
-            Some(Touched::Delivered | Touched::Dead) => return,
-            Some(&Touched::Waiting { attempts, due }) => (attempts, due),
-            None => (0, UnixMillis(0)),
-        };
-        self.entries.insert(event, EntryRecord { sequence: event, place, attempts, due });
-        if beyond && let Some(cursor) = &mut self.cursor {
-            cursor.count = cursor.count.saturating_sub(1);
-        }
-    }
-
-    fn push(&mut self, sequence: Sequence, place: Place, window: usize) {
-        if let Some(cursor) = &mut self.cursor {
-            cursor.count += 1;
-            cursor.last = sequence;
-        } else if self.entries.len() >= window {
-            self.cursor = Some(Cursor { sequence, place, last: sequence, count: 1 });
-        } else {
-            let record = EntryRecord { sequence, place, attempts: 0, due: UnixMillis(0) };
-            self.entries.insert(sequence, record);
-        }
-    }
-
-    /// Reads the events beyond the cursor up to the last one that was attempted.
-    fn catch_up(
-        &mut self,
-        name: &str,
-        files: &SegmentFiles,
-        cancel: &Cancel,
-    ) -> std::io::Result<()> {
-        let (Some(cursor), Some((&upto, _))) = (self.cursor, self.touched.last_key_value()) else {
-            return Ok(());
-        };
-        let (entries, touched, dead) = (&mut self.entries, &self.touched, &mut self.dead);
-        let mut seen = 0;
-        let numbers = files.numbers()?;
-        let (next, place) =
-            walk(files, &numbers, cursor, Unread::Fails, |sequence, place, head| {
-                if sequence > upto || cancel.is_cancelled() {
-                    return false;
-                }
-                if head.targets().any(|target| target == name) && !head.quarantined {
-                    seen += 1;
-                    let (attempts, due) = match touched.get(&sequence) {
-                        Some(Touched::Delivered) => return true,
-                        Some(Touched::Dead) => {
-                            dead.add(place.segment);
-                            return true;
-                        }
-                        Some(&Touched::Waiting { attempts, due }) => (attempts, due),
-                        None => (0, UnixMillis(0)),
-                    };
-                    entries.insert(sequence, EntryRecord { sequence, place, attempts, due });
-                }
-                true
-            })?;
-        let count = cursor.count.saturating_sub(seen);
-        self.cursor =
-            (next <= cursor.last).then_some(Cursor { sequence: next, place, count, ..cursor });
-        if self.cursor.is_none() {
-            self.dead.add_all(place.segment, count);
-            tell_lost(name, count);
-        }
-        Ok(())
     }
 }
 
@@ -392,7 +324,8 @@ fn unread_entry(backlog: &Backlog, rules: LaneRules, record: &EntryRecord) -> En
         place: record.place,
         subject: None,
         received_at,
-        deadline: backlog.deadline(received_at, rules),
+        acted_at: record.acted_at,
+        deadline: backlog.deadline(record.acted_at.unwrap_or(received_at), rules),
         attempts: record.attempts,
         due: Ticks(0),
         hot: None,
@@ -412,7 +345,8 @@ pub fn make_entry(
         place: record.place,
         subject: backlog.subject(head.source, head.subject),
         received_at: head.received_at,
-        deadline: backlog.deadline(head.received_at, rules),
+        acted_at: record.acted_at,
+        deadline: backlog.deadline(record.acted_at.unwrap_or(head.received_at), rules),
         attempts: record.attempts,
         due,
         hot: None,

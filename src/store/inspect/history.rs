@@ -6,87 +6,21 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
-use super::spill::{Last, Lasts, Spill, range_of};
+use super::spill::{Came, Last, Lasts, Spill, range_of};
 use super::walk::{Seen, walk};
 use super::{Finding, InspectError, Journal, What};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
-use crate::store::Verdict;
 use crate::store::backlog::checkpoint::{LaneRecord, decode_end, decode_lane};
 use crate::store::backlog::lane::Cursor;
-use crate::store::journal::act::decode_act;
+use crate::store::journal::act::{ActRecord, decode_act};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::presence::decode_presence;
 use crate::store::journal::record::{
     EventHead, EventRecord, decode_attempt, decode_event, decode_event_head, event_in_slice,
 };
 use crate::store::journal::segment::{Frame, Place, SegmentHeader};
-
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EventState {
-    /// A delivery of it is still to be made.
-    Pending,
-    /// Every upstream has it.
-    Delivered,
-    /// An upstream does not have it, and no further attempt will be made.
-    Dead,
-    /// Kept back until an operator decides.
-    Quarantined,
-    /// No upstream wanted it.
-    Filtered,
-    /// Nothing is left to do for it, and how that came about is lost.
-    Unknown,
-}
-
-impl EventState {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Delivered,
-        Self::Dead,
-        Self::Quarantined,
-        Self::Filtered,
-        Self::Unknown,
-    ];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Dead => "dead",
-            Self::Quarantined => "quarantined",
-            Self::Filtered => "filtered",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// What became of an event's delivery to one upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryState {
-    /// It is still to be made.
-    Pending,
-    /// The upstream has it.
-    Delivered,
-    /// No further attempt will be made.
-    Dead,
-    /// It is settled, and how is lost.
-    Unknown,
-}
-
-impl DeliveryState {
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => EventState::Pending.as_str(),
-            Self::Delivered => EventState::Delivered.as_str(),
-            Self::Dead => EventState::Dead.as_str(),
-            Self::Unknown => EventState::Unknown.as_str(),
-        }
-    }
-}
+use crate::store::query::{ActKind, DeliveryState, EventState};
 
 /// An event's delivery to one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,8 +73,13 @@ pub struct History {
     attempts: Spill,
     /// Events of which there are copies: what was not settled within the retention.
     copied: HashSet<Sequence>,
-    /// The last whole checkpoint.
+    /// The last whole checkpoint, and what operators have had sent again since.
     lanes: HashMap<String, Waiting>,
+    /// Upstreams that events went to at an operator's word, but not at first.
+    others: HashMap<Sequence, Vec<String>>,
+    /// Events that operators have let go of, or have dropped.
+    released: HashSet<Sequence>,
+    discarded: HashSet<Sequence>,
     checkpoint: Sequence,
     segments: Segments,
     /// The first frame there was, and the last one.
@@ -171,7 +110,7 @@ impl Segments {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Waiting {
     entries: HashSet<Sequence>,
     cursor: Option<Cursor>,
@@ -250,7 +189,13 @@ impl History {
                 }
                 end.is_some()
             }
-            Kind::Act => decode_act(frame.payload).is_some(),
+            Kind::Act => match decode_act(frame.payload) {
+                None => false,
+                Some(act) => {
+                    self.act(&act)?;
+                    true
+                }
+            },
             Kind::Presence => decode_presence(frame.payload).is_some(),
         };
         if !understood {
@@ -267,6 +212,31 @@ impl History {
             self.copied.insert(event);
         }
         Some(())
+    }
+
+    fn act(&mut self, act: &ActRecord<'_>) -> Result<(), InspectError> {
+        match act.what {
+            ActKind::Replayed => {}
+            ActKind::Released => drop(self.released.insert(act.event)),
+            ActKind::Discarded => drop(self.discarded.insert(act.event)),
+        }
+        for upstream in &act.upstreams {
+            let name = upstream.name.to_owned();
+            let number = self.number_of(upstream.name);
+            let came = match act.what {
+                ActKind::Discarded => Came::Discarded,
+                ActKind::Replayed | ActKind::Released => {
+                    self.lanes.entry(name.clone()).or_default().entries.insert(act.event);
+                    Came::Resumed(act.at)
+                }
+            };
+            self.attempts.add_act(act.event, upstream.attempts, number, came)?;
+            let others = self.others.entry(act.event).or_default();
+            if upstream.apart && !others.contains(&name) {
+                others.push(name);
+            }
+        }
+        Ok(())
     }
 
     /// The same number for the same name. There are as many names as upstreams were ever configured
@@ -322,15 +292,36 @@ impl History {
                 return ControlFlow::Break(());
             }
             let deliveries = self.deliveries(event, &head, &range.lasts);
-            let state = state(head.quarantined, &deliveries);
+            let kept_back = head.quarantined && !self.released.contains(&event);
+            let dropped = kept_back && self.discarded.contains(&event);
+            let states = deliveries.iter().map(|delivery| delivery.state);
+            let state = EventState::over(kept_back && !dropped, dropped, states);
             let place = Place { segment, offset: frame.offset };
             visit(Recorded { sequence: event, place, head, state, deliveries, payload })
         })?;
         failure.map_or(Ok(()), Err)
     }
 
+    /// Deliveries that were given up, by event, of events that the journal should still have, or had lost
+    /// when they were: whoever comes upon the event takes them out.
+    pub(super) fn given_up(&self) -> Result<HashMap<Sequence, Vec<&str>>, InspectError> {
+        let mut given_up: HashMap<Sequence, Vec<&str>> = HashMap::new();
+        let names: HashMap<u16, &str> =
+            self.names.iter().map(|(name, number)| (*number, name.as_str())).collect();
+        for range in self.attempts.ranges() {
+            for ((event, upstream), last) in self.attempts.lasts(range)? {
+                let is_kept = || self.first.is_some_and(|first| event >= first);
+                let lost = last.came == Came::Unreadable || (last.came == Came::Dead && is_kept());
+                if lost && let Some(name) = names.get(&upstream) {
+                    given_up.entry(event).or_default().push(name);
+                }
+            }
+        }
+        Ok(given_up)
+    }
+
     fn deliveries<'f>(
-        &self,
+        &'f self,
         event: Sequence,
         head: &EventHead<'f>,
         lasts: &Lasts,
@@ -340,7 +331,14 @@ impl History {
             let last = number.and_then(|n| lasts.get(&(event, *n))).copied();
             self.delivery(event, upstream, last)
         };
-        head.targets().map(of).collect()
+        let mut deliveries: Vec<_> = head.targets().map(of).collect();
+        // Most of these are its own, and stand there already.
+        for other in self.others.get(&event).into_iter().flatten() {
+            if deliveries.iter().all(|delivery| delivery.upstream != other) {
+                deliveries.push(of(other));
+            }
+        }
+        deliveries
     }
 
     fn delivery<'f>(&self, event: Sequence, upstream: &'f str, last: Option<Last>) -> Delivery<'f> {
@@ -348,16 +346,19 @@ impl History {
             let lane = self.lanes.get(upstream);
             event > self.checkpoint || lane.is_some_and(|lane| lane.holds(event))
         };
-        let state = match last.map(|last| last.verdict) {
-            Some(Verdict::Delivered) => DeliveryState::Delivered,
-            Some(Verdict::Dead) => DeliveryState::Dead,
-            Some(Verdict::RetryAt(_)) | None if waits() => DeliveryState::Pending,
-            Some(Verdict::RetryAt(_)) | None => DeliveryState::Unknown,
+        let state = match last.map(|last| last.came) {
+            Some(Came::Delivered) => DeliveryState::Delivered,
+            Some(Came::Dead | Came::Unreadable) => DeliveryState::Dead,
+            Some(Came::Discarded) => DeliveryState::Discarded,
+            Some(Came::RetryAt(_) | Came::Resumed(_)) | None if waits() => DeliveryState::Pending,
+            Some(Came::RetryAt(_) | Came::Resumed(_)) | None => DeliveryState::Unknown,
         };
-        let next_at = match last.map(|last| last.verdict) {
-            Some(Verdict::RetryAt(at)) if state == DeliveryState::Pending => Some(at),
-            _ => None,
-        };
+        let next_at =
+            last.filter(|_| state == DeliveryState::Pending).and_then(|last| match last.came {
+                Came::RetryAt(at) => Some(at),
+                Came::Resumed(at) => Some(at).filter(|_| last.number > 0),
+                Came::Delivered | Came::Dead | Came::Unreadable | Came::Discarded => None,
+            });
         Delivery {
             upstream,
             state,
@@ -384,23 +385,5 @@ impl Range {
             self.number = number;
         }
         Ok(())
-    }
-}
-
-/// Over all upstreams: pending while any delivery is, else dead if any is.
-fn state(quarantined: bool, deliveries: &[Delivery<'_>]) -> EventState {
-    let any = |state| deliveries.iter().any(|delivery| delivery.state == state);
-    if quarantined {
-        EventState::Quarantined
-    } else if deliveries.is_empty() {
-        EventState::Filtered
-    } else if any(DeliveryState::Pending) {
-        EventState::Pending
-    } else if any(DeliveryState::Dead) {
-        EventState::Dead
-    } else if any(DeliveryState::Unknown) {
-        EventState::Unknown
-    } else {
-        EventState::Delivered
     }
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::finding::{Finding, What};
-pub use self::history::{Delivery, DeliveryState, EventState, History, Recorded};
+pub use self::history::{Delivery, History, Recorded};
 pub use self::index::IndexState;
 pub use self::presence::presence;
 pub use self::rebuild::{Rebuilt, rebuild_index};
@@ -34,6 +34,7 @@ use super::index::IndexError;
 use super::journal::files::SegmentFiles;
 use super::open;
 use super::private::NotOwner;
+pub use super::query::{DeliveryState, EventState};
 use super::survey::Survey;
 
 /// Why a store cannot be looked at.

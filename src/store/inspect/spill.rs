@@ -29,8 +29,25 @@ pub(super) struct Last {
     pub(super) number: u32,
     /// What the upstream answered, if it did.
     pub(super) status: Option<u16>,
-    /// What followed from it.
-    pub(super) verdict: Verdict,
+    /// What came of it.
+    pub(super) came: Came,
+}
+
+/// What came of a delivery last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// The upstream has it.
+    Delivered,
+    /// It is to be tried again then.
+    RetryAt(UnixMillis),
+    /// It was given up.
+    Dead,
+    /// It was given up, for its event could not be read.
+    Unreadable,
+    /// An operator has had it sent again then, or has let go of it.
+    Resumed(UnixMillis),
+    /// An operator has dropped it.
+    Discarded,
 }
 
 /// The last attempts at the deliveries of a range of events.
@@ -67,14 +84,41 @@ impl Spill {
         self.add_bounded(attempt, upstream, GATHERED)
     }
 
+    /// Adds what an operator did with a delivery after so many attempts.
+    pub(super) fn add_act(
+        &mut self,
+        event: Sequence,
+        attempts: u32,
+        upstream: u16,
+        came: Came,
+    ) -> Result<(), InspectError> {
+        let last = Last { number: attempts, status: None, came };
+        self.add_last(event, upstream, last, GATHERED)
+    }
+
+    /// The ranges that there is something of.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = u64> {
+        self.ranges.keys().copied()
+    }
+
     fn add_bounded(
         &mut self,
         attempt: &AttemptRecord<'_>,
         upstream: u16,
         bound: usize,
     ) -> Result<(), InspectError> {
-        let range = self.ranges.entry(range_of(attempt.event)).or_default();
-        encode(attempt, upstream, &mut range.gathered);
+        self.add_last(attempt.event, upstream, Last::of(attempt), bound)
+    }
+
+    fn add_last(
+        &mut self,
+        event: Sequence,
+        upstream: u16,
+        last: Last,
+        bound: usize,
+    ) -> Result<(), InspectError> {
+        let range = self.ranges.entry(range_of(event)).or_default();
+        encode(event, upstream, last, &mut range.gathered);
         self.gathered += RECORD;
         if self.gathered >= bound {
             self.write().map_err(temporary)?;
@@ -126,31 +170,54 @@ fn temporary(source: io::Error) -> InspectError {
     InspectError::Temporary { path: std::env::temp_dir(), source }
 }
 
-fn encode(attempt: &AttemptRecord<'_>, upstream: u16, out: &mut Vec<u8>) {
-    let status = match attempt.attempt.result {
-        AttemptResult::Answered(status) => status,
-        AttemptResult::ConnectFailed
-        | AttemptResult::TimedOut
-        | AttemptResult::Broken
-        | AttemptResult::Panicked
-        | AttemptResult::Unreadable => 0,
+impl Last {
+    fn of(attempt: &AttemptRecord<'_>) -> Self {
+        let status = match attempt.attempt.result {
+            AttemptResult::Answered(status) => Some(status),
+            AttemptResult::ConnectFailed
+            | AttemptResult::TimedOut
+            | AttemptResult::Broken
+            | AttemptResult::Panicked
+            | AttemptResult::Unreadable => None,
+        };
+        let came = match attempt.attempt.verdict {
+            Verdict::Delivered => Came::Delivered,
+            Verdict::RetryAt(at) => Came::RetryAt(at),
+            Verdict::Dead if attempt.attempt.result == AttemptResult::Unreadable => {
+                Came::Unreadable
+            }
+            Verdict::Dead => Came::Dead,
+        };
+        Self { number: attempt.number, status, came }
+    }
+}
+
+fn encode(event: Sequence, upstream: u16, last: Last, out: &mut Vec<u8>) {
+    let (came, at) = match last.came {
+        Came::Delivered => (1, 0),
+        Came::RetryAt(at) => (2, at.0),
+        Came::Dead => (3, 0),
+        Came::Unreadable => (4, 0),
+        Came::Resumed(at) => (5, at.0),
+        Came::Discarded => (6, 0),
     };
-    let (verdict, at) = match attempt.attempt.verdict {
-        Verdict::Delivered => (1, 0),
-        Verdict::RetryAt(at) => (2, at.0),
-        Verdict::Dead => (3, 0),
-    };
-    out.extend_from_slice(&attempt.event.0.to_le_bytes());
-    out.extend_from_slice(&attempt.number.to_le_bytes());
+    out.extend_from_slice(&event.0.to_le_bytes());
+    out.extend_from_slice(&last.number.to_le_bytes());
     out.extend_from_slice(&upstream.to_le_bytes());
-    out.extend_from_slice(&status.to_le_bytes());
-    out.push(verdict);
+    out.extend_from_slice(&last.status.unwrap_or(0).to_le_bytes());
+    out.push(came);
     out.extend_from_slice(&u64::to_le_bytes(at));
 }
 
 fn decode_all(bytes: &[u8], lasts: &mut Lasts) {
     let mut input = Input(bytes);
-    while let Some((key, last)) = decode(&mut input) {
+    while let Some((key, mut last)) = decode(&mut input) {
+        // What an operator did says nothing of what the upstream had answered.
+        if matches!(last.came, Came::Resumed(_) | Came::Discarded)
+            && let Some(before) = lasts.get(&key)
+        {
+            (last.number, last.status) = (last.number.max(before.number), before.status);
+        }
         lasts.insert(key, last);
     }
 }
@@ -158,13 +225,16 @@ fn decode_all(bytes: &[u8], lasts: &mut Lasts) {
 fn decode(input: &mut Input<'_>) -> Option<((Sequence, u16), Last)> {
     let event = Sequence(input.u64()?);
     let (number, upstream, status) = (input.u32()?, input.u16()?, input.u16()?);
-    let (verdict, at) = (input.u8()?, UnixMillis(input.u64()?));
-    let verdict = match verdict {
-        1 => Verdict::Delivered,
-        2 => Verdict::RetryAt(at),
-        _ => Verdict::Dead,
+    let (came, at) = (input.u8()?, UnixMillis(input.u64()?));
+    let came = match came {
+        1 => Came::Delivered,
+        2 => Came::RetryAt(at),
+        3 => Came::Dead,
+        4 => Came::Unreadable,
+        5 => Came::Resumed(at),
+        _ => Came::Discarded,
     };
-    Some(((event, upstream), Last { number, status: (status != 0).then_some(status), verdict }))
+    Some(((event, upstream), Last { number, status: (status != 0).then_some(status), came }))
 }
 
 #[cfg(test)]
@@ -178,7 +248,7 @@ mod tests {
         let result = AttemptResult::Answered(u16::try_from(200 + event % 300).unwrap());
         let (started_at, duration) = (UnixMillis(0), Duration::ZERO);
         let attempt = Attempt { started_at, duration, result, verdict };
-        AttemptRecord { event: Sequence(event), upstream: "app", number, attempt }
+        AttemptRecord { event: Sequence(event), upstream: "app", number, attempt, excerpt: None }
     }
 
     /// Attempts at one event may be far apart: some in the file, in several places, some in memory.
@@ -202,11 +272,23 @@ mod tests {
             let lasts = spill.lasts(range_of(Sequence(event))).unwrap();
             let upstream = u16::try_from(event % 2).unwrap();
             let last = lasts[&(Sequence(event), upstream)];
-            let verdict = if event == 1 { Verdict::Delivered } else { Verdict::Dead };
-            assert_eq!((last.number, last.verdict), (5, verdict));
+            let came = if event == 1 { Came::Delivered } else { Came::Dead };
+            assert_eq!((last.number, last.came), (5, came));
             assert_eq!(last.status, Some(u16::try_from(200 + event % 300).unwrap()));
             assert_eq!(lasts.len(), 1);
         }
         assert!(spill.lasts(999).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_an_operator_did_is_the_last_word_and_leaves_the_answer_that_there_was() {
+        let mut spill = Spill::default();
+        spill.add(&record(7, 3, Verdict::Dead), 0).unwrap();
+        for came in [Came::Discarded, Came::Resumed(UnixMillis(9))] {
+            spill.add_act(Sequence(7), 0, 0, came).unwrap();
+            let last = spill.lasts(0).unwrap()[&(Sequence(7), 0)];
+            assert_eq!(last, Last { number: 3, status: Some(207), came });
+        }
+        assert_eq!(spill.ranges().collect::<Vec<_>>(), [0]);
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::history::{DeliveryState, EventState, History};
+use super::history::History;
 use super::index::{IndexState, bytes_in};
-use super::{InspectError, Journal};
+use super::{DeliveryState, EventState, InspectError, Journal};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 
@@ -25,9 +25,9 @@ pub struct Stat {
     pub audit_bytes: u64,
     /// The first frame's number, and the last one's.
     pub sequences: Option<(Sequence, Sequence)>,
-    /// Events.
+    /// Events, those included that were given up and cannot be read any more.
     pub events: u64,
-    /// Events by source.
+    /// Events by source, as far as they can be read.
     pub sources: BTreeMap<String, u64>,
     /// Events by what became of them.
     pub states: BTreeMap<EventState, u64>,
@@ -54,6 +54,8 @@ pub struct UpstreamCounts {
     pub delivered: u64,
     /// Given up.
     pub dead: u64,
+    /// Given up, and dropped by an operator.
+    pub discarded: u64,
     /// Settled, and how is lost.
     pub unknown: u64,
 }
@@ -64,6 +66,7 @@ impl UpstreamCounts {
             DeliveryState::Pending => &mut self.pending,
             DeliveryState::Delivered => &mut self.delivered,
             DeliveryState::Dead => &mut self.dead,
+            DeliveryState::Discarded => &mut self.discarded,
             DeliveryState::Unknown => &mut self.unknown,
         }
     }
@@ -133,8 +136,10 @@ impl Stat {
         journal: &Journal,
     ) -> Result<Option<(Sequence, u32)>, InspectError> {
         let mut unsettled = None;
+        let mut given_up = history.given_up()?;
         history.events(journal, |recorded| {
             self.events += 1;
+            given_up.remove(&recorded.sequence);
             change(&mut self.sources, recorded.head.source, |events| *events += 1);
             *self.states.entry(recorded.state).or_default() += 1;
             let at = recorded.head.received_at;
@@ -150,6 +155,16 @@ impl Stat {
             }
             ControlFlow::Continue(())
         })?;
+        // What is left was not come upon: its frame is damaged.
+        for upstreams in given_up.into_values() {
+            self.events += 1;
+            *self.states.entry(EventState::Dead).or_default() += 1;
+            for upstream in upstreams {
+                change(&mut self.upstreams, upstream, |counts: &mut UpstreamCounts| {
+                    counts.dead += 1;
+                });
+            }
+        }
         Ok(unsettled)
     }
 }

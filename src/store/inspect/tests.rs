@@ -293,7 +293,7 @@ async fn the_figures_of_a_store_add_up() {
     for state in [EventState::Delivered, EventState::Dead, EventState::Pending] {
         assert_eq!(stat.states[&state], 3, "{state:?}");
     }
-    let app = UpstreamCounts { pending: 3, delivered: 3, dead: 3, unknown: 0 };
+    let app = UpstreamCounts { pending: 3, delivered: 3, dead: 3, discarded: 0, unknown: 0 };
     assert_eq!(stat.upstreams, [("app".to_owned(), app)].into());
     assert_eq!(stat.received, Some((START, START)));
     assert_eq!((stat.damages, stat.in_use, stat.index.bytes), (0, false, None));

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::index::{IndexContent, IndexState};
 use super::walk::{Seen, Walked, walk};
@@ -12,13 +12,14 @@ use super::{Finding, InspectError, Journal, What};
 use crate::event::{BodyHash, Sequence};
 use crate::store::Verdict;
 use crate::store::backlog::checkpoint::{LaneRecord, QUARANTINE, decode_end, decode_lane};
-use crate::store::journal::act::decode_act;
+use crate::store::journal::act::{ActRecord, decode_act};
 use crate::store::journal::frame::Kind;
 use crate::store::journal::presence::decode_presence;
 use crate::store::journal::record::{
     AttemptRecord, EventRecord, decode_attempt, decode_event, event_in_slice,
 };
 use crate::store::journal::segment::{Frame, Place};
+use crate::store::query::ActKind;
 
 /// What verifying came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,8 +59,9 @@ pub fn verify(
 ) -> Result<Verified, InspectError> {
     // Before the journal, which may grow meanwhile: the index is behind it.
     let index = IndexState::of(journal);
-    let (lanes, waiting, done) = (Vec::new(), HashMap::new(), Verified::default());
-    let mut verify = Verify { tell, lanes, waiting, done, stopped: false };
+    let (lanes, waiting, others) = (Vec::new(), HashMap::new(), HashSet::new());
+    let done = Verified::default();
+    let mut verify = Verify { tell, lanes, waiting, others, done, stopped: false };
     let walked = walk(journal, |seen| match seen {
         Seen::Segment(_, bytes) => {
             verify.done.segments += 1;
@@ -82,6 +84,8 @@ struct Verify<'t> {
     lanes: Vec<LaneRecord>,
     /// What waited by the last whole checkpoint and has not been settled since, by lane and event.
     waiting: HashMap<(String, Sequence), Place>,
+    /// Lanes in which events wait at an operator's word.
+    others: HashSet<String>,
     done: Verified,
     stopped: bool,
 }
@@ -131,7 +135,13 @@ impl Verify<'_> {
                 None => Some(What::NotUnderstood),
             },
             Kind::CheckpointEnd => self.checkpoint(frame.payload),
-            Kind::Act => decode_act(frame.payload).is_none().then_some(What::NotUnderstood),
+            Kind::Act => match decode_act(frame.payload) {
+                Some(act) => {
+                    self.act(&act);
+                    None
+                }
+                None => Some(What::NotUnderstood),
+            },
             Kind::Presence => {
                 decode_presence(frame.payload).is_none().then_some(What::NotUnderstood)
             }
@@ -154,8 +164,8 @@ impl Verify<'_> {
 
     /// What waited for the event has it here from now on.
     fn moved(&mut self, record: &EventRecord, place: Place) {
-        let kept_back = record.quarantined.then_some(QUARANTINE);
-        for lane in record.targets.iter().map(String::as_str).chain(kept_back) {
+        let own = record.targets.iter().chain(&self.others).map(String::as_str);
+        for lane in own.chain([QUARANTINE]) {
             let waits = self.waiting.get_mut(&(lane.to_owned(), record.event.sequence));
             waits.into_iter().for_each(|known| *known = place);
         }
@@ -168,6 +178,21 @@ impl Verify<'_> {
         }
     }
 
+    fn act(&mut self, act: &ActRecord<'_>) {
+        let kept_back = match act.what {
+            ActKind::Replayed => None,
+            ActKind::Released | ActKind::Discarded => {
+                self.waiting.remove(&(QUARANTINE.to_owned(), act.event))
+            }
+        };
+        let place = kept_back.map_or(act.place, |place| place.max(act.place));
+        for upstream in act.upstreams.iter().filter(|_| act.what != ActKind::Discarded) {
+            let name = upstream.name.to_owned();
+            self.others.insert(name.clone());
+            self.waiting.entry((name, act.event)).or_insert(place);
+        }
+    }
+
     fn checkpoint(&mut self, payload: &[u8]) -> Option<What> {
         let lanes = std::mem::take(&mut self.lanes);
         let Some(parts) = decode_end(payload) else { return Some(What::NotUnderstood) };
@@ -175,8 +200,12 @@ impl Verify<'_> {
             return Some(What::PartialCheckpoint);
         }
         self.waiting.clear();
+        self.others.clear();
         for LaneRecord { name, entries, .. } in lanes {
             let key = |sequence| (name.clone(), sequence);
+            if entries.iter().any(|entry| entry.acted_at.is_some()) {
+                self.others.insert(name.clone());
+            }
             self.waiting.extend(entries.iter().map(|e| (key(e.sequence), e.place)));
         }
         None

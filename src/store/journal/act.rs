@@ -2,6 +2,7 @@
 
 use super::input::Input;
 use super::record::{put_short, put_text};
+use super::segment::Place;
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::query::ActKind;
@@ -11,6 +12,8 @@ use crate::store::query::ActKind;
 pub struct ActRecord<'a> {
     /// The event's number.
     pub event: Sequence,
+    /// Where it stood then: a restart need not look for it.
+    pub place: Place,
     /// When it was done.
     pub at: UnixMillis,
     /// What was done.
@@ -32,11 +35,15 @@ pub struct ActUpstream<'a> {
     pub dead_in: Option<u32>,
     /// Attempts made so far.
     pub attempts: u32,
+    /// A lane that reads its backlog from the journal does not come upon this delivery: the event was kept
+    /// back, was not for this upstream at first, or stands in a copy.
+    pub apart: bool,
 }
 
 /// Writes an act's payload.
 pub fn encode_act(record: &ActRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&record.event.0.to_le_bytes());
+    out.extend_from_slice(&record.place.pack().to_le_bytes());
     out.extend_from_slice(&record.at.0.to_le_bytes());
     out.push(match record.what {
         ActKind::Replayed => 1,
@@ -51,13 +58,15 @@ pub fn encode_act(record: &ActRecord<'_>, out: &mut Vec<u8>) {
         // Segments are counted from 1.
         out.extend_from_slice(&upstream.dead_in.unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&upstream.attempts.to_le_bytes());
+        out.push(u8::from(upstream.apart));
     }
 }
 
 /// Opens an act's frame.
 pub fn decode_act(payload: &[u8]) -> Option<ActRecord<'_>> {
     let mut input = Input(payload);
-    let (event, at) = (Sequence(input.u64()?), UnixMillis(input.u64()?));
+    let (event, place) = (Sequence(input.u64()?), Place::unpack(input.u64()?));
+    let at = UnixMillis(input.u64()?);
     let what = match input.u8()? {
         1 => ActKind::Replayed,
         2 => ActKind::Released,
@@ -70,9 +79,15 @@ pub fn decode_act(payload: &[u8]) -> Option<ActRecord<'_>> {
     for _ in 0..count {
         let name = input.short_str()?;
         let dead_in = Some(input.u32()?).filter(|segment| *segment > 0);
-        upstreams.push(ActUpstream { name, dead_in, attempts: input.u32()? });
+        let attempts = input.u32()?;
+        let apart = match input.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        upstreams.push(ActUpstream { name, dead_in, attempts, apart });
     }
-    Some(ActRecord { event, at, what, who, reason, upstreams })
+    Some(ActRecord { event, place, at, what, who, reason, upstreams })
 }
 
 #[cfg(test)]
@@ -81,15 +96,16 @@ mod tests {
 
     #[test]
     fn an_act_is_read_as_it_was_written_and_never_in_part() {
-        let app = ActUpstream { name: "app", dead_in: Some(7), attempts: 3 };
-        let lab = ActUpstream { name: "lab", dead_in: None, attempts: 0 };
+        let app = ActUpstream { name: "app", dead_in: Some(7), attempts: 3, apart: false };
+        let lab = ActUpstream { name: "lab", dead_in: None, attempts: 0, apart: true };
         for (what, reason, upstreams) in [
             (ActKind::Replayed, Some("the app was mended"), vec![app, lab]),
             (ActKind::Released, None, vec![lab]),
             (ActKind::Discarded, Some(""), vec![]),
         ] {
             let (event, at) = (Sequence(9), UnixMillis(77));
-            let record = ActRecord { event, at, what, who: "root", reason, upstreams };
+            let place = Place { segment: 3, offset: 640 };
+            let record = ActRecord { event, place, at, what, who: "root", reason, upstreams };
             let mut bytes = Vec::new();
             encode_act(&record, &mut bytes);
             assert_eq!(decode_act(&bytes), Some(record));

@@ -117,6 +117,15 @@ pub fn encode_carried(event: Sequence, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+/// An event's payload, as that of one that is not kept back.
+pub fn as_released(payload: &Bytes) -> Bytes {
+    let mut payload = payload.to_vec();
+    if let Some(flags) = payload.first_mut() {
+        *flags &= !FLAG_QUARANTINED;
+    }
+    payload.into()
+}
+
 /// The number of the event in this frame, and its payload: as it was stored, whether this is the
 /// first frame that it stands in or a copy. `None` for frames of other kinds.
 pub fn event_in(header: &Header, payload: &Bytes) -> Option<(Sequence, Bytes)> {
@@ -202,7 +211,7 @@ pub fn decode_event_summary(payload: &[u8]) -> Option<EventSummary<'_>> {
 }
 
 /// An attempt's frame, opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AttemptRecord<'a> {
     /// The event's number.
     pub event: Sequence,
@@ -212,6 +221,17 @@ pub struct AttemptRecord<'a> {
     pub number: u32,
     /// What happened, and what follows from it.
     pub attempt: Attempt,
+    /// The beginning of what the upstream answered, if it was kept.
+    pub excerpt: Option<&'a str>,
+}
+
+/// Without the excerpt, which may hold a patient's data.
+impl fmt::Debug for AttemptRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("AttemptRecord");
+        shown.field("event", &self.event).field("upstream", &self.upstream);
+        shown.field("number", &self.number).field("attempt", &self.attempt).finish_non_exhaustive()
+    }
 }
 
 /// Writes an attempt's payload.
@@ -239,6 +259,9 @@ pub fn encode_attempt(record: &AttemptRecord<'_>, out: &mut Vec<u8>) {
     out.push(verdict);
     out.extend_from_slice(&u64::to_le_bytes(at));
     put_short(out, record.upstream);
+    if record.excerpt.is_some() {
+        put_text(out, record.excerpt);
+    }
 }
 
 /// Opens an attempt's frame.
@@ -266,7 +289,10 @@ pub fn decode_attempt(payload: &[u8]) -> Option<AttemptRecord<'_>> {
         _ => return None,
     };
     let attempt = Attempt { started_at, duration, result, verdict };
-    Some(AttemptRecord { event, upstream: input.short_str()?, number, attempt })
+    let upstream = input.short_str()?;
+    // Frames from before there were excerpts end here.
+    let excerpt = input.text().flatten();
+    Some(AttemptRecord { event, upstream, number, attempt, excerpt })
 }
 
 /// Text of up to 255 bytes.
@@ -360,5 +386,36 @@ fn time(input: &mut Input<'_>) -> Option<Option<jiff::Timestamp>> {
             jiff::Timestamp::new(seconds, nanos).ok().map(Some)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_read_with_and_without_an_excerpt() {
+        let attempt = Attempt {
+            started_at: UnixMillis(5),
+            duration: Duration::from_millis(7),
+            result: AttemptResult::Answered(422),
+            verdict: Verdict::Dead,
+        };
+        let record = AttemptRecord {
+            event: Sequence(9),
+            upstream: "app",
+            number: 2,
+            attempt,
+            excerpt: Some("no such order …"),
+        };
+        let mut bytes = Vec::new();
+        encode_attempt(&record, &mut bytes);
+        assert_eq!(decode_attempt(&bytes), Some(record.clone()));
+        assert!(!format!("{record:?}").contains("such"));
+        let old = AttemptRecord { excerpt: None, ..record };
+        let mut shorter = Vec::new();
+        encode_attempt(&old, &mut shorter);
+        assert_eq!(decode_attempt(&shorter), Some(old));
+        assert!(bytes.starts_with(&shorter), "an old reader sees what it knows");
     }
 }

@@ -6,6 +6,7 @@
 //! which reads everything back, can. The one exception is a write for which the disk has no room: it
 //! is taken back, and events are refused until there is room again.
 
+mod acts;
 mod vigil;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::acts::Asked;
 use super::frame::{Batch, Kind};
 use super::head::{BeginError, Head, is_full};
 use super::record::{self, AttemptRecord, NewEvent};
@@ -162,6 +164,11 @@ impl Writer {
         match self.step(&mut work) {
             // Dropping the others tells those who wait that nothing is certain.
             Ok(()) if self.core.state() != State::Failed => {
+                // Acts that were decided before have been taken over: retention sees them when it looks
+                // at the segment for the last time.
+                if let Some(segment) = work.releases.iter().map(|release| release.segment).max() {
+                    self.core.set_going(segment);
+                }
                 let releases = work.releases.drain(..).map(|release| release.done);
                 for done in work.syncs.drain(..).chain(releases) {
                     // Who no longer waits need not know.
@@ -200,20 +207,27 @@ impl Writer {
         }
         let before = self.next;
         self.batch.clear();
+        let awaited = !work.syncs.is_empty() || !work.releases.is_empty() || !work.acts.is_empty();
+        let Asked { acts, looks } = self.decide_acts(work);
         if work.checkpoint || self.lags {
             self.next = checkpoint::write(&self.core.backlog, self.next, &mut self.batch);
         }
         self.add_notes(&work.notes);
+        let acts = self.add_acts(acts);
+        // Behind acts: whatever takes an act over, then or at a restart, hears of the copy after it.
         let carried = self.add_carried(&work.carries);
         let (written, raced) = self.add_events(std::mem::take(&mut work.submissions));
-        let awaited = !work.syncs.is_empty() || !work.releases.is_empty();
         let sync = !written.is_empty() || !carried.is_empty() || awaited;
         let refusal = match self.write_batch(sync) {
             Ok(()) => {
                 (self.lags, self.unwritten) = (false, None);
-                self.show();
+                let acted = self.publish_acts(acts);
                 self.publish_carried(carried);
                 self.publish(written);
+                acts::tell_acts(acted);
+                for done in looks {
+                    let _ = done.try_send(());
+                }
                 for carry in work.carries.drain(..) {
                     let _ = carry.done.try_send(());
                 }
@@ -239,6 +253,7 @@ impl Writer {
     fn put_off(&mut self, work: &mut Work) -> io::Result<()> {
         work.syncs.clear();
         work.carries.clear();
+        work.acts.clear();
         let settled = work.notes.iter().map(|note| note.segment);
         self.unwritten = settled.chain(self.unwritten).min();
         work.releases.retain(|release| self.unwritten.is_none_or(|first| release.segment < first));
@@ -252,6 +267,7 @@ impl Writer {
                 upstream: &note.lane.name,
                 number: note.number,
                 attempt: note.attempt,
+                excerpt: note.excerpt.as_deref(),
             };
             self.batch.push(self.next, Kind::Attempt, |out| record::encode_attempt(&record, out));
             self.next = Sequence(self.next.0 + 1);
@@ -319,7 +335,7 @@ impl Writer {
     /// Makes durable events known: first to look-ups, then to the lanes, then to who waits.
     fn publish(&mut self, written: Vec<Written>) {
         if written.is_empty() {
-            return;
+            return self.show();
         }
         let mut entries = Vec::with_capacity(written.len());
         for Written { submission, place } in &written {
@@ -343,6 +359,8 @@ impl Writer {
             fresh.push(Fresh { place, to, event: Arc::new(event) });
         }
         self.core.backlog.push(&fresh);
+        // After the lanes know, and before anyone has an answer: who has one finds it in the next listing.
+        self.show();
         for (reply, id) in replies {
             // Who no longer waits has been answered, or has gone away; the event is stored.
             drop(reply.send(Reply::Stored(id)));

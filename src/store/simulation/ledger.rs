@@ -11,9 +11,12 @@ use bytes::Bytes;
 use crate::event::{BodyHash, DedupeKey, EventId, Sequence};
 use crate::store::crypt::Keyring;
 use crate::store::disk::ReadFile;
+use crate::store::journal::act::decode_act;
+use crate::store::journal::frame::Kind;
 use crate::store::journal::preamble::Preamble;
 use crate::store::journal::record::{decode_event, event_in};
 use crate::store::journal::segment::{Scanned, Scanner, number_of};
+use crate::store::query::ActKind;
 use crate::store::tests::sim_disk::SimDisk;
 
 /// An event that stands in the journal.
@@ -47,6 +50,9 @@ pub(super) struct Ledger {
     pub(super) removed: usize,
     /// Every event that is there, and every one that was.
     pub(super) events: HashMap<EventId, Stored>,
+    /// Where acts stand: of which event, and what; and when each was seen first.
+    acts: BTreeMap<(u32, u32), (Sequence, ActKind)>,
+    acts_since: BTreeMap<(u32, u32), u64>,
     by_key: HashMap<DedupeKey, EventId>,
     by_content: HashMap<(String, String, BodyHash), EventId>,
 }
@@ -86,9 +92,15 @@ impl Ledger {
         let mut scanner = scanner.map_err(|error| error.to_string())?;
         while let Some(scanned) = scanner.step().map_err(|error| error.to_string())? {
             let Scanned::Frame(frame) = scanned else { continue };
-            let (sequence, header) = (frame.header.sequence, frame.header);
+            let (sequence, header, at) =
+                (frame.header.sequence, frame.header, (number, frame.offset));
             let payload = Bytes::copy_from_slice(frame.payload);
             self.read.insert(number, (scanner.offset(), sequence));
+            if header.kind == Kind::Act {
+                let act = decode_act(&payload).ok_or("an act is not understood")?;
+                self.acts.insert(at, (act.event, act.what));
+                self.acts_since.entry(at).or_insert(now);
+            }
             if let Some((sequence, payload)) = event_in(&header, &payload) {
                 self.add(number, sequence, &payload, now)?;
             }
@@ -141,6 +153,7 @@ impl Ledger {
     /// A segment is gone; the events that went with it.
     pub(super) fn remove(&mut self, number: u32) -> Vec<(EventId, Stored)> {
         self.read.remove(&number);
+        self.acts.retain(|(segment, _), _| *segment != number);
         self.removed += 1;
         let mut gone = Vec::new();
         for (id, stored) in &mut self.events {
@@ -156,6 +169,34 @@ impl Ledger {
     /// Forgets how far it has read: what is there may have been cut.
     pub(super) fn read_anew(&mut self) {
         self.read.clear();
+        self.acts.clear();
+    }
+
+    /// Where the last act stands.
+    pub(super) fn last_act(&self) -> Option<(u32, u32)> {
+        self.acts.last_key_value().map(|(at, _)| *at)
+    }
+
+    /// Where such an act stands behind that place.
+    pub(super) fn act_after(
+        &self,
+        place: Option<(u32, u32)>,
+        event: Sequence,
+        what: ActKind,
+    ) -> Option<(u32, u32)> {
+        let behind = self.acts.iter().rev().take_while(|(at, _)| Some(**at) > place);
+        behind.filter(|(_, act)| **act == (event, what)).map(|(at, _)| *at).next()
+    }
+
+    /// Whether an act stands there.
+    pub(super) fn has_act(&self, at: (u32, u32)) -> bool {
+        self.acts.contains_key(&at)
+    }
+
+    /// When the youngest act of this segment was seen first.
+    pub(super) fn acts_in(&self, segment: u32) -> Option<u64> {
+        let acts = self.acts_since.range((segment, 0)..=(segment, u32::MAX));
+        acts.map(|(_, since)| *since).max()
     }
 
     /// The event with this id, if it is there.

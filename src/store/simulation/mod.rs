@@ -9,6 +9,7 @@
 //! `HOOKWARD_SIMULATION_SEED` repeats one schedule and shows its trace,
 //! `HOOKWARD_SIMULATION_SCHEDULES` says how many there are, from `HOOKWARD_SIMULATION_FIRST` on.
 
+mod acting;
 mod app;
 mod ledger;
 mod node;
@@ -115,6 +116,7 @@ fn the_oracle_notices_what_is_wrong_on_purpose() {
         (Defect::LosesOrder, "is delivered to"),
         (Defect::SettlesFailures, "never delivered"),
         (Defect::CutsTooMuch, ""),
+        (Defect::LosesActs, "act on"),
     ] {
         let noticed = |seed| run(seed, Some(defect)).violation.filter(|v| v.contains(complaint));
         let noticed = (0..400).find_map(|seed| Some((seed, noticed(seed)?)));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::acting::Operator;
 use super::app;
 use super::plan::Defect;
 use super::tasks::Kind;
@@ -31,6 +32,8 @@ pub(super) struct Node {
     /// Retention, while it waits for the writer: that it has to do on a thread of its own. It and the
     /// rest never run at the same time.
     keeper: Option<JoinHandle<bool>>,
+    /// An operator who acts, in the same way.
+    pub(super) operator: Option<Operator>,
     /// Each upstream's workers; who lets go of one's end stops it.
     crews: BTreeMap<usize, Vec<oneshot::Sender<()>>>,
     pub(super) closing: bool,
@@ -65,6 +68,7 @@ impl World {
             roster,
             writer: Some(writer),
             keeper: None,
+            operator: None,
             crews: BTreeMap::new(),
             closing: false,
             faulty: self.disk.is_full() || self.fault_pending(),
@@ -114,7 +118,7 @@ impl World {
                 let stopped = async { drop(stopped.await) };
                 let world = Rc::clone(self);
                 let attempt = async move |forwarder: &Forwarder, event: &_, number, left| {
-                    app::attempt(Rc::clone(&world), forwarder, event, number, left).await
+                    app::attempt(Rc::clone(&world), forwarder, event, number, left).await.into()
                 };
                 let (lane, store) = (Arc::clone(lane), Arc::clone(&node.store));
                 let (forwarder, counts) = (Arc::clone(&forwarder), Arc::clone(&counts));
@@ -138,6 +142,7 @@ impl World {
         if self.plan.defect == Some(Defect::LosesNotes) {
             work.notes.clear();
         }
+        self.puts_off(&mut work);
         let (events, notes) = (work.submissions.len(), work.notes.len());
         let (syncs, checkpoint) = (work.syncs.len(), work.checkpoint);
         let world = Rc::clone(self);
@@ -153,7 +158,7 @@ impl World {
             node.writer = Some(writer).filter(|_| flow.is_continue());
             Some(())
         });
-        self.follow_keeper();
+        self.follow_threads();
     }
 
     /// Retention is looked at.
@@ -164,11 +169,11 @@ impl World {
             node.keeper.get_or_insert_with(keep);
             Some(())
         });
-        self.follow_keeper();
+        self.follow_threads();
     }
 
-    /// Returns when retention has been looked at, or waits for the writer.
-    fn follow_keeper(&self) {
+    /// Returns when retention has been looked at, or waits for the writer; the same of an act.
+    pub(super) fn follow_threads(&self) {
         let begun = Instant::now();
         self.with_node(|node| {
             let keeper = node.keeper.take()?;
@@ -183,6 +188,11 @@ impl World {
             }
             Some(())
         });
+        while self.with_node(|node| (!node.operator_waits()).then_some(())).is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "an act hangs");
+            std::thread::yield_now();
+        }
+        self.hears_of_act();
         self.look();
         self.plants_defects();
     }
@@ -220,11 +230,16 @@ impl World {
         self.tasks.clear();
         self.held.clear();
         let node = self.node.borrow_mut().take();
-        if let Some(Node { store, writer, keeper, .. }) = node {
+        if let Some(Node { store, writer, keeper, operator, .. }) = node {
             // Whoever waits for the writer is told that it is gone.
             drop((store.core.queue.wait(Duration::ZERO), writer));
             if let Some(keeper) = keeper {
                 drop(keeper.join());
+            }
+            if let Some(Operator { order, thread, put_off }) = operator {
+                drop(put_off);
+                drop(thread.join());
+                self.oracle.borrow_mut().unsure_of(order);
             }
         }
         self.held.clear();

@@ -9,10 +9,13 @@
 //!   sequences, and none before the one before it has come to its end.
 //! - Nothing is let go unsettled, and nothing before the retention is over.
 
+pub(super) mod acts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::acts::Acts;
 use super::ledger::{Ledger, Stored};
 use crate::event::{BodyHash, EventId, Sequence};
 use crate::store::crypt::Keyring;
@@ -64,6 +67,7 @@ pub(super) struct Oracle {
     /// Attempts under way.
     in_flight: BTreeSet<Lane>,
     attempts: HashMap<Lane, u32>,
+    acts: Acts,
     /// The last event that was attempted of each subject, in this life of the process.
     last: HashMap<(String, String, String), Sequence>,
     /// Ends in this life.
@@ -92,7 +96,7 @@ macro_rules! counts {
 
 counts! {
     stored, repeats, conflicts, refused, delivered, failed, dead, again, probes, slow, segments_let_go,
-    events_let_go, crashes, failed_opens, closes,
+    events_let_go, crashes, failed_opens, closes, replayed, released, discarded, unwritten,
 }
 
 impl Counts {
@@ -215,11 +219,11 @@ impl Oracle {
         if !self.sent.contains(&content) {
             self.fail(format!("{name} was never sent as it is delivered"));
         }
-        if stored.quarantined || !stored.targets.iter().any(|target| target == upstream) {
-            self.fail(format!("{name} is not for {upstream}"));
-        }
         let lane = (upstream.to_owned(), event.id);
-        if let Some(end) = self.ended.get(&lane) {
+        if let Some(wrong) = self.acts.forbids(&lane, &stored) {
+            self.fail(format!("{name} is delivered to {upstream}, and {wrong}"));
+        }
+        if let Some(end) = self.ended.get(&lane).filter(|_| !self.acts.in_hand(event.id)) {
             self.counts.again += 1;
             if self.ended_in_life.contains(&lane) || *end <= self.durable_ends {
                 self.fail(format!(
@@ -230,6 +234,8 @@ impl Oracle {
         if !self.in_flight.insert(lane.clone()) {
             self.fail(format!("{name} is delivered to {upstream} twice at once"));
         }
+        // What an operator had sent again comes when it comes.
+        let ordered = ordered && !self.acts.may_want(&lane);
         let attempts = self.attempts.entry(lane).or_default();
         *attempts += 1;
         if number > *attempts {
@@ -259,7 +265,8 @@ impl Oracle {
                 && other.targets.iter().any(|target| target == upstream)
         };
         let waits = self.ledger.events.iter().find(|(id, other)| {
-            before(other) && !self.ended.contains_key(&(upstream.to_owned(), **id))
+            let lane = (upstream.to_owned(), **id);
+            before(other) && !self.ended.contains_key(&lane) && !self.acts.may_want(&lane)
         });
         if let Some((_, other)) = waits {
             let (other, at) = (other.provider_id.clone(), other.sequence);
@@ -288,7 +295,10 @@ impl Oracle {
         match verdict {
             Verdict::Delivered => self.counts.delivered += 1,
             Verdict::RetryAt(_) => self.counts.failed += 1,
-            Verdict::Dead => self.counts.dead += 1,
+            Verdict::Dead => {
+                self.counts.dead += 1;
+                self.acts.dead.insert(event.id);
+            }
         }
         let name = event.meta.provider_id.as_deref().unwrap_or_default();
         if took != (verdict == Verdict::Delivered) && !refused {
@@ -316,14 +326,22 @@ impl Oracle {
     ) {
         self.read_on(disk, now);
         self.counts.segments_let_go += 1;
+        let acts = self.ledger.acts_in(number).map(|since| Duration::from_millis(now - since));
+        if let Some((age, least)) = acts.zip(least).filter(|(age, least)| age < least) {
+            self.fail(format!("acts are gone after {age:?}, before {least:?}"));
+        }
+        self.acts_go(number);
         for (id, stored) in self.ledger.remove(number) {
             self.counts.events_let_go += 1;
-            let name = stored.provider_id;
-            if stored.quarantined {
+            let name = &stored.provider_id;
+            if self.acts.is_kept_back(id, &stored) {
                 self.fail(format!("{name} was kept back for the operator, and is gone"));
             }
+            let own = stored.targets.iter().filter(|_| self.acts.is_let_go(id, &stored));
+            let owed = self.acts.owed.iter().filter(|(_, other)| *other == id);
+            let due = own.chain(owed.map(|(name, _)| name));
             let open = |target: &&String| !self.ended.contains_key(&((*target).clone(), id));
-            if let Some(target) = stored.targets.iter().find(open) {
+            if let Some(target) = due.cloned().collect::<Vec<_>>().iter().find(open) {
                 self.fail(format!("{name} was not settled for {target}, and is gone"));
             }
             let age = Duration::from_millis(now - stored.since);
@@ -361,13 +379,18 @@ impl Oracle {
     pub(super) fn all_is_done(&mut self) {
         let mut open: BTreeMap<Sequence, String> = BTreeMap::new();
         for id in &self.acked {
-            let Some(stored) = self.ledger.events.get(id).filter(|stored| !stored.quarantined)
-            else {
+            let stored = self.ledger.events.get(id);
+            let Some(stored) = stored.filter(|stored| self.acts.is_let_go(*id, stored)) else {
                 continue;
             };
             let waits = |target: &&String| !self.ended.contains_key(&((*target).clone(), *id));
             if let Some(target) = stored.targets.iter().find(waits) {
                 open.insert(stored.sequence, format!("{} for {target}", stored.provider_id));
+            }
+        }
+        for lane in self.acts.owed.iter().filter(|lane| !self.ended.contains_key(*lane)) {
+            if let Some(stored) = self.ledger.get(lane.1) {
+                open.insert(stored.sequence, format!("{} for {}", stored.provider_id, lane.0));
             }
         }
         if let Some((sequence, first)) = open.first_key_value() {

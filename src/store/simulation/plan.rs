@@ -28,6 +28,8 @@ pub(super) enum Defect {
     SettlesFailures,
     /// Events that were written just before a crash are not looked for at the restart.
     CutsTooMuch,
+    /// Acts are answered and not done.
+    LosesActs,
 }
 
 /// How likely things are, in parts of the sum.
@@ -119,9 +121,9 @@ impl Plan {
 }
 
 fn rule(rng: &mut fastrand::Rng) -> OnConflict {
-    match rng.u8(..5) {
-        0 => OnConflict::Quarantine,
-        1 => OnConflict::Drop,
+    match rng.u8(..6) {
+        0 | 1 => OnConflict::Quarantine,
+        2 => OnConflict::Drop,
         _ => OnConflict::Deliver,
     }
 }

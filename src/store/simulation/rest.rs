@@ -2,12 +2,15 @@
 //! acknowledged must be known.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::Mood;
 use super::node::Node;
 use super::tasks::Kind;
 use super::world::{SOURCES, World};
+use crate::store::LaneSlot;
+use crate::store::backlog::dead::DeadLetters;
 use crate::store::core::State;
 
 /// Rounds of the quiet period after which something must be stuck.
@@ -79,17 +82,39 @@ impl World {
 
     pub(super) fn is_at_rest(&self) -> bool {
         let empty = self.with_node(|node| Some(node.store.lanes().all(|lane| lane.backlog == 0)));
-        self.tasks.count(Kind::Request) == 0 && empty == Some(true)
+        let acts = self.with_node(|node| node.operator.as_ref().map(drop)).is_some();
+        self.tasks.count(Kind::Request) == 0 && empty == Some(true) && !acts
+    }
+
+    /// The dead letters of each upstream.
+    fn dead(&self) -> Vec<DeadLetters> {
+        let count = |slot: &Arc<LaneSlot>| slot.lane.lock().dead().clone();
+        let counts = self.with_node(|node| Some(node.roster.lanes().iter().map(count).collect()));
+        counts.unwrap_or_default()
+    }
+
+    /// As many dead letters are there as before, but for those that have gone with their segments.
+    fn checks_dead(&self, mut before: Vec<DeadLetters>) {
+        let first = self.with_node(|node| {
+            Some(node.store.core.segments.lock().first().map_or(0, |segment| segment.header.number))
+        });
+        before.iter_mut().for_each(|dead| dead.forget_before(first.unwrap_or(0)));
+        let found = self.dead();
+        if found != before {
+            self.oracle.borrow_mut().fail(format!("{before:?} were dead letters, now {found:?}"));
+        }
     }
 
     /// What was acknowledged is known, over a restart too, and nothing of it is delivered again.
     pub(super) async fn look_back(self: &Rc<Self>) {
         for restart in [false, true] {
             if restart {
+                let dead = self.dead();
                 self.closes();
                 if !self.open() {
                     return self.oracle.borrow_mut().fail("the store does not open once closed");
                 }
+                self.checks_dead(dead);
                 if !self.is_at_rest() {
                     self.oracle.borrow_mut().fail("something waits again after a clean close");
                 }

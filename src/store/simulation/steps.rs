@@ -40,7 +40,8 @@ impl World {
         }
         match self.draw(100) {
             0..22 => self.sends(),
-            22..52 => self.goes_on(),
+            22..49 => self.goes_on(),
+            49..52 => self.acts(),
             52..64 => self.does_a_job(),
             64..80 => self.writer_turn(),
             80..84 => self.keeper_turn(),

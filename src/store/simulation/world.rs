@@ -172,7 +172,9 @@ impl World {
     }
 
     pub(super) fn check_report(&self, report: &Report) {
+        self.look();
         let mut oracle = self.oracle.borrow_mut();
+        oracle.checks_acts();
         oracle.begins(!report.unreadable.is_empty());
         if !report.unreadable.is_empty() && self.plan.faults == 0 {
             oracle.fail(format!("what waits cannot be read: {:?}", report.unreadable));

@@ -1,5 +1,6 @@
 //! The store as its callers see it, on a disk that can fail.
 
+mod acts;
 mod behaviour;
 mod carried;
 mod catalogue;

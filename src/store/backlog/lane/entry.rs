@@ -21,8 +21,10 @@ pub struct Entry {
     pub place: Place,
     /// A hash of source and subject; `None` for an event that nothing else waits for.
     pub subject: Option<u64>,
-    /// When it was received: what giving up is counted from.
+    /// When it was received.
     pub received_at: UnixMillis,
+    /// When an operator has released it or had it sent again: giving up is counted from then.
+    pub acted_at: Option<UnixMillis>,
     /// When no further attempt begins.
     pub deadline: Ticks,
     /// Attempts made so far.
@@ -31,6 +33,18 @@ pub struct Entry {
     pub due: Ticks,
     /// The event itself, while it is fresh and memory allows.
     pub hot: Option<Arc<Hot>>,
+}
+
+impl Entry {
+    /// What giving up is counted from.
+    pub fn counts_from(&self) -> UnixMillis {
+        self.acted_at.unwrap_or(self.received_at)
+    }
+
+    /// Whether it waits for a time of its own, and not just for its turn.
+    pub(super) fn waits_by_time(&self) -> bool {
+        self.attempts > 0 || self.acted_at.is_some()
+    }
 }
 
 /// An entry in a heap, by time.

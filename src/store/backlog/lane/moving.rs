@@ -42,6 +42,15 @@ impl Lane {
         self.taken.get(&sequence).map(|entry| entry.place)
     }
 
+    /// The event of a delivery that somebody has taken stands there by now.
+    pub fn relocate_taken(&mut self, sequence: Sequence, place: Place) {
+        if let Some(entry) = self.taken.get_mut(&sequence) {
+            self.standing.remove(entry.place.segment);
+            self.standing.add(place.segment);
+            entry.place = place;
+        }
+    }
+
     /// Gives up a delivery that nobody has taken, whose event is lost with its segment: it counts as
     /// a dead letter of the segment `dead_in`. How many attempts there were.
     pub fn give_up(&mut self, sequence: Sequence, dead_in: u32) -> Option<u32> {

@@ -38,7 +38,7 @@ impl Lane {
         waiting.sort_unstable_by_key(|entry| entry.sequence);
         self.rules = rules;
         for entry in waiting.iter_mut().chain(self.taken.values_mut()) {
-            entry.deadline = deadline(entry.received_at);
+            entry.deadline = deadline(entry.counts_from());
             entry.due = entry.due.min(rules.latest_retry(now));
         }
         self.arrange(waiting);
@@ -75,13 +75,13 @@ impl Lane {
         }
         let tried: HashSet<u64> = entries
             .iter()
-            .filter(|entry| entry.attempts > 0)
+            .filter(|entry| entry.waits_by_time())
             .filter_map(|entry| self.ordered_subject(entry))
             .collect();
         for entry in entries {
             let subject = self.ordered_subject(&entry);
             let Some(entry) = self.park(entry) else { continue };
-            if entry.attempts > 0 {
+            if entry.waits_by_time() {
                 self.mark_busy(&entry);
                 self.retries.push(At::due(entry));
             } else if subject.is_some_and(|subject| tried.contains(&subject)) {
@@ -119,7 +119,7 @@ impl Lane {
     }
 }
 
-fn insert(waiting: &mut VecDeque<Entry>, entry: Entry) {
+pub(super) fn insert(waiting: &mut VecDeque<Entry>, entry: Entry) {
     let at = waiting.partition_point(|other| other.sequence < entry.sequence);
     waiting.insert(at, entry);
 }

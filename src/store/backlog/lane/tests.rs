@@ -11,6 +11,7 @@ pub(super) const ORDERED: LaneRules = LaneRules {
 
 pub(super) fn entry(n: u64, subject: Option<u64>) -> Entry {
     Entry {
+        acted_at: None,
         sequence: Sequence(n),
         place: Place { segment: 1, offset: u32::try_from(n).unwrap() },
         subject,
