@@ -343,7 +343,7 @@ impl Lane {
     }
 
     /// Whether a delivery of this event, which is one of the lane's, waits.
-    pub fn waits(&self, sequence: Sequence) -> bool {
+    pub fn covers(&self, sequence: Sequence) -> bool {
         let beyond = |cursor: Cursor| (cursor.sequence..=cursor.last).contains(&sequence);
         self.cursor.is_some_and(beyond) || self.ages.has(sequence)
     }

@@ -169,7 +169,7 @@ impl<'a> Question<'a> {
     fn state_in(&self, of: &Deliveries, upstream: u64, event: u64) -> DeliveryState {
         if of.open.contains(event) {
             let lane = self.lanes.get(&upstream);
-            if lane.is_some_and(|slot| slot.lane.lock().waits(Sequence(event))) {
+            if lane.is_some_and(|slot| slot.lane.lock().covers(Sequence(event))) {
                 DeliveryState::Pending
             } else {
                 self.doubtful.set(true);
