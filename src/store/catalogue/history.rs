@@ -2,7 +2,7 @@
 
 use super::listing::Hit;
 use super::question::{Question, Stop};
-use super::rows::{Block, EventRow, Row as _, What};
+use super::rows::{Block, EventRow, ID_AT, Row as _, What, has_digest};
 use super::{Segment, file};
 use crate::clock::UnixMillis;
 use crate::event::EventId;
@@ -67,8 +67,8 @@ impl Question<'_> {
                 None => opened.insert(self.core.files.disk().open(&path).map_err(failed)?),
             };
             segment.events.read::<EventRow>(&**file, at, &mut bytes).map_err(failed)?;
-            let rows = bytes.chunks_exact(EventRow::LEN).map(EventRow::take);
-            for row in rows.filter(|row| row.id == digest) {
+            let rows = bytes.chunks_exact(EventRow::LEN);
+            for row in rows.filter(|row| has_digest(row, ID_AT, digest)).map(EventRow::take) {
                 let place = Place { segment: segment.number, offset: row.offset };
                 let record = self.event(place, row.event)?.filter(|record| record.event.id == id);
                 if let Some(record) = record {

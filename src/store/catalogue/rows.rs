@@ -93,6 +93,18 @@ pub struct EventRow {
     pub flags: u8,
 }
 
+/// Where in an event's row these digests stand: most rows are passed over by one of them.
+pub const SOURCE_AT: usize = 32;
+/// The subject's.
+pub const SUBJECT_AT: usize = 36;
+/// The id's.
+pub const ID_AT: usize = 40;
+
+/// Whether this digest stands there in the row.
+pub fn has_digest(row: &[u8], at: usize, digest: u32) -> bool {
+    row.get(at..).and_then(|rest| rest.first_chunk()) == Some(&digest.to_le_bytes())
+}
+
 impl EventRow {
     /// Whether all of these flags are set.
     pub fn is(&self, flag: u8) -> bool {
@@ -231,6 +243,12 @@ mod tests {
             offset: 8,
             flags: CARRIED,
         });
+        let mut bytes = Vec::new();
+        let digests = EventRow { source: 5, subject: 6, id: 7, ..EventRow::take(&[0; 52]) };
+        digests.put(&mut bytes);
+        for (at, digest) in [(SOURCE_AT, 5), (SUBJECT_AT, 6), (ID_AT, 7)] {
+            assert!(has_digest(&bytes, at, digest) && !has_digest(&bytes, at, digest + 1));
+        }
         for byte in 0..=u8::MAX {
             there_and_back(DeedRow {
                 event: u64::MAX,

@@ -9,7 +9,10 @@ use hashbrown::HashMap;
 
 use super::keep::first_event;
 use super::question::{Question, Stop};
-use super::rows::{Block, CARRIED, EventRow, FILTERED, QUARANTINED, Row as _, What};
+use super::rows::{
+    Block, CARRIED, EventRow, FILTERED, QUARANTINED, Row as _, SOURCE_AT, SUBJECT_AT, What,
+    has_digest,
+};
 use super::states::{Members, States};
 use super::{Segment, file};
 use crate::config::Pattern;
@@ -69,33 +72,36 @@ impl<'f> Wanted<'f> {
         has_flag && first < self.until && last >= self.since
     }
 
-    /// Whether anything in this block may have become what is wanted.
-    fn outcome(&self, states: &States, block: &Block) -> bool {
+    /// The events of this block that may have become what is wanted, in order; `None`: any.
+    fn outcome(&self, states: &States, block: &Block) -> Option<Vec<u64>> {
         let (first, last) = block.numbers;
-        let mut some = Vec::new();
-        let mut has = |members: &Members| {
-            members.between(first, last, &mut some);
-            !some.is_empty()
-        };
-        let mut of = states.upstreams.values();
-        match self.state {
-            Some(EventState::Pending) => of.any(|of| has(&of.open)),
-            Some(EventState::Dead) => of.any(|of| has(&of.dead)),
-            Some(EventState::Discarded) => has(&states.dropped) || of.any(|of| has(&of.discarded)),
-            Some(EventState::Unknown) => {
-                block.flags & QUARANTINED != 0 || of.any(|of| has(&of.open))
+        let of = states.upstreams.values();
+        let sets: Vec<&Members> = match self.state {
+            Some(EventState::Unknown) if block.flags & QUARANTINED != 0 => return None,
+            Some(EventState::Pending | EventState::Unknown) => of.map(|of| &of.open).collect(),
+            Some(EventState::Dead) => of.map(|of| &of.dead).collect(),
+            Some(EventState::Discarded) => {
+                of.map(|of| &of.discarded).chain([&states.dropped]).collect()
             }
             Some(EventState::Delivered | EventState::Filtered | EventState::Quarantined) | None => {
-                true
+                return None;
             }
-        }
+        };
+        let mut some = Vec::new();
+        sets.into_iter().for_each(|members| members.between(first, last, &mut some));
+        some.sort_unstable();
+        Some(some)
+    }
+
+    /// Whether the row may be what is wanted, as far as can be told without taking it apart.
+    fn bytes(&self, row: &[u8]) -> bool {
+        self.source.is_none_or(|source| has_digest(row, SOURCE_AT, source))
+            && self.subject.is_none_or(|subject| has_digest(row, SUBJECT_AT, subject))
     }
 
     /// Whether the row itself says what is wanted.
     fn row(&self, row: &EventRow) -> bool {
-        self.source.is_none_or(|source| source == row.source)
-            && self.subject.is_none_or(|subject| subject == row.subject)
-            && (self.since..self.until).contains(&row.received_at)
+        (self.since..self.until).contains(&row.received_at)
     }
 
     /// Whether the event's name fits.
@@ -195,10 +201,17 @@ impl Question<'_> {
         for (at, block) in segment.events.blocks.iter().enumerate().rev() {
             let (first, last) = block.numbers;
             let may = first <= last && first < before && wanted.block(block);
-            if !may || !self.states(|states| wanted.outcome(states, block)) {
+            if !may {
                 continue;
             }
-            let is_native = |row: &EventRow| !row.is(CARRIED) && row.event < before;
+            let only = self.states(|states| wanted.outcome(states, block));
+            if only.as_ref().is_some_and(Vec::is_empty) {
+                continue;
+            }
+            let is_native = |row: &EventRow| {
+                let is_one = |only: &Vec<u64>| only.binary_search(&row.event).is_ok();
+                !row.is(CARRIED) && row.event < before && only.as_ref().is_none_or(is_one)
+            };
             let candidates = rows.candidates(at, wanted, is_native)?;
             let plain = wanted.state.is_none();
             let found = self.states(|states| {
@@ -298,7 +311,9 @@ impl<'q> Rows<'q> {
         let read = segment.events.read::<EventRow>(&**file, block, &mut self.bytes);
         read.map_err(failed)?;
         let mut candidates = Vec::new();
-        for row in self.bytes.chunks_exact(EventRow::LEN).map(EventRow::take) {
+        let rows = self.bytes.chunks_exact(EventRow::LEN).filter(|bytes| wanted.bytes(bytes));
+        let rows: Vec<EventRow> = rows.map(EventRow::take).collect();
+        for row in rows {
             if !is_meant(&row) || !wanted.row(&row) {
                 continue;
             }
