@@ -303,3 +303,28 @@ async fn the_figures_of_a_store_add_up() {
     assert_eq!((expiry.segment, expiry.unsettled.unwrap().1), (1, 1));
     assert_eq!(expiry.due(Duration::from_secs(5)), Some(START.after(Duration::from_secs(5))));
 }
+
+/// A dead letter whose frame is damaged was counted as damage only: who looked for what was never
+/// delivered did not come upon it.
+#[tokio::test]
+async fn what_was_given_up_counts_as_dead_even_if_it_cannot_be_read_any_more() {
+    let dir = three_segments().await;
+    let journal = Journal::open(dir.path(), &Arc::default()).unwrap();
+    let history = History::read(&journal, &mut |_| {}).unwrap();
+    let mut dead = None;
+    let look = |recorded: Recorded<'_>| {
+        if recorded.state == EventState::Dead {
+            dead.get_or_insert(recorded.place);
+        }
+        std::ops::ControlFlow::Continue(())
+    };
+    history.events(&journal, look).unwrap();
+    let place = dead.unwrap();
+    let path = &segments(dir.path())[place.segment as usize - 1];
+    let mut bytes = fs::read(path).unwrap();
+    bytes[place.offset as usize + 40] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let stat = stat(&journal).unwrap();
+    assert_eq!((stat.states[&EventState::Dead], stat.upstreams["app"].dead), (3, 3));
+    assert!(stat.events == 9 && stat.damages > 0, "{stat:?}");
+}
