@@ -128,7 +128,7 @@ fn attempt(event: Sequence, at: UnixMillis, is_dead: bool) -> AttemptRecord<'sta
     let (duration, result) = (Duration::from_millis(20), AttemptResult::Answered(status));
     let attempt =
         Attempt { started_at: at.after(Duration::from_millis(3)), duration, result, verdict };
-    AttemptRecord { event, upstream: "app", number: 1, attempt }
+    AttemptRecord { event, upstream: "app", number: 1, attempt, excerpt: None }
 }
 
 /// Opens the store, and waits for its catalogue.

@@ -35,6 +35,7 @@ use self::states::States;
 use super::Store;
 use super::core::Core;
 use super::crypt::Digests;
+use super::journal::segment::Place;
 use super::query::{Cursor, Filter, Listed, Moment, Page, QueryError};
 use crate::event::{EventId, Sequence};
 use crate::secret::Key;
@@ -216,6 +217,12 @@ impl Cataloguer {
             catalogue.finish(&self.core, clean);
         }
     }
+}
+
+/// Where in the journal something is told of this event, in its order: its frames, attempts and acts. `None`:
+/// the catalogue cannot say now, or may not know the last of it. Blocks.
+pub fn places_of(core: &Core, event: Sequence) -> Option<Vec<Place>> {
+    question::ask(core, |question| question.places_of(event.0)).ok().flatten()
 }
 
 impl Store {

@@ -1,19 +1,20 @@
-//! What the journal says of one event: where it stands, and what was attempted and done with it. The one
-//! place that looks for an event by its number; it reads the journal from the event on.
+//! What the journal says of one event: where it stands, and what was attempted and done with it. The
+//! catalogue says where to look; if it cannot, the journal is read from the event on.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use crate::event::Sequence;
 use crate::store::Verdict;
+use crate::store::catalogue;
 use crate::store::core::Core;
 use crate::store::journal::act::{ActRecord, decode_act};
 use crate::store::journal::files::ReadError;
-use crate::store::journal::frame::Kind;
+use crate::store::journal::frame::{Header, Kind};
 use crate::store::journal::record::{
     AttemptRecord, EventRecord, decode_attempt, decode_event, event_in_slice,
 };
-use crate::store::journal::segment::{Frame, Place, Scanned};
+use crate::store::journal::segment::{Place, Scanned};
 use crate::store::query::{ActKind, DeliveryState};
 
 /// An event as the journal tells of it.
@@ -51,6 +52,25 @@ impl Past {
     /// # Errors
     /// As the file system says, or when what may be the event cannot be read.
     pub(super) fn read(core: &Core, event: Sequence) -> io::Result<Option<Self>> {
+        if let Some(places) = catalogue::places_of(core, event)
+            && let Ok(Some(past)) = Self::at(core, event, &places)
+        {
+            return Ok(Some(past));
+        }
+        Self::scan(core, event)
+    }
+
+    /// By what stands in these places.
+    fn at(core: &Core, event: Sequence, places: &[Place]) -> Result<Option<Self>, ReadError> {
+        let mut reading = Reading::default();
+        for &place in places {
+            let (header, payload) = core.files.frame(place)?;
+            reading.frame(event, place, &header, &payload);
+        }
+        Ok(reading.finish())
+    }
+
+    fn scan(core: &Core, event: Sequence) -> io::Result<Option<Self>> {
         let mut reading = Reading::default();
         let mut unread = None;
         for number in segments_from(core, event) {
@@ -63,7 +83,8 @@ impl Past {
             let mut scanner = scanner;
             while let Some(scanned) = scanner.step()? {
                 if let Scanned::Frame(frame) = scanned {
-                    reading.frame(event, number, &frame);
+                    let place = Place { segment: number, offset: frame.offset };
+                    reading.frame(event, place, &frame.header, frame.payload);
                 }
             }
             if scanner.has_unread() {
@@ -100,26 +121,25 @@ struct Reading {
 }
 
 impl Reading {
-    fn frame(&mut self, event: Sequence, segment: u32, frame: &Frame<'_>) {
-        match frame.header.kind {
+    fn frame(&mut self, event: Sequence, place: Place, header: &Header, payload: &[u8]) {
+        match header.kind {
             Kind::Event | Kind::Carried => {
-                let place = Place { segment, offset: frame.offset };
-                if let Some((_, payload)) = event_in_slice(&frame.header, frame.payload)
-                    .filter(|(sequence, _)| *sequence == event)
+                if let Some((_, payload)) =
+                    event_in_slice(header, payload).filter(|(sequence, _)| *sequence == event)
                     && let Some(record) = decode_event(event, &payload.to_vec().into())
                 {
                     self.places.push(place);
-                    self.is_first |= frame.header.kind == Kind::Event;
+                    self.is_first |= header.kind == Kind::Event;
                     self.record = Some(record);
                 }
             }
             Kind::Attempt => {
-                if let Some(attempt) = decode_attempt(frame.payload).filter(|a| a.event == event) {
+                if let Some(attempt) = decode_attempt(payload).filter(|a| a.event == event) {
                     self.attempt(&attempt);
                 }
             }
             Kind::Act => {
-                if let Some(act) = decode_act(frame.payload).filter(|act| act.event == event) {
+                if let Some(act) = decode_act(payload).filter(|act| act.event == event) {
                     self.act(&act);
                 }
             }

@@ -2,10 +2,10 @@
 
 use hashbrown::HashMap;
 
-use super::file;
 use super::listing::Hit;
 use super::question::{Question, Stop};
-use super::rows::{Block, Deed, DeedRow, Row as _, What};
+use super::rows::{Block, Deed, DeedRow, EventRow, Row as _, What};
+use super::{Segment, file};
 use crate::clock::UnixMillis;
 use crate::store::journal::act::decode_act;
 use crate::store::journal::frame::Kind;
@@ -134,6 +134,26 @@ impl Question<'_> {
                 Verdict::Delivered | Verdict::Dead => None,
             },
         }))
+    }
+
+    /// Shows `each` the rows of events in the blocks of a segment that it `may` want.
+    pub(super) fn events_in(
+        &self,
+        segment: &Segment,
+        may: impl Fn(&Block) -> bool,
+        mut each: impl FnMut(EventRow),
+    ) -> Result<(), Stop> {
+        let mut blocks = segment.events.blocks.iter().enumerate().filter(|(_, block)| may(block));
+        let Some(first) = blocks.next() else { return Ok(()) };
+        let failed = |error| self.row_error(segment.number, error);
+        let path = file::path(&self.core.catalogue.dir, segment.number, What::Events);
+        let file = self.core.files.disk().open(&path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        for (at, _) in std::iter::once(first).chain(blocks) {
+            segment.events.read::<EventRow>(&*file, at, &mut bytes).map_err(failed)?;
+            bytes.chunks_exact(EventRow::LEN).map(EventRow::take).for_each(&mut each);
+        }
+        Ok(())
     }
 
     /// Shows `each` what was done with these events, which are in order, in the order of the journal.

@@ -2,7 +2,7 @@
 
 use super::listing::Hit;
 use super::question::{Question, Stop};
-use super::rows::{Block, EventRow, ID_AT, Row as _, What, has_digest};
+use super::rows::{Block, CARRIED, EventRow, ID_AT, Row as _, What, has_digest};
 use super::{Segment, file};
 use crate::clock::UnixMillis;
 use crate::event::EventId;
@@ -31,6 +31,31 @@ impl Question<'_> {
             moments.extend(self.moment(place, hit.row.event)?);
         }
         Ok(self.listed(vec![hit])?.pop().map(|listed| (listed, moments)))
+    }
+
+    /// Where in the journal something is told of this event, in its order; `None`: what was written last may
+    /// be missing.
+    pub(super) fn places_of(&self, event: u64) -> Result<Option<Vec<Place>>, Stop> {
+        if !self.is_fresh {
+            return Ok(None);
+        }
+        let mut places = Vec::new();
+        let may = |block: &Block| {
+            let (first, last) = block.numbers;
+            (first..=last).contains(&event) || block.flags & CARRIED != 0
+        };
+        for segment in &self.segments {
+            self.events_in(segment, may, |row| {
+                if row.event == event {
+                    places.push(Place { segment: segment.number, offset: row.offset });
+                }
+            })?;
+        }
+        self.deeds(&[event], |place, _| places.push(place))?;
+        places.sort_unstable();
+        // An act has a row for every upstream.
+        places.dedup();
+        Ok(Some(places))
     }
 
     /// The id says when the event was received, so that few blocks may have it; the others are looked
@@ -103,7 +128,7 @@ fn attempted(record: &AttemptRecord<'_>) -> Moment {
         duration: attempt.duration,
         result: attempt.result,
         verdict: attempt.verdict,
-        excerpt: None,
+        excerpt: record.excerpt.map(str::to_owned),
     };
     Moment { at: attempt.started_at, what }
 }

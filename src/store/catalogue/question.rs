@@ -40,6 +40,8 @@ pub(super) enum Stop {
 pub(super) struct Question<'a> {
     pub(super) core: &'a Core,
     pub(super) segments: Vec<Arc<Segment>>,
+    /// Whether everything is in it that was written when it was asked.
+    pub(super) is_fresh: bool,
     /// By the digests of their names.
     lanes: HashMap<u64, Arc<LaneSlot>>,
     /// Whether something was neither settled nor waiting: most likely the writer is about to write down
@@ -87,10 +89,11 @@ impl Shown {
 impl<'a> Question<'a> {
     fn begin(core: &'a Core) -> Result<Self, QueryError> {
         let catalogue = &core.catalogue;
+        let mut is_fresh = false;
         if catalogue.shown.read().ready
             && let Some(mut keeping) = catalogue.keeping.try_lock_for(PATIENCE)
         {
-            catalogue.catch_up(core, &mut keeping);
+            is_fresh = catalogue.catch_up(core, &mut keeping);
         }
         let shown = catalogue.shown.read();
         if !shown.ready {
@@ -100,7 +103,7 @@ impl<'a> Question<'a> {
         drop(shown);
         let lanes = core.backlog.lanes().into_iter();
         let lanes = lanes.map(|slot| (catalogue.names.upstream(&slot.name), slot)).collect();
-        Ok(Self { core, segments, lanes, doubtful: Cell::new(false) })
+        Ok(Self { core, segments, is_fresh, lanes, doubtful: Cell::new(false) })
     }
 
     /// Whether lanes know of deliveries that were settled, or stored, and the catalogue does not yet.

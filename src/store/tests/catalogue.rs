@@ -11,7 +11,7 @@ use crate::store::journal::frame::{Batch, Kind};
 use crate::store::journal::record::{
     AttemptRecord, EventRecord, NewEvent, decode_attempt, decode_event, encode_attempt, event_in,
 };
-use crate::store::journal::segment::{Scanned, SegmentHeader};
+use crate::store::journal::segment::{Place, Scanned, SegmentHeader};
 use crate::store::query::{
     Act, ActKind, Cursor, Delivery, DeliveryState, EventState, Filter, Happening, Listed, Page,
     QueryError,
@@ -666,15 +666,18 @@ impl Written {
     }
 
     fn attempt(&mut self, event: Sequence, upstream: &str, number: u32, verdict: Verdict) {
-        let record = AttemptRecord { event, upstream, number, attempt: attempt(verdict) };
+        let record =
+            AttemptRecord { event, upstream, number, attempt: attempt(verdict), excerpt: None };
         self.push(Kind::Attempt, |out| encode_attempt(&record, out));
     }
 
     fn act(&mut self, event: Sequence, what: ActKind, upstreams: &[&'static str]) {
-        let upstream = |name: &&'static str| ActUpstream { name, dead_in: None, attempts: 0 };
+        let upstream =
+            |name: &&'static str| ActUpstream { name, dead_in: None, attempts: 0, apart: false };
         let upstreams = upstreams.iter().map(upstream).collect();
         let (who, reason) = ("anna", Some("as agreed"));
-        let record = ActRecord { event, at: START, what, who, reason, upstreams };
+        let place = Place { segment: 1, offset: 64 };
+        let record = ActRecord { event, at: START, what, who, reason, place, upstreams };
         self.push(Kind::Act, |out| encode_act(&record, out));
     }
 
