@@ -7,6 +7,7 @@ mod damage;
 mod encryption;
 mod faults;
 mod kept;
+mod outsiders;
 mod rekey;
 mod shortage;
 pub(super) mod sim_disk;
