@@ -162,6 +162,9 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
     };
     match core.files.event(place) {
         Ok((sequence, payload)) => match decode_event(sequence, &payload) {
+            Some(record) if record.key == *key && core.is_unwritten(place.segment) => {
+                Err(AcceptError::NoRoom)
+            }
             Some(record) if record.key == *key => {
                 Ok(Some(Stored { id: record.event.id, body_hash: record.event.body_hash }))
             }

@@ -14,7 +14,7 @@ use super::catalogue::Catalogue;
 use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
 use super::journal::files::{ReadError, SegmentFiles};
-use super::journal::segment::SegmentHeader;
+use super::journal::segment::{self, SegmentHeader};
 use super::presence::{Known, Signs};
 use super::queue::Queue;
 use super::shares::Shares;
@@ -153,6 +153,10 @@ pub struct Core {
     pub acting: Mutex<()>,
     /// This segment and those before it are going: no act on what stands there is taken.
     going: AtomicU32,
+    /// Whether all segments say that none is in clear.
+    pub plain_forgotten: AtomicBool,
+    /// The segment of before the start that could not be written again yet, for there was no room; 0: none.
+    unwritten: AtomicU32,
     keeping: Mutex<Keeping>,
     state: AtomicU8,
 }
@@ -182,6 +186,8 @@ pub struct Parts {
     pub files: SegmentFiles,
     /// All segments, ascending.
     pub segments: Vec<SegmentHeader>,
+    /// The newest one, if there was no room to write it again.
+    pub unwritten: Option<u32>,
     /// Where a key may have been stored.
     pub dedupe: DedupeTable,
     /// What still has to be delivered.
@@ -199,8 +205,18 @@ impl Segment {
 impl Core {
     /// Puts together what recovery has found.
     pub fn new(parts: Parts) -> Self {
-        let Parts { options, tuning, journal, index_key, files, segments, dedupe, backlog, known } =
-            parts;
+        let Parts {
+            options,
+            tuning,
+            journal,
+            index_key,
+            files,
+            segments,
+            unwritten,
+            dedupe,
+            backlog,
+            known,
+        } = parts;
         Self {
             keeping: Mutex::new(Keeping::of(&options)),
             catalogue: Catalogue::new(
@@ -223,8 +239,28 @@ impl Core {
             segments: Mutex::new(segments.into_iter().map(Segment::found).collect()),
             dedupe,
             backlog,
+            plain_forgotten: AtomicBool::new(false),
+            unwritten: AtomicU32::new(unwritten.unwrap_or(0)),
             state: AtomicU8::new(State::Open as u8),
         }
+    }
+
+    /// Whether what was read in the segment may not be on stable storage: nobody may be told that it is.
+    pub fn is_unwritten(&self, segment: u32) -> bool {
+        self.unwritten.load(Ordering::Acquire) == segment
+    }
+
+    /// Writes again what could not be at the start, for there was no room.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn write_again(&self) -> io::Result<()> {
+        let number = self.unwritten.load(Ordering::Acquire);
+        if number > 0 {
+            self.files.disk().rewrite(&segment::path(self.files.dir(), number))?;
+            self.unwritten.store(0, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Whether what stood in the segment cannot be read, nor at any later try. A file that is not
@@ -350,7 +386,9 @@ impl Core {
             Some(begun) => passed.saturating_sub(*begun),
             None => timeline.age_at_start(header.created_at).saturating_add(passed),
         };
-        certain.min(timeline.wall().since(header.created_at))
+        // A date that is still to come says that a clock was, or is, wrong.
+        let wall = timeline.wall();
+        if header.created_at > wall { certain } else { certain.min(wall.since(header.created_at)) }
     }
 
     /// The age at which a segment is ended, so that retention can let it go in time.

@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::journal::input::Input;
-use super::journal::segment::Place;
+use super::journal::segment::{FEW_SEQUENCES, LAST_SEGMENT, LAST_SEQUENCE, Place};
 use crate::event::Sequence;
 use crate::panics;
 
@@ -352,6 +352,10 @@ fn parse_progress(row: &[u8]) -> Result<Option<ProgressRow>, IndexError> {
     }
     let fields = (|| Some((input.u64()?, input.u64()?, input.u64()?, input.u64()?)))();
     let (journal, upto, last, mark) = fields.ok_or(IndexError::Malformed)?;
+    // No start goes on behind that: it is not believed.
+    if last > LAST_SEQUENCE - FEW_SEQUENCES || Place::unpack(upto).segment > LAST_SEGMENT {
+        return Err(IndexError::Malformed);
+    }
     let this_boot = !input.0.is_empty() && input.0 == boot_id();
     let progress = Progress { journal, upto: Place::unpack(upto), last: Sequence(last) };
     Ok(Some(ProgressRow { progress, mark, this_boot }))

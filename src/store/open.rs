@@ -23,6 +23,7 @@ use super::recover::{self, Report};
 use super::survey::{MissingKeys, Survey};
 use super::{Options, Store};
 use crate::clock::UnixMillis;
+use crate::event::Sequence;
 use crate::regular::{self, Link};
 
 /// A directory that was made with the wrong mode would be so again after the next start.
@@ -74,14 +75,43 @@ pub enum OpenError {
         /// Whom it belongs to.
         owner: u32,
     },
-    /// There is no number for another segment. At one a second that takes a hundred years.
+    /// There are hardly any numbers for other segments. At one a second that takes a hundred years.
     #[error(
-        "{} has a segment numbered {}, and there is no number behind that; Hookward has never written it: \
-         move it away", .path.display(), u32::MAX
+        "{} has a segment numbered {number}, and too few numbers are left behind that. If somebody else has put \
+         it there, move it away; not so if it holds events of this store: \"hookward store verify\" tells \
+         what does not belong to it", .path.display()
     )]
     LastNumber {
         /// The journal's directory.
         path: PathBuf,
+        /// The largest number.
+        number: u32,
+    },
+    /// There are hardly any numbers for other frames. Hookward does not get that far in a million years.
+    #[error(
+        "{} has a frame numbered {last}, and too few numbers are left behind that; Hookward has not written \
+         it: find it with \"hookward store verify\", and put a copy of its segment in its place",
+        .path.display()
+    )]
+    LastSequence {
+        /// The journal's directory.
+        path: PathBuf,
+        /// The largest number.
+        last: Sequence,
+    },
+    /// Plain segments in front of encrypted ones that nobody can open: anybody may have written them.
+    #[error(
+        "{plain} of the segments in {} stand in clear, and no encrypted one behind them has a key slot that \
+         is whole, which alone could tell whether they are from before the encryption or somebody without \
+         the key has put them there. Put a copy of one of the encrypted segments in its place; or, if nobody \
+         else can have written there, move the encrypted ones away, which nobody can read any more",
+        .path.display()
+    )]
+    Unvouched {
+        /// The journal's directory.
+        path: PathBuf,
+        /// How many.
+        plain: usize,
     },
     /// A newer version of Hookward wrote it.
     #[error("the journal was written by a newer version of Hookward (format {version})")]
@@ -187,16 +217,15 @@ impl Opened {
         let keys = Arc::clone(&options.keys);
         let files = SegmentFiles::new(Arc::clone(&tuning.disk), dir.clone(), keys);
         let index_dir = options.path.join("index");
-        let found = recover::scan(&files, &index_dir, &tuning)?;
+        let mut found = recover::scan(&files, &index_dir, &tuning)?;
         let mut report = found.report;
         let backlog = backlog(&options, &tuning, &found.replay);
         recover::restore(found.replay, &backlog, &files, &tuning.cancel, &mut report)?;
         if let Some(first) = found.segments.first() {
             backlog.forget_before(first.number);
         }
-        // Never before the segment before it, wherever the clock stands: retention goes by it.
-        let before = found.segments.last().map_or(UnixMillis(0), |s| s.created_at);
-        let created_at = backlog.timeline.wall().max(before);
+        let created_at = backlog.timeline.wall();
+        put_in_order(&mut found.segments, created_at);
         let next = SegmentHeader { created_at, ..found.next };
         let core = Arc::new(Core::new(Parts {
             journal: next.journal,
@@ -205,6 +234,7 @@ impl Opened {
             tuning,
             files,
             segments: found.segments,
+            unwritten: found.unwritten,
             dedupe: found.dedupe,
             backlog,
             known: found.known,
@@ -219,6 +249,22 @@ impl Opened {
             core.segments.lock().retain(|s| s.header.number != number);
         }
         Ok(Self { core, writer, report })
+    }
+}
+
+/// Retention goes by when segments were begun, and each was after the one before it, whatever the clock said.
+/// One that was begun while the clock was behind is no older than the one before it; of one that is dated in
+/// the future only that is certain that it was begun before those behind it.
+fn put_in_order(segments: &mut [SegmentHeader], now: UnixMillis) {
+    let mut before = UnixMillis(0);
+    for segment in segments.iter_mut().filter(|segment| segment.created_at <= now) {
+        before = before.max(segment.created_at);
+        segment.created_at = before;
+    }
+    let mut behind = now;
+    for segment in segments.iter_mut().rev() {
+        segment.created_at = segment.created_at.min(behind);
+        behind = segment.created_at;
     }
 }
 

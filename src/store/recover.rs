@@ -6,6 +6,7 @@
 
 mod segments;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -20,10 +21,14 @@ use super::crypt::Fingerprints;
 use super::dedupe::DedupeTable;
 use super::index::{self, Index, IndexEntry, Progress};
 use super::journal::act::decode_act;
-use super::journal::files::SegmentFiles;
+use super::journal::files::{ReadError, SegmentFiles};
 use super::journal::frame::Kind;
+use super::journal::head::is_full;
 use super::journal::record::{decode_attempt, decode_event_head, event_in_slice};
-use super::journal::segment::{self, Frame, Gap, GapKind, Place, Scanned, SegmentHeader};
+use super::journal::segment::{
+    self, FEW_SEQUENCES, Frame, Gap, GapKind, LAST_SEGMENT, LAST_SEQUENCE, Place, Scanned,
+    SegmentHeader,
+};
 use super::presence::{self, Known, Reader};
 use super::survey::Survey;
 use crate::clock::UnixMillis;
@@ -54,6 +59,8 @@ pub struct Report {
 pub struct Found {
     /// All segments, ascending.
     pub segments: Vec<SegmentHeader>,
+    /// The newest one, if there was no room to write it again.
+    pub unwritten: Option<u32>,
     /// The segment to begin; its time is not set yet.
     pub next: SegmentHeader,
     /// What the index's fingerprints are made with; `None` where nothing is encrypted.
@@ -77,7 +84,7 @@ pub struct Found {
 /// # Errors
 /// [`OpenError`]; damage is not one.
 pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<Found, OpenError> {
-    let Listed { segments, survey, index_key } = list_segments(files)?;
+    let Listed { segments, survey, unread, index_key } = list_segments(files)?;
     let index_key = index_key_of(files, index_key)?;
     let fingerprints = index_key.as_ref().map_or_else(Fingerprints::plain, Fingerprints::keyed);
     let dedupe = DedupeTable::new(fingerprints.clone());
@@ -99,7 +106,9 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         replay: Replay::new(tuning.window, oldest),
         signs: Reader::default(),
         pending: None,
+        unread,
         last: Sequence(0),
+        begins: Sequence(0),
         told_in_last: 0,
         gaps_in_last: 0,
         report: Report { index_rebuilt, survey, ..Report::default() },
@@ -111,12 +120,27 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
         }
     }
     // What was read back must be on stable storage before a repeat of it is acknowledged.
+    let mut unwritten = None;
     if let Some(newest) = segments.last() {
         let path = segment::path(files.dir(), newest.number);
-        let rewritten = files.disk().rewrite(&path);
-        rewritten.map_err(|source| OpenError::Io { what: "rewriting", path, source })?;
+        match files.disk().rewrite(&path) {
+            Err(error) if is_full(&error) => {
+                let segment = newest.number;
+                tracing::warn!(target: "hookward::store", segment, %error, "the newest segment cannot be written again, for there is no room: until there is, nothing is accepted, and no repeat out of it acknowledged");
+                unwritten = Some(segment);
+            }
+            rewritten => {
+                rewritten.map_err(|source| OpenError::Io { what: "rewriting", path, source })?;
+            }
+        }
     }
-    let last = scan.last.max(known.map_or(Sequence(0), |k| k.last));
+    // A segment whose frames cannot be read has had numbers, too.
+    let given = segments.iter().map(|segment| segment.first.0.saturating_sub(1)).max();
+    let last =
+        scan.last.max(known.map_or(Sequence(0), |k| k.last)).max(Sequence(given.unwrap_or(0)));
+    if last.0 > LAST_SEQUENCE - FEW_SEQUENCES {
+        return Err(OpenError::LastSequence { path: files.dir().to_owned(), last });
+    }
     if let Some(Progress { upto, last: indexed, .. }) = known.filter(|k| k.last > scan.last) {
         let (found, segment) = (scan.last, upto.segment);
         tracing::error!(target: "hookward::store", %indexed, %found, segment, "the journal ends before what the index knows: acknowledged events are lost");
@@ -125,9 +149,12 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     let newest = segments.last().map(|s| s.number).max(known.map(|k| k.upto.segment));
     let empty = scan.told_in_last == 0 && scan.gaps_in_last == 0;
     let superseded = segments.last().filter(|_| empty);
-    let number = newest.map_or(Some(1), |number| number.checked_add(1));
+    let newest = newest.unwrap_or(0);
+    if newest > LAST_SEGMENT {
+        return Err(OpenError::LastNumber { path: files.dir().to_owned(), number: newest });
+    }
     let next = SegmentHeader {
-        number: number.ok_or_else(|| OpenError::LastNumber { path: files.dir().to_owned() })?,
+        number: newest + 1,
         journal,
         follows: superseded.map_or(scan.last, |s| s.follows),
         first: Sequence(last.0 + 1),
@@ -140,6 +167,7 @@ pub fn scan(files: &SegmentFiles, index_dir: &Path, tuning: &Tuning) -> Result<F
     Ok(Found {
         next,
         segments,
+        unwritten,
         index_key,
         replay: scan.replay,
         index: scan.index,
@@ -200,7 +228,10 @@ fn last_checkpoint(files: &SegmentFiles, segments: &[SegmentHeader]) -> Result<u
 }
 
 fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> {
-    let mut scanner = files.scan(number, 0, Sequence(0))?;
+    let mut scanner = match files.scan(number, 0, Sequence(0)) {
+        Err(ReadError::Io(_)) => return Err(unread(Place { segment: number, offset: 0 })),
+        scanner => scanner?,
+    };
     let mut lanes = 0;
     while let Some(Scanned::Frame(frame)) = scanner.step()? {
         match frame.header.kind {
@@ -296,7 +327,11 @@ struct Scan<'a> {
     signs: Reader,
     /// Lanes of a checkpoint that has not ended yet.
     pending: Option<Vec<LaneRecord>>,
+    /// Segments of which the disk did not give the first page.
+    unread: BTreeSet<u32>,
     last: Sequence,
+    /// What the segment's header says of its first frame.
+    begins: Sequence,
     /// Events in the segment that is read, and what is told of any.
     told_in_last: u64,
     gaps_in_last: u64,
@@ -312,9 +347,17 @@ impl Scan<'_> {
     ) -> Result<(), OpenError> {
         let failed = |e| read_failed(self.files, e);
         let (offset, before) = self.start(info, lanes);
-        let before = before.max(Sequence(info.first.0.saturating_sub(1)));
-        let scanner = self.files.scan(info.number, offset, before);
-        let mut scanner = scanner.map_err(|e| failed(e.into()))?;
+        let scanner = self.files.scan(info.number, offset, info.before(before));
+        let mut scanner = match scanner {
+            Ok(scanner) => scanner,
+            Err(ReadError::Io(_)) if !lanes && self.unread.contains(&info.number) => {
+                return self.first_page(info, newest);
+            }
+            Err(ReadError::Io(_)) => {
+                return Err(failed(unread(Place { segment: info.number, offset: 0 })));
+            }
+            Err(error) => return Err(failed(error.into())),
+        };
         self.check_follows(info);
         self.pending = None;
         self.told_in_last = 0;
@@ -326,7 +369,8 @@ impl Scan<'_> {
                 Scanned::Gap(gap) => {
                     // What the disk would not give just now may be good: it must be neither cut off
                     // nor left out of what waits, and the checkpoint to come would do both. Where
-                    // the lanes need nothing it costs the keys of what stands there, at most.
+                    // the lanes need nothing it costs the keys of what stands there, until a start
+                    // can read them.
                     if lanes && scanner.has_unread() {
                         let (segment, offset) = (info.number, gap.from);
                         return Err(failed(unread(Place { segment, offset })));
@@ -334,11 +378,32 @@ impl Scan<'_> {
                     if lanes && !(newest && gap.kind == GapKind::Tail) {
                         self.signs.damage();
                     }
+                    if scanner.has_unread() {
+                        self.leave_index(info.number, gap.from);
+                    }
                     self.gap(info.number, gap, newest)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A segment whose first page the disk does not give, and of which the lanes need nothing.
+    fn first_page(&mut self, info: &SegmentHeader, newest: bool) -> Result<(), OpenError> {
+        self.leave_index(info.number, 0);
+        self.check_follows(info);
+        // What is missing in front of the next one is in here.
+        self.last = Sequence(0);
+        let size = self.files.file(info.number).and_then(|file| file.size());
+        let size = size.map_err(|error| read_failed(self.files, error))?;
+        let to = u32::try_from(size).unwrap_or(u32::MAX);
+        self.gap(info.number, Gap { from: 0, to, kind: GapKind::Damage }, newest)
+    }
+
+    /// The index must not know of anything behind what could not be read: the next start goes on there.
+    fn leave_index(&mut self, segment: u32, offset: u32) {
+        tracing::error!(target: "hookward::store", segment, offset, "the disk does not give the journal here: repeats of what stands there are new events until a start can read it, and nothing behind it is indexed");
+        self.index.take().into_iter().for_each(index::abandon);
     }
 
     /// Where to start reading, and the number of the frame before. A segment that only the index
@@ -355,14 +420,12 @@ impl Scan<'_> {
 
     /// Whether the frames before this segment are the ones that its header says.
     fn check_follows(&mut self, info: &SegmentHeader) {
-        if self.last != Sequence(0) {
-            // What follows nothing has replaced a first segment without events, which a power cut may
-            // bring back.
-            if info.follows > self.last {
-                self.report_missing(info.first);
-            }
-            self.last = self.last.max(Sequence(info.first.0 - 1));
+        // What follows nothing has replaced a first segment without events, which a power cut may
+        // bring back.
+        if self.last != Sequence(0) && info.follows > self.last {
+            self.report_missing(info.first);
         }
+        self.begins = info.first;
     }
 
     fn report_missing(&mut self, after: Sequence) {
@@ -373,7 +436,7 @@ impl Scan<'_> {
 
     fn frame(&mut self, segment: u32, frame: &Frame<'_>, lanes: bool) {
         let sequence = frame.header.sequence;
-        if self.last != Sequence(0) && sequence.0 > self.last.0 + 1 {
+        if self.last != Sequence(0) && sequence > self.begins && sequence.0 > self.last.0 + 1 {
             self.report_missing(sequence);
         }
         self.last = self.last.max(sequence);
@@ -450,7 +513,10 @@ impl Scan<'_> {
         self.report.gaps.push((segment, gap));
         self.gaps_in_last += 1;
         if newest && kind == GapKind::Tail {
-            tracing::warn!(target: "hookward::store", segment, from, to, "torn tail cut off; nothing in it was acknowledged");
+            tracing::warn!(target: "hookward::store", segment, from, to, "torn tail cut off: a write that never ended, unless the disk has changed it since; what stood there is kept beside the segment (.torn)");
+            if let Err(error) = self.files.keep_torn(segment, from, to) {
+                tracing::warn!(target: "hookward::store", segment, %error, "what stood in the torn tail cannot be kept");
+            }
             let path = segment::path(self.files.dir(), segment);
             return self.files.disk().truncate(&path, from.into()).map_err(|source| {
                 OpenError::Io { what: "cutting the torn tail of", path, source }

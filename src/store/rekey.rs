@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::core::Core;
 use super::crypt::{KeyId, Keyring, MasterKey, SLOT_LEN, SLOTS_AT, Slot, SlotError};
 use super::disk::Disk;
 use super::journal::files::SegmentFiles;
@@ -186,10 +187,65 @@ fn rewrap(files: &SegmentFiles, number: u32, new: &MasterKey) -> Result<Done, Fa
     if !preamble.is_encrypted() {
         return Ok(Done::Plain);
     }
+    put_slot(files, number, &preamble, new, None)
+}
+
+/// Has every segment say that none is in clear, once the last one that was has gone. Those that were begun
+/// before say otherwise, authenticated, for as long as they are there, and a plain one that anybody has
+/// written would be believed. Returns whether there was nothing left to do. Not to be called where segments
+/// may go meanwhile.
+pub fn forget_plain(core: &Core) -> bool {
+    let keys = core.files.keys();
+    if keys.is_empty() || core.plain_upto() > 0 {
+        return false;
+    }
+    core.files.set_plain_upto(0);
+    let mut found: Vec<u32> = core.segments.lock().iter().map(|s| s.header.number).collect();
+    found.retain(|number| speaks_for_plain(&core.files, *number).unwrap_or(true));
+    if found.is_empty() {
+        return true;
+    }
+    // Nobody else writes to slots meanwhile; who does has them done in a moment.
+    let Ok(Some(_exclusive)) = try_lock(&core.path.join(REKEY_LOCK)) else { return false };
+    for segment in found {
+        if let Err(error) = say_none(&core.files, segment) {
+            tracing::warn!(target: "hookward::store", segment, %error, "the segment still says that there may be plain ones before it; trying again");
+        }
+    }
+    false
+}
+
+/// Whether the segment has a key slot that says that plain ones may be there, and that opens.
+fn speaks_for_plain(files: &SegmentFiles, number: u32) -> io::Result<bool> {
+    let (preamble, keys) = (files.preamble(number)?, files.keys());
+    let speaks = |slot: &Slot| slot.plain_upto() > 0 && slot.open(&keys).is_ok();
+    Ok(position(&preamble, speaks).is_some())
+}
+
+fn say_none(files: &SegmentFiles, number: u32) -> Result<(), Failure> {
+    let (preamble, keys) = (files.preamble(number)?, files.keys());
+    // The first configured one that it is under: which keys are needed stays as it is.
+    let is_under = |key: &MasterKey| {
+        position(&preamble, |slot| slot.key() == key.id() && slot.open(&keys).is_ok()).is_some()
+    };
+    let key = keys.ids().filter_map(|id| keys.find(id)).find(|key| is_under(key));
+    key.map_or(Ok(()), |key| put_slot(files, number, &preamble, key, Some(0)).map(drop))
+}
+
+/// Puts the segment's key under `new`, and has it say that plain segments may be there up to `plain_upto`,
+/// or what it has said so far.
+fn put_slot(
+    files: &SegmentFiles,
+    number: u32,
+    preamble: &Preamble,
+    new: &MasterKey,
+    plain_upto: Option<u32>,
+) -> Result<Done, Failure> {
     let segment = SegmentSlots { files, number };
     let keys = files.keys();
     let opens = |slot: &Slot| slot.open(&keys).is_ok();
-    if let Some(at) = position(&preamble, |slot| slot.key() == new.id() && opens(slot)) {
+    let says = |slot: &Slot| plain_upto.is_none_or(|upto| slot.plain_upto() == upto);
+    if let Some(at) = position(preamble, |s| s.key() == new.id() && says(s) && opens(s)) {
         if segment.read(1 - at)? == [0; SLOT_LEN] {
             return Ok(Done::Current);
         }
@@ -200,11 +256,12 @@ fn rewrap(files: &SegmentFiles, number: u32, new: &MasterKey) -> Result<Done, Fa
         segment.wipe(1 - at)?;
         return Ok(Done::Rewrapped);
     }
-    let Some(at) = position(&preamble, opens) else { return Err(why_closed(&preamble, &keys)) };
+    let Some(at) = position(preamble, opens) else { return Err(why_closed(preamble, &keys)) };
     let Some((slot, secret)) = preamble.secret(&keys).ok().flatten() else {
         return Err(Failure::Keyless);
     };
-    let wrapped = Slot::wrap(&secret, slot.journal(), number, slot.plain_upto(), new)?;
+    let upto = plain_upto.unwrap_or(slot.plain_upto());
+    let wrapped = Slot::wrap(&secret, slot.journal(), number, upto, new)?;
     segment.write(1 - at, wrapped.bytes())?;
     if segment.read(1 - at)? != *wrapped.bytes() {
         return Err(Failure::NotHeld);

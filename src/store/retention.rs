@@ -9,6 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -20,6 +21,7 @@ use super::journal::files::ReadError;
 use super::journal::record::{as_released, decode_event_head};
 use super::journal::segment::{Place, SegmentHeader};
 use super::queue::Carried;
+use super::rekey;
 use crate::event::Sequence;
 
 /// What is carried with one write: little enough that the events it shares its sync with hardly
@@ -93,6 +95,9 @@ pub fn purge(core: &Arc<Core>) -> Option<Sequence> {
             break;
         }
         first_left = Some(next);
+    }
+    if !core.plain_forgotten.load(Ordering::Relaxed) && rekey::forget_plain(core) {
+        core.plain_forgotten.store(true, Ordering::Relaxed);
     }
     forget_before(core, first_left)
 }

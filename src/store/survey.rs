@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crypt::{KeyId, Keyring};
+use super::crypt::{KeyId, Keyring, Slot};
 use super::disk::OsDisk;
 use super::journal::files::SegmentFiles;
 use super::journal::preamble::Preamble;
+use super::recover::is_unfinished;
 use crate::clock::UnixMillis;
 
 /// How a journal's segments are encrypted.
@@ -24,6 +25,9 @@ pub struct Survey {
     /// The last segment that may be in clear, from before the encryption: what the newest encrypted one
     /// says that opens. Nobody without the keys can say so.
     pub plain_upto: u32,
+    /// Plain segments in front of encrypted ones none of which has a key slot that opens: nobody can say
+    /// whether they are from before the encryption.
+    pub unvouched: usize,
     /// Those that are not.
     pub plain: usize,
     /// When the segment behind the last plain one was begun; `None` if there is none behind it.
@@ -57,9 +61,16 @@ impl Survey {
 
     pub(super) fn of_files(files: &SegmentFiles, keys: &Keyring) -> io::Result<Self> {
         let mut found = Vec::new();
-        for number in files.numbers()? {
-            match files.preamble(number) {
-                Ok(preamble) => found.push((number, preamble)),
+        let numbers = files.numbers()?;
+        for &number in &numbers {
+            match files.preamble_if_given(number) {
+                // What a power cut has left of a segment that was being begun says nothing.
+                Ok(Some(preamble))
+                    if numbers.last() == Some(&number)
+                        && preamble.header.is_ok_and(|header| header.encrypted)
+                        && is_unfinished(files, number, &preamble).unwrap_or(false) => {}
+                Ok(Some(preamble)) => found.push((number, preamble)),
+                Ok(None) => {}
                 // Retention has let it go meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -70,7 +81,11 @@ impl Survey {
 
     /// Of segments, ascending, with these in front of their frames.
     pub(super) fn of_preambles(found: &[(u32, Preamble)], keys: &Keyring) -> Self {
-        let mut survey = Self { plain_upto: plain_upto(found, keys), ..Self::default() };
+        let said = plain_upto(found, keys);
+        let first = found.iter().position(|(_, preamble)| preamble.is_encrypted());
+        let plain_upto = said.unwrap_or(if first.is_none() { u32::MAX } else { 0 });
+        let unvouched = first.filter(|_| said.is_none()).unwrap_or(0);
+        let mut survey = Self { plain_upto, unvouched, ..Self::default() };
         for (number, preamble) in found {
             survey.add(*number, preamble, keys);
         }
@@ -121,11 +136,11 @@ impl Survey {
     }
 }
 
-fn plain_upto(found: &[(u32, Preamble)], keys: &Keyring) -> u32 {
-    let opens = |preamble: &Preamble| Some(preamble.secret(keys).ok()??.0.plain_upto());
-    let said = found.iter().rev().find_map(|(_, preamble)| opens(preamble));
-    let first = || found.iter().find(|(_, preamble)| preamble.is_encrypted());
-    said.unwrap_or_else(|| first().map_or(u32::MAX, |(number, _)| number.saturating_sub(1)))
+/// What the newest segment says that opens. One of its slots may be from before it said otherwise.
+fn plain_upto(found: &[(u32, Preamble)], keys: &Keyring) -> Option<u32> {
+    let says = |slot: &Slot| slot.open(keys).is_ok().then_some(slot.plain_upto());
+    let opens = |preamble: &Preamble| preamble.slots.iter().flatten().filter_map(says).min();
+    found.iter().rev().find_map(|(_, preamble)| opens(preamble))
 }
 
 /// Keys that a journal needs and that are not configured.

@@ -102,6 +102,12 @@ fn summarize_segments(
             "  plain   {segments} from before the encryption, readable to whoever has the disk: gone by {by}, once nothing in them waits any more"
         )?;
     }
+    if survey.unvouched > 0 {
+        writeln!(
+            f,
+            "  REFUSED a start is: no encrypted segment can tell whether the plain ones in front are from before the encryption"
+        )?;
+    }
     for (numbers, what) in [
         (&survey.keyless, "LOST    both key slots are damaged in segment"),
         (&survey.foreign, "FORGED  not encrypted, behind encrypted ones, and never read: segment"),

@@ -222,7 +222,7 @@ pub enum Unread {
 pub fn unread(Place { segment, offset }: Place) -> std::io::Error {
     std::io::Error::other(format!(
         "segment {segment} cannot be read at offset {offset}, where what waits for delivery may stand; if that \
-         does not pass, replace its file by a copy of what can be read, with zeros for the rest"
+         does not pass, stop the gateway and replace its file by a copy of what can be read, with zeros for the rest"
     ))
 }
 

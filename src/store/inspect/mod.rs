@@ -29,7 +29,7 @@ pub use self::stat::{Expiry, Stat, UpstreamCounts, stat};
 pub use self::verify::{Verified, verify};
 use super::OpenError;
 use super::crypt::{Fingerprints, Keyring};
-use super::disk::{Disk as _, OsDisk};
+use super::disk::{Disk, OsDisk};
 use super::index::IndexError;
 use super::journal::files::SegmentFiles;
 use super::open;
@@ -89,7 +89,12 @@ impl Journal {
             }
             Err(error) => return Err(failed("looking at", &dir)(error)),
         }
-        let files = SegmentFiles::new(Arc::new(OsDisk), dir, Arc::clone(keys));
+        Self::on(Arc::new(OsDisk), store, keys)
+    }
+
+    /// The same, of a store that is there.
+    fn on(disk: Arc<dyn Disk>, store: &Path, keys: &Arc<Keyring>) -> Result<Self, InspectError> {
+        let files = SegmentFiles::new(disk, store.join("journal"), Arc::clone(keys));
         let read = |error| failed("reading", files.dir())(error);
         let survey = Survey::of_files(&files, keys).map_err(read)?;
         survey.check(keys).map_err(OpenError::from)?;
@@ -127,10 +132,11 @@ impl Journal {
 /// How the index digests dedupe keys: the newest encrypted segment has the key for it.
 fn fingerprints(files: &SegmentFiles, keys: &Keyring) -> io::Result<Fingerprints> {
     for number in files.numbers()?.into_iter().rev() {
-        let preamble = match files.preamble(number) {
+        let preamble = match files.preamble_if_given(number) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             preamble => preamble?,
         };
+        let Some(preamble) = preamble else { continue };
         if let Ok(Some((_, secret))) = preamble.secret(keys) {
             return Ok(Fingerprints::keyed(&secret.index_key()));
         }

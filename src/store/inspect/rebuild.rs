@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::walk::{Seen, Walked, walk};
 use super::{Finding, InspectError, Journal, What, failed};
+use crate::store::backlog::replay::unread;
 use crate::store::crypt::Keyring;
 use crate::store::index::{self, Index, IndexEntry, IndexError, Progress};
 use crate::store::journal::frame::Kind;
@@ -37,7 +38,7 @@ impl Rebuilt {
 
 /// Sets the index of the store in this directory aside, or removes it where the journal is encrypted,
 /// and makes it again from the journal, which is read with these keys. Damage that it comes upon is
-/// told, and is in the way of nothing else.
+/// told, and is in the way of nothing else; what the disk does not give is an error.
 ///
 /// # Errors
 /// [`InspectError::Open`] when another process has the store; [`InspectError::NotOwner`]; as the file
@@ -75,13 +76,14 @@ pub fn rebuild_index(
     Ok(Rebuilt { events, took: begun.elapsed(), set_aside: existed && !keyed })
 }
 
-fn fill(
+pub(super) fn fill(
     journal: &Journal,
     index: &mut Index,
     tell: &mut dyn FnMut(&Finding),
 ) -> Result<(u64, Walked), InspectError> {
     let mut events = 0;
     let mut failure: Option<IndexError> = None;
+    let mut unreadable = None;
     let walked = walk(journal, |seen| {
         let (segment, frame) = match seen {
             Seen::Frame(segment, frame) => (segment, frame),
@@ -91,7 +93,13 @@ fn fill(
             }
             Seen::Finding(finding) => {
                 tell(&finding);
-                return ControlFlow::Continue(());
+                if finding.what != What::Unreadable {
+                    return ControlFlow::Continue(());
+                }
+                // An index that went past it would not know of what stands there for good.
+                let Finding { segment, offset, .. } = finding;
+                unreadable = Some(Place { segment, offset });
+                return ControlFlow::Break(());
             }
         };
         let (sequence, place) = (frame.header.sequence, Place { segment, offset: frame.offset });
@@ -109,5 +117,8 @@ fn fill(
         events += 1;
         if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    if let Some(place) = unreadable {
+        return Err(failed("reading", journal.files.dir())(unread(place)));
+    }
     failure.map_or(Ok((events, walked)), |error| Err(error.into()))
 }

@@ -328,3 +328,40 @@ async fn what_was_given_up_counts_as_dead_even_if_it_cannot_be_read_any_more() {
     assert_eq!((stat.states[&EventState::Dead], stat.upstreams["app"].dead), (3, 3));
     assert!(stat.events == 9 && stat.damages > 0, "{stat:?}");
 }
+
+/// A segment that is a link to a disk that is not there was taken for one that retention had let go.
+#[tokio::test]
+async fn a_segment_that_is_named_and_not_there_is_damage() {
+    let dir = three_segments().await;
+    let path = segments(dir.path())[1].clone();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/nowhere/0000000002.journal", &path).unwrap();
+    let (verified, found) = findings(dir.path());
+    assert!(found.iter().any(|f| f.segment == 2 && f.what == What::Unreadable), "{found:?}");
+    assert!(!verified.is_clean());
+}
+
+/// So does one whose first page the disk does not give: neither verifying nor counting went on behind it.
+#[tokio::test]
+async fn a_first_page_that_cannot_be_read_is_a_finding() {
+    let dir = three_segments().await;
+    let disk = crate::store::tests::sim_disk::SimDisk::default();
+    for path in segments(dir.path()) {
+        let mut file = crate::store::disk::Disk::create(&disk, &path).unwrap();
+        file.append(&fs::read(&path).unwrap()).unwrap();
+    }
+    disk.set_bad(Some(("0000000001.journal", 0..64)));
+    let journal = Journal::on(Arc::new(disk), dir.path(), &Arc::default()).unwrap();
+    let mut found = Vec::new();
+    let verified = verify(&journal, &mut |finding| {
+        found.push(*finding);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(verified.unwrap().events >= 6);
+    assert!(found.iter().any(|f| f.segment == 1 && f.what == What::Unreadable), "{found:?}");
+    assert_eq!(stat(&journal).unwrap().segments, 3);
+    let index_dir = dir.path().join("index");
+    let (mut index, _) = crate::store::index::Index::open(&index_dir, 0, |_| {}).unwrap();
+    let error = rebuild::fill(&journal, &mut index, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("segment 1 cannot be read at offset 0"), "{error}");
+}

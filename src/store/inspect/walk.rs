@@ -81,7 +81,11 @@ impl Walk<'_> {
             }
             Err(error) => return Err(failed("opening a segment in", files.dir())(error)),
         };
-        let preamble = files.preamble(number).map_err(failed("reading", files.dir()))?;
+        let preamble = files.preamble_if_given(number);
+        let Some(preamble) = preamble.map_err(failed("reading", files.dir()))? else {
+            let size = file.size().map_err(failed("reading", files.dir()))?;
+            return Ok(self.unread(number, size, visit));
+        };
         let Some(header) = self.header(number, &preamble, visit)? else {
             return Ok(ControlFlow::Continue(()));
         };
@@ -100,7 +104,7 @@ impl Walk<'_> {
         if visit(Seen::Segment(header, size)).is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        let scanner = files.scan(number, 0, self.walked.last);
+        let scanner = files.scan(number, 0, header.before(self.walked.last));
         let scanner = scanner.map_err(|error| failed("reading", files.dir())(error.into()))?;
         self.frames(number, scanner, visit)
     }
@@ -211,6 +215,16 @@ impl Walk<'_> {
         }
     }
 
+    /// A segment whose first page the disk does not give: nothing else of it can be told.
+    fn unread(&mut self, number: u32, size: u64, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let at = Finding::at(Place { segment: number, offset: 0 }, What::Unreadable);
+        let until = Some(u32::try_from(size).unwrap_or(u32::MAX));
+        visit(Seen::Finding(Finding { until, ..at }))?;
+        let header = guess_header(number, self.header.as_ref(), &Preamble::unread());
+        self.header = Some(header);
+        visit(Seen::Segment(header, size))
+    }
+
     /// A file that was listed and is there no more. Retention takes the oldest: what comes next is
     /// then the journal's beginning, and nothing is missing before it.
     fn gone(
@@ -218,11 +232,16 @@ impl Walk<'_> {
         number: u32,
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, InspectError> {
-        if self.journal.numbers()?.first().is_none_or(|first| *first > number) {
+        let numbers = self.journal.numbers()?;
+        if numbers.first().is_none_or(|first| *first > number) {
             self.walked.last = Sequence(0);
             self.header = None;
         }
         let at = Place { segment: number, offset: 0 };
+        if numbers.contains(&number) {
+            // A link to a disk that is not there.
+            return Ok(visit(Seen::Finding(Finding::at(at, What::Unreadable))));
+        }
         Ok(visit(Seen::Finding(Finding::at(at, What::Gone))))
     }
 }

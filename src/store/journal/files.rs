@@ -21,6 +21,8 @@ use crate::store::disk::{Disk, ReadFile};
 
 /// Files kept open for reading at most.
 pub const MAX_OPEN: usize = 64;
+/// Bytes of a torn tail that are kept at most.
+const MAX_TORN: usize = 16 << 20;
 /// First read of a frame: most frames fit, and one system call is then enough.
 const FIRST_READ: usize = 4096;
 
@@ -181,6 +183,16 @@ impl SegmentFiles {
         Preamble::read(&*self.file(number)?, number)
     }
 
+    /// The same; `None` if the file is there and the disk does not give what is asked for, twice.
+    ///
+    /// # Errors
+    /// When there is no file that can be opened.
+    pub fn preamble_if_given(&self, number: u32) -> io::Result<Option<Preamble>> {
+        let file = self.file(number)?;
+        let read = || Preamble::read(&*file, number);
+        Ok(read().or_else(|_| read()).ok())
+    }
+
     /// How the segment's frames are sealed, and what opens them.
     ///
     /// # Errors
@@ -232,11 +244,35 @@ impl SegmentFiles {
     /// # Errors
     /// As the file system says.
     pub fn remove(&self, number: u32) -> io::Result<()> {
+        // It goes with its segment, if there is one.
+        let _ = self.disk.remove(&segment::torn_path(&self.dir, number));
         let removed = self.disk.remove(&segment::path(&self.dir, number));
         let mut open = self.open.lock();
         open.removed += 1;
         open.files.remove(&number);
         removed
+    }
+
+    /// Copies what is to be cut off the segment's end to a file of its own, as it stands there; of much
+    /// of it only the beginning. What was kept of that segment before is replaced.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn keep_torn(&self, number: u32, from: u32, to: u32) -> io::Result<()> {
+        let mut bytes = vec![0; (to.saturating_sub(from) as usize).min(MAX_TORN)];
+        let got = self.file(number)?.read_at(&mut bytes, from.into())?;
+        bytes.truncate(got);
+        let path = segment::torn_path(&self.dir, number);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = self.disk.create(&path)?;
+        let written = file.append(&bytes).and_then(|()| file.sync());
+        if written.is_err() {
+            let _ = self.disk.remove(&path);
+        }
+        written.and_then(|()| self.disk.sync_dir(&self.dir))
     }
 
     /// The event at `place`: its number, and the payload that it was stored with.

@@ -22,6 +22,11 @@ pub struct Preamble {
 }
 
 impl Preamble {
+    /// Of a segment of which the disk gives none.
+    pub fn unread() -> Self {
+        Self { header: Err(BadHeader::Unread), slots: [None, None] }
+    }
+
     /// Whether the frames are encrypted. Where the header is damaged, a whole key slot tells.
     pub fn is_encrypted(&self) -> bool {
         match &self.header {
@@ -57,14 +62,17 @@ impl Preamble {
     /// As the file system says.
     pub fn read(file: &dyn ReadFile, number: u32) -> io::Result<Self> {
         let mut bytes = [0; SEGMENT_HEADER_LEN as usize];
-        let got = file.read_at(&mut bytes, 0)?;
-        let header = SegmentHeader::decode(bytes.get(..got).unwrap_or_default());
+        let got = file.read_at(&mut bytes, 0);
+        let header = match &got {
+            Ok(got) => SegmentHeader::decode(bytes.get(..*got).unwrap_or_default()),
+            Err(_) => Err(BadHeader::Unread),
+        };
         let own = |header: SegmentHeader| header.number == number;
         let header =
             header.and_then(|header| own(header).then_some(header).ok_or(BadHeader::Checksum));
         let mut slots = [None, None];
         if !header.as_ref().is_ok_and(|header| !header.encrypted) {
-            let mut unread = None;
+            let mut unread = got.err();
             for (slot, at) in slots.iter_mut().zip(SLOTS_AT) {
                 match read_slot(file, at) {
                     Ok(found) => *slot = found.filter(|slot| slot.segment() == number),

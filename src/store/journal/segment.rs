@@ -22,6 +22,13 @@ const EXTENSION: &str = ".journal";
 /// How far ahead of the last one a sequence may be when the scan looks for the next good frame.
 const RESYNC_REACH: u64 = 1 << 32;
 
+/// No frame has a larger number: it takes a million a second for as many years to get there.
+pub const LAST_SEQUENCE: u64 = 1 << 63;
+/// A start needs more numbers than these to be left.
+pub const FEW_SEQUENCES: u64 = 1 << 48;
+/// The last segment that a start goes on behind. It needs some numbers to go on with.
+pub const LAST_SEGMENT: u32 = u32::MAX - (1 << 20);
+
 /// Where a frame starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -47,6 +54,11 @@ impl Place {
 /// The file of segment `number` in `dir`.
 pub fn path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{number:010}{EXTENSION}"))
+}
+
+/// The file with what was cut off the end of segment `number` in `dir`.
+pub fn torn_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:010}.torn"))
 }
 
 /// The number of the segment with this file name, if it is one.
@@ -92,6 +104,17 @@ impl SegmentHeader {
         out
     }
 
+    /// Up to which number frames were seen before, when this segment is scanned and they were up to `last`.
+    /// Anybody can write a header, and who believes it takes good frames for old ones: where frames are
+    /// sealed, they tell their numbers themselves, and cannot have come from elsewhere.
+    pub fn before(&self, last: Sequence) -> Sequence {
+        if self.encrypted {
+            Sequence(0)
+        } else {
+            last.max(Sequence(self.first.0.saturating_sub(1)))
+        }
+    }
+
     /// Verifies and reads a header.
     ///
     /// # Errors
@@ -121,6 +144,9 @@ impl SegmentHeader {
         let number = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
         let (first, created_at) = (Sequence(word(16)), UnixMillis(word(24)));
         let (follows, journal) = (Sequence(word(32)), word(40));
+        if first.max(follows).0 > LAST_SEQUENCE {
+            return Err(BadHeader::Sequence);
+        }
         Ok(Self { number, journal, follows, first, created_at, encrypted })
     }
 }
@@ -137,6 +163,12 @@ pub enum BadHeader {
     /// Bytes have changed since it was written.
     #[error("segment header is damaged")]
     Checksum,
+    /// It names a frame that there cannot be.
+    #[error("segment header has a number that no frame has")]
+    Sequence,
+    /// The disk does not give it.
+    #[error("the disk does not give the segment header")]
+    Unread,
     /// Written by a newer version of Hookward.
     #[error("segment format version {0} is not known to this version")]
     Version(u16),
@@ -331,7 +363,10 @@ impl Scanner {
             return Ok(None);
         };
         let ahead = header.sequence.0.saturating_sub(self.last.0);
-        let too_far = self.last != Sequence(0) && ahead > RESYNC_REACH;
+        let far = self.last != Sequence(0) && ahead > RESYNC_REACH;
+        // What is sealed tells by that whether it is one.
+        let too_far = far && !matches!(self.seal, Seal::Sealed(_));
+        let too_far = too_far || header.sequence.0 > LAST_SEQUENCE;
         if ahead == 0 || too_far || pos + header.frame_len() > self.len {
             return Ok(None);
         }

@@ -120,6 +120,7 @@ impl Writer {
 
     /// Begins the first segment, if there is room for it by now.
     fn begin(&mut self) -> Result<(), BeginError> {
+        self.core.write_again().map_err(BeginError::NotCreated)?;
         (self.head, self.next) = Head::begin(&self.core, self.head.header, &mut self.batch)?;
         self.unwritten = None;
         self.show();
@@ -388,7 +389,7 @@ impl Writer {
             number: number.ok_or_else(|| io::Error::other("there is no segment number left"))?,
             follows: Sequence(self.next.0 - 1),
             first: self.next,
-            created_at: self.core.backlog.timeline.wall().max(self.head.header.created_at),
+            created_at: self.core.backlog.timeline.wall(),
             ..self.head.header
         };
         match Head::begin(&self.core, header, &mut self.batch) {

@@ -1,6 +1,7 @@
 //! The segments that there are, as the directory and their first pages say. Frames are read only where
 //! nothing else can tell whether a segment was ever begun.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::read_failed;
@@ -8,12 +9,13 @@ use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::secret::Key;
 use crate::store::OpenError;
+use crate::store::backlog::replay;
 use crate::store::crypt::{FRAMES_AT, Slot};
 use crate::store::journal::files::SegmentFiles;
 use crate::store::journal::frame::Kind;
 use crate::store::journal::preamble::Preamble;
 use crate::store::journal::segment::{
-    BadHeader, SEGMENT_HEADER_LEN, Scanned, Scanner, SegmentHeader,
+    self, BadHeader, Place, SEGMENT_HEADER_LEN, Scanned, Scanner, SegmentHeader,
 };
 use crate::store::survey::Survey;
 
@@ -24,6 +26,8 @@ pub(super) struct Listed {
     pub(super) segments: Vec<SegmentHeader>,
     /// How they are encrypted.
     pub(super) survey: Survey,
+    /// Those of which the disk does not give the first page.
+    pub(super) unread: BTreeSet<u32>,
     /// What the newest of the encrypted ones holds for the index.
     pub(super) index_key: Option<Key>,
 }
@@ -39,8 +43,19 @@ pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
     let keys = files.keys();
     let mut found = Vec::with_capacity(numbers.len());
     let mut unfinished = None;
+    let mut unread = BTreeSet::new();
     for &number in &numbers {
-        let preamble = files.preamble(number).map_err(failed)?;
+        let preamble = files.preamble_if_given(number).map_err(|source| {
+            let path = segment::path(files.dir(), number);
+            OpenError::Io { what: "opening", path, source }
+        })?;
+        let Some(preamble) = preamble else {
+            if Some(&number) == numbers.last() {
+                return Err(failed(replay::unread(Place { segment: number, offset: 0 })));
+            }
+            unread.insert(number);
+            continue;
+        };
         if let Err(BadHeader::Version(version)) = preamble.header {
             return Err(OpenError::Newer { version });
         }
@@ -53,14 +68,25 @@ pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
     let survey = Survey::of_preambles(&found, &keys);
     // Before anything is changed: without the keys nothing can be told.
     survey.check(&keys)?;
+    if survey.unvouched > 0 {
+        return Err(OpenError::Unvouched { path: files.dir().to_owned(), plain: survey.unvouched });
+    }
     files.set_plain_upto(survey.plain_upto);
-    let mut listed = Listed { survey, ..Listed::default() };
+    let mut listed = Listed { survey, unread: unread.clone(), ..Listed::default() };
     for (number, preamble) in &found {
         if let Ok(Some((_, secret))) = preamble.secret(&keys) {
             listed.index_key = Some(secret.index_key());
         }
+        while unread.first().is_some_and(|first| first < number)
+            && let Some(number) = unread.pop_first()
+        {
+            listed.segments.push(unread_header(number, &listed));
+        }
         let header = header(*number, preamble, &listed);
         listed.segments.push(header);
+    }
+    for number in unread {
+        listed.segments.push(unread_header(number, &listed));
     }
     if let Some(number) = unfinished {
         tracing::warn!(target: "hookward::store", segment = number, "unfinished segment removed");
@@ -86,6 +112,14 @@ fn header(number: u32, preamble: &Preamble, listed: &Listed) -> SegmentHeader {
             guess()
         }
     }
+}
+
+/// What stands in for the header of a segment whose first page the disk does not give. Whether anything in
+/// it is needed is not known yet.
+fn unread_header(number: u32, listed: &Listed) -> SegmentHeader {
+    tracing::error!(target: "hookward::store", segment = number, "the disk does not give the segment's first page");
+    let before = listed.segments.last();
+    SegmentHeader { number, ..guess_header(number, before, &Preamble::unread()) }
 }
 
 /// Whether the segment, the last one, was never finished being created: its header, or its key,
@@ -138,10 +172,19 @@ pub(super) fn oldest_frame(
     segments: &[SegmentHeader],
 ) -> io::Result<Sequence> {
     match segments.first() {
-        Some(first) if files.preamble(first.number)?.header.is_ok() => return Ok(first.first),
+        Some(first)
+            if let Some(preamble) = files.preamble_if_given(first.number)?
+                && preamble.header.is_ok() =>
+        {
+            return Ok(first.first);
+        }
         _ => {}
     }
     for segment in segments {
+        // What waits there is needed, and found out to be; nothing else asks for it.
+        if files.preamble_if_given(segment.number)?.is_none() {
+            continue;
+        }
         let mut scanner = files.scan(segment.number, 0, Sequence(0))?;
         while let Some(scanned) = scanner.step()? {
             if let Scanned::Frame(frame) = scanned {

@@ -80,3 +80,79 @@ async fn a_clock_that_is_set_gives_nothing_up_early_or_late() {
         drop(claimed);
     }
 }
+
+/// The clock was ten years ahead when a segment was begun: every later one was dated behind it, and none
+/// went before that day.
+#[tokio::test]
+async fn one_start_with_the_clock_ahead_does_not_end_retention() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let run = async |events: std::ops::Range<u32>| {
+        let store = Store::open_with(options.clone(), small(&disk)).unwrap();
+        for n in events {
+            store.accept(event(n), app(&store)).await.unwrap();
+        }
+        drain(&store).await;
+        retention::purge(&store.core);
+        assert!(store.close().await);
+    };
+    run(0..20).await;
+    clock.step_to(START.after(DAY * 3650));
+    run(20..40).await;
+    clock.step_to(START.after(DAY));
+    run(40..60).await;
+    let before = disk.names();
+    assert_eq!(before[0], "0000000001.journal", "nothing is old yet");
+    clock.advance(DAY * 20);
+    run(60..80).await;
+    assert_eq!(disk.names()[0], before[0], "nor now");
+    clock.advance(DAY * 20);
+    run(80..81).await;
+    let left = disk.names();
+    assert!(left[0] >= before[before.len() - 2], "{left:?}, and before {before:?}");
+}
+
+/// Nor does a clock that is set right while it runs.
+#[tokio::test]
+async fn a_clock_that_is_set_right_goes_on_with_retention_without_a_restart() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    clock.step_to(START.after(DAY * 3650));
+    let store = Store::open_with(options, small(&disk)).unwrap();
+    for n in 0..40 {
+        store.accept(event(n), app(&store)).await.unwrap();
+    }
+    drain(&store).await;
+    clock.step_to(START);
+    let before = disk.names();
+    clock.advance(DAY * 29);
+    retention::purge(&store.core);
+    assert_eq!(disk.names(), before);
+    clock.advance(DAY * 2);
+    retention::purge(&store.core);
+    assert!(disk.names().len() < before.len(), "{:?}", disk.names());
+}
+
+/// One that was decades behind at a start, as without a battery, does not make old what was stored before.
+#[tokio::test]
+async fn one_start_with_the_clock_behind_makes_nothing_old() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    for at in [START, UnixMillis(86_400_000), START.after(DAY)] {
+        clock.step_to(at);
+        let store = Store::open_with(options.clone(), small(&disk)).unwrap();
+        for n in 0..40 {
+            let stored = store.accept(event(n), app(&store)).await.unwrap();
+            assert_eq!(stored.outcome() == Outcome::Stored, at == START, "{at}");
+        }
+        // So that each has a segment.
+        store.accept(event(u32::try_from(at.0 / 1000).unwrap()), app(&store)).await.unwrap();
+        drain(&store).await;
+        retention::purge(&store.core);
+        assert!(disk.names().contains(&"0000000001.journal".to_owned()), "{at}");
+        assert!(store.close().await);
+    }
+}

@@ -266,10 +266,111 @@ async fn a_segment_with_the_largest_number_is_refused() {
     drop(store);
     let mut first = Vec::new();
     disk.corrupt(FIRST, |bytes| first.clone_from(bytes));
-    let planted = dir.path().join("journal").join("4294967295.journal");
-    disk.create(&planted).unwrap().append(&first).unwrap();
-    let error = Store::open_with(options(dir.path()), small(&disk)).unwrap_err();
-    assert!(matches!(error, OpenError::LastNumber { .. }), "{error}");
-    disk.remove(&planted).unwrap();
+    // Nor one from which it is not far to there: Hookward itself went on to the last number.
+    for number in [u32::MAX, u32::MAX - 1, u32::MAX - 1000] {
+        let planted = dir.path().join("journal").join(format!("{number:010}.journal"));
+        disk.create(&planted).unwrap().append(&first).unwrap();
+        let error = Store::open_with(options(dir.path()), small(&disk)).map(drop).unwrap_err();
+        assert!(matches!(error, OpenError::LastNumber { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("numbered {number}")), "{error}");
+        assert!(!error.to_string().contains("never written"), "{error}");
+        disk.remove(&planted).unwrap();
+        disk.sync_dir(dir.path()).unwrap();
+    }
     assert_eq!(drain(&reopen(dir.path(), &disk)).await.len(), 1);
+}
+
+/// A bad first page of a segment that nobody needs any more kept the store from opening; and where it is
+/// needed, nobody was told which one it was.
+#[tokio::test]
+async fn a_first_page_that_cannot_be_read_is_stepped_over_where_nothing_waits() {
+    for ring in [&[][..], &[7]] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        let options = Options { keys: keys(ring), ..options(dir.path()) };
+        let open = || Store::open_with(options.clone(), Tuning { window: 100, ..small(&disk) });
+        for n in 0..4 {
+            let store = open().unwrap();
+            store.accept(event(n), app(&store)).await.unwrap();
+            assert_eq!(drain(&store).await.len(), 1);
+            assert!(store.close().await);
+        }
+        let names = disk.names();
+        assert_eq!(names.len(), 4);
+        disk.set_bad(Some((FIRST, 0..4096)));
+        let store = open().unwrap_or_else(|error| panic!("{ring:?}: {error}"));
+        assert!(store.report().survey.foreign.is_empty(), "{ring:?}");
+        assert_eq!(store.report().missing, [], "{ring:?}");
+        let known = store.accept(event(2), app(&store)).await.unwrap();
+        assert_eq!(known.outcome(), Outcome::Repeat, "{ring:?}");
+        assert!(store.close().await);
+        drop(store);
+        if ring.is_empty() {
+            let newest = disk.names().pop().unwrap();
+            disk.set_bad(Some((&newest, 0..4096)));
+            let refused = open().map(drop).unwrap_err().to_string();
+            let number: u32 = newest[..10].parse().unwrap();
+            let said = format!("segment {number} cannot be read at offset 0");
+            assert!(refused.contains(&said), "{refused}");
+        }
+        disk.set_bad(None);
+        let store = open().unwrap();
+        let known = store.accept(event(0), app(&store)).await.unwrap();
+        assert_eq!(known.outcome(), Outcome::Repeat, "{ring:?}");
+    }
+}
+
+/// The log said that nothing in a torn tail had been acknowledged, which nobody can know: a disk that has
+/// lost its end looks the same. What is cut off is kept beside the segment, as it stood there.
+#[tokio::test]
+async fn what_is_cut_off_is_kept_until_its_segment_goes() {
+    for ring in [&[][..], &[7]] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+        let options = Options { keys: keys(ring), ..options(dir.path()) };
+        let clock = options.clock.clone();
+        let open = || Store::open_with(options.clone(), small(&disk)).unwrap();
+        let store = open();
+        for n in 0..3 {
+            store.accept(event(n), app(&store)).await.unwrap();
+        }
+        assert!(store.close().await);
+        drop(store);
+        let mut tail = Vec::new();
+        disk.corrupt(FIRST, |bytes| {
+            let at = bytes.len() - 40;
+            bytes[at..].fill(0);
+            bytes.extend_from_slice(&[0; 100]);
+        });
+        let mut whole = Vec::new();
+        disk.corrupt(FIRST, |bytes| whole.clone_from(bytes));
+        let store = open();
+        assert_eq!(drain(&store).await.len(), 2);
+        disk.corrupt(FIRST, |bytes| tail.extend_from_slice(&whole[bytes.len()..]));
+        assert!(tail.len() > 140);
+        let beside = "0000000001.torn";
+        assert!(disk.names().iter().any(|name| name == beside), "{:?}", disk.names());
+        disk.corrupt(beside, |bytes| assert_eq!(*bytes, tail));
+        store.accept(event(9), app(&store)).await.unwrap();
+        assert_eq!(drain(&store).await.len(), 1);
+        clock.advance(Duration::from_secs(31 * 86_400));
+        assert!(store.close().await);
+        drop(store);
+        let store = open();
+        retention::purge(&store.core);
+        assert!(!disk.names().iter().any(|name| name == FIRST), "{:?}", disk.names());
+        drop(store);
+        drop(open());
+        assert!(!disk.names().iter().any(|name| name == beside), "{:?}", disk.names());
+    }
+}
+
+/// A segment that is a link to a disk that is not there: the start failed without saying which.
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_is_named() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    ten_events(dir.path(), &disk).await;
+    disk.set_away(true);
+    let refused = Store::open_with(options(dir.path()), small(&disk)).map(drop).unwrap_err();
+    assert!(refused.to_string().contains(FIRST), "{refused}");
+    disk.set_away(false);
+    assert_eq!(drain(&reopen(dir.path(), &disk)).await.len(), 10);
 }

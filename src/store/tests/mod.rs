@@ -9,6 +9,7 @@ mod damage;
 mod encryption;
 mod faults;
 mod kept;
+mod outsiders;
 mod rekey;
 mod shortage;
 mod signs_of_life;

@@ -86,6 +86,8 @@ struct Sim {
     /// No file is found by its name.
     away: bool,
     free: Option<u64>,
+    /// Whether files share their blocks with copies, so that writing over them needs room.
+    shared: bool,
     /// What there is no descriptor for.
     short: Option<Short>,
     longest_append: usize,
@@ -122,8 +124,13 @@ impl SimDisk {
     }
 
     /// From here on reads of these bytes fail in the file with this name, until it is `None`.
-    pub(super) fn set_bad(&self, bad: Option<(&str, std::ops::Range<u64>)>) {
+    pub(in crate::store) fn set_bad(&self, bad: Option<(&str, std::ops::Range<u64>)>) {
         self.0.lock().bad = bad.map(|(name, range)| (name.to_owned(), range));
+    }
+
+    /// From here on files share their blocks with copies, or do not.
+    pub(super) fn set_shared(&self, shared: bool) {
+        self.0.lock().shared = shared;
     }
 
     /// The directory is away, or back: who has a file open keeps it.
@@ -372,6 +379,9 @@ impl Disk for SimDisk {
     fn rewrite(&self, path: &Path) -> io::Result<()> {
         self.whole()?;
         let mut sim = self.0.lock();
+        if sim.full && sim.shared {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let file = sim.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
         file.dropped.clear();
         file.overwritten.clear();

@@ -357,3 +357,37 @@ async fn a_power_cut_at_any_operation_of_a_purge_on_a_full_disk_loses_and_double
         }
     }
 }
+
+/// Writing the newest segment again needs room where its blocks are shared with a copy, as a backup leaves
+/// them: a start on a full disk was refused, and nothing delivered. Until there is room, no repeat out of that
+/// segment is acknowledged.
+#[tokio::test]
+async fn a_store_whose_files_share_blocks_with_a_backup_opens_on_a_full_disk() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let open = || Store::open_with(options.clone(), small(&disk));
+    let store = open().unwrap();
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(store.accept(event(n), app(&store)).await.unwrap().id());
+    }
+    assert!(store.close().await);
+    drop(store);
+    disk.set_shared(true);
+    disk.plan(0, Fault::FillsUp);
+    let store = open().unwrap_or_else(|error| panic!("{error}"));
+    for n in [1, 9] {
+        let refused = store.accept(event(n), app(&store)).await.map(|_| ()).unwrap_err();
+        assert_eq!(refused, AcceptError::NoRoom, "event {n}");
+    }
+    let came: Vec<_> = drain(&store).await.iter().map(|event| event.id).collect();
+    assert_eq!(came, ids);
+    disk.make_room();
+    open_again(&store).await;
+    let again = store.accept(event(1), app(&store)).await.unwrap();
+    assert_eq!((again.outcome(), again.id()), (Outcome::Repeat, ids[1]));
+    store.accept(event(9), app(&store)).await.unwrap();
+    assert!(store.close().await);
+    drop(store);
+    assert_eq!(drain(&open().unwrap()).await.len(), 1);
+}

@@ -254,3 +254,36 @@ async fn a_start_that_cannot_read_what_waits_in_an_older_segment_is_refused() {
     let lost = ids.iter().filter(|id| !came.contains(id)).count();
     assert!((1..3).contains(&lost), "{lost}");
 }
+
+/// While an index was made again, the disk did not give some of an old segment for a moment. What stood there
+/// was missing from the index for good, and its repeats were new events for the whole retention.
+#[tokio::test]
+async fn an_index_that_is_made_while_something_cannot_be_read_is_not_gone_on_with() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let tuning = || Tuning { index: true, ..one_segment(&disk) };
+    let open = || Store::open_with(options(dir.path()), tuning()).unwrap();
+    for n in 0..2 {
+        let store = open();
+        store.accept(event(n), app(&store)).await.unwrap();
+        assert_eq!(drain(&store).await.len(), 1);
+        assert!(store.close().await);
+    }
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    disk.set_bad(Some((FIRST, 200..300)));
+    let store = open();
+    assert_eq!(store.report().gaps.len(), 1, "the test is of a page that is needed");
+    let known = store.accept(event(1), app(&store)).await.unwrap();
+    assert_eq!(known.outcome(), Outcome::Repeat);
+    store.accept(event(2), app(&store)).await.unwrap();
+    assert!(store.close().await);
+    drop(store);
+    disk.set_bad(None);
+    let store = open();
+    for n in 0..3 {
+        let known = store.accept(event(n), app(&store)).await.unwrap();
+        assert_eq!(known.outcome(), Outcome::Repeat, "event {n}");
+    }
+    assert!(store.close().await);
+    drop(store);
+    assert!(!open().report().index_rebuilt, "and then it is whole");
+}
