@@ -78,7 +78,8 @@ struct Shown {
     all: usize,
     /// Ascending.
     segments: Vec<Arc<Segment>>,
-    states: States,
+    /// Shared with the questions that are being answered, for each of which it stands still.
+    states: Arc<States>,
 }
 
 /// What stands in one segment of the journal.

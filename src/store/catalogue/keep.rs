@@ -443,10 +443,10 @@ impl Catalogue {
             None => shown.segments.push(segment),
         }
         for (event, recipients) in fresh {
-            shown.states.stored(event, &recipients)?;
+            Arc::make_mut(&mut shown.states).stored(event, &recipients)?;
         }
         for row in deeds {
-            shown.states.done(row)?;
+            Arc::make_mut(&mut shown.states).done(row)?;
         }
         Ok(())
     }
@@ -464,7 +464,7 @@ impl Catalogue {
         {
             let mut shown = self.shown.write();
             shown.segments.retain(is_known);
-            shown.states.forget_before(first_event(&left), &copies);
+            Arc::make_mut(&mut shown.states).forget_before(first_event(&left), &copies);
         }
         for segment in gone {
             self.remove(core, segment.number)?;

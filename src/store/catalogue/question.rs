@@ -40,6 +40,9 @@ pub(super) enum Stop {
 pub(super) struct Question<'a> {
     pub(super) core: &'a Core,
     pub(super) segments: Vec<Arc<Segment>>,
+    /// What became of events by then: of the same moment as the segments, or a delivery would be settled of
+    /// which no attempt is known.
+    states: Arc<States>,
     /// Whether everything is in it that was written when it was asked.
     pub(super) is_fresh: bool,
     /// By the digests of their names.
@@ -99,11 +102,11 @@ impl<'a> Question<'a> {
         if !shown.ready {
             return Err(shown.not_ready());
         }
-        let segments = shown.segments.clone();
+        let (segments, states) = (shown.segments.clone(), Arc::clone(&shown.states));
         drop(shown);
         let lanes = core.backlog.lanes().into_iter();
         let lanes = lanes.map(|slot| (catalogue.names.upstream(&slot.name), slot)).collect();
-        Ok(Self { core, segments, is_fresh, lanes, doubtful: Cell::new(false) })
+        Ok(Self { core, segments, states, is_fresh, lanes, doubtful: Cell::new(false) })
     }
 
     /// Whether lanes know of deliveries that were settled, or stored, and the catalogue does not yet.
@@ -118,7 +121,7 @@ impl<'a> Question<'a> {
 
     /// Works with what became of events. No file is read meanwhile.
     pub(super) fn states<T>(&self, with: impl FnOnce(&States) -> T) -> T {
-        with(&self.core.catalogue.shown.read().states)
+        with(&self.states)
     }
 
     /// What is wrong when one of the catalogue's files could not be read.
