@@ -246,7 +246,7 @@ impl Catalogue {
         let states = self.states_of(core, &segments)?;
         keeping.loaded = true;
         let mut shown = self.shown.write();
-        *shown = Shown { ready: true, segments, states, ..*shown };
+        *shown = Shown { ready: true, segments, states: Arc::new(states), ..*shown };
         Ok(())
     }
 

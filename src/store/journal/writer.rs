@@ -162,7 +162,9 @@ impl Writer {
         if work.close || self.now().saturating_sub(self.looked_at_space) >= TICK / 2 {
             self.look_at_space();
         }
-        match self.step(&mut work) {
+        // Before anyone is told anything: who goes on then finds the journal at rest.
+        let watched = if work.close { Ok(()) } else { self.watch() };
+        match watched.and_then(|()| self.step(&mut work)) {
             // Dropping the others tells those who wait that nothing is certain.
             Ok(()) if self.core.state() != State::Failed => {
                 // Acts that were decided before have been taken over: retention sees them when it looks
@@ -180,9 +182,6 @@ impl Writer {
             Err(error) => self.fail(&error, &mut work),
         }
         if !work.close {
-            if let Err(error) = self.watch() {
-                self.fail(&error, &mut work);
-            }
             return ControlFlow::Continue(());
         }
         self.finish();
