@@ -284,7 +284,8 @@ struct Scan<'a> {
     index: Option<Index>,
     dedupe: DedupeTable,
     replay: Replay,
-    /// Lanes of a checkpoint that has not ended yet.
+    /// Lanes of a checkpoint that has not ended yet. It is one write: where anything else stands between
+    /// its frames, or one is missing, what comes behind is not of the same.
     pending: Option<Vec<LaneRecord>>,
     last: Sequence,
     events_in_last: u64,
@@ -353,6 +354,7 @@ impl Scan<'_> {
 
     fn report_missing(&mut self, after: Sequence) {
         let before = self.last;
+        self.pending = None;
         tracing::error!(target: "hookward::store", %before, %after, "frames are missing from the journal between these numbers");
         self.report.missing.push((before, after));
     }
@@ -361,6 +363,9 @@ impl Scan<'_> {
         let sequence = frame.header.sequence;
         if self.last != Sequence(0) && sequence.0 > self.last.0 + 1 {
             self.report_missing(sequence);
+        }
+        if !matches!(frame.header.kind, Kind::Lane | Kind::CheckpointEnd) {
+            self.pending = None;
         }
         self.last = self.last.max(sequence);
         self.report.frames_read += 1;
@@ -420,6 +425,7 @@ impl Scan<'_> {
         let Gap { from, to, kind } = gap;
         self.report.gaps.push((segment, gap));
         self.gaps_in_last += 1;
+        self.pending = None;
         if newest && kind == GapKind::Tail {
             tracing::warn!(target: "hookward::store", segment, from, to, "torn tail cut off; nothing in it was acknowledged");
             let path = segment::path(self.files.dir(), segment);
