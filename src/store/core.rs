@@ -13,7 +13,8 @@ use super::blocking::Blocking;
 use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
 use super::journal::files::{ReadError, SegmentFiles};
-use super::journal::segment::SegmentHeader;
+use super::journal::segment::{Place, SegmentHeader};
+use super::patience::Patience;
 use super::queue::Queue;
 use super::shares::Shares;
 use super::{AcceptError, Options};
@@ -136,6 +137,8 @@ pub struct Core {
     pub dedupe: DedupeTable,
     /// What still has to be delivered.
     pub backlog: Backlog,
+    /// What the disk does not give.
+    pub patience: Patience,
     /// What is in hand, source by source.
     pub shares: Shares,
     /// What waits for the writer.
@@ -190,6 +193,7 @@ impl Core {
             path: options.path,
             metrics: options.metrics,
             shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
+            patience: Patience::default(),
             queue: Queue::default(),
             tuning,
             journal,
@@ -213,6 +217,14 @@ impl Core {
             }
             error => error.is_final(),
         }
+    }
+
+    /// Whether the event at this place counts as lost after it could not be read again: it cannot be at
+    /// any later try, or the disk has not given it for minutes, although it can be written. Blocks.
+    pub fn gives_up(&self, place: Place, error: &ReadError) -> bool {
+        let now = self.backlog.timeline.now();
+        let is_bad = || error.is_not_given() && self.patience.failed(place, now);
+        self.is_lost(place.segment, error) || (is_bad() && self.queue.sync())
     }
 
     /// How much is kept, and for how long.

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod journal;
 mod memory;
 mod open;
+mod patience;
 mod private;
 mod queue;
 mod recover;
