@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backlog::LaneSlot;
-use super::backlog::lane::{Cursor, Entry, Settled, Sign, Take, Ticks, Turn};
-use super::backlog::replay::{Unread as OnUnread, make_entry, tell_lost, walk};
+use super::backlog::lane::{Cursor, Entry, Known, Settled, Sign, Take, Ticks, Turn};
+use super::backlog::replay::{Unread as OnUnread, is_unread, make_entry, tell_lost, walk};
 use super::core::Core;
 use super::journal::files::ReadError;
 use super::journal::record::{EventRecord, decode_event};
@@ -151,7 +151,8 @@ impl Store {
 
     /// The event of a delivery that has been taken. One that is damaged is given up, loudly, and is a
     /// dead letter: no `attempt` at it can ever succeed. One that cannot be read now is put back to
-    /// rest.
+    /// rest, and given up when the disk has not given it for minutes. One of which nothing was known is
+    /// put back to where it belongs.
     pub(super) async fn read_event(
         &self,
         lane: &Arc<LaneSlot>,
@@ -162,16 +163,27 @@ impl Store {
         let core = Arc::clone(&self.core);
         let guard = Unread { core, lane: Arc::clone(lane), sequence, armed: true };
         let (core, slot) = (Arc::clone(&self.core), Arc::clone(lane));
-        let read = move || read_taken(&core, &slot, sequence, place);
+        let read = move || {
+            let (place, read) = read_taken(&core, &slot, sequence, place);
+            let is_lost = match &read {
+                Ok(_) => {
+                    core.patience.given(place);
+                    false
+                }
+                Err(error) => core.gives_up(place, error),
+            };
+            (place, read, is_lost)
+        };
         let read = self.core.tuning.blocking.begin(read).done().await;
         guard.disarm();
-        let (Place { segment, offset }, read) = match read {
-            Some((place, read)) => (place, Some(read)),
-            None => (place, None),
+        let (Place { segment, offset }, read, is_lost) = match read {
+            Some((place, read, is_lost)) => (place, Some(read), is_lost),
+            None => (place, None, false),
         };
         let settled = match read {
+            Some(Ok(record)) if learn(&self.core, lane, &record.event) => return None,
             Some(Ok(record)) => return Some(Arc::new(record.event)),
-            Some(Err(error)) if self.core.is_lost(segment, &error) => {
+            Some(Err(error)) if is_lost => {
                 let upstream = &lane.name;
                 tracing::error!(target: "hookward::store", %sequence, segment, offset, upstream, %error, "an event that waits for delivery is lost and given up: it is a dead letter");
                 give_up(&self.core, lane, sequence, segment, attempt);
@@ -248,11 +260,29 @@ fn release(core: &Core, slot: &LaneSlot, sequence: Sequence, settled: Settled, s
     tell(&slot.name, turn, waiting);
 }
 
-/// Ends a delivery that was taken and whose event is lost.
+/// What is known of an event now that it has been read. Whether nothing was before, and its delivery has
+/// been put back to where it belongs.
+fn learn(core: &Core, slot: &LaneSlot, event: &StoredEvent) -> bool {
+    let (now, received_at) = (core.backlog.timeline.now(), event.received_at);
+    let subject = core.backlog.subject(event.source.as_str(), event.meta.subject.as_deref());
+    let mut lane = slot.lane.lock();
+    let deadline = core.backlog.deadline(received_at, lane.rules());
+    let learned = lane.learn(event.sequence, Known { subject, received_at, deadline }, now);
+    drop(lane);
+    if learned {
+        slot.bell.notify_one();
+    }
+    learned
+}
+
+/// Ends a delivery that was taken and whose event is lost. It counts as a dead letter for as long as what
+/// is written now is kept: the event's own segment may be just going.
 fn give_up(core: &Core, slot: &Arc<LaneSlot>, sequence: Sequence, segment: u32, number: u32) {
     let now = core.backlog.timeline.now();
+    let newest = core.segments.lock().last().map_or(segment, |s| s.header.number);
     let mut lane = slot.lane.lock();
     note_lost(core, slot, sequence, segment, number);
+    lane.move_taken(sequence, newest);
     let turn = lane.settle(sequence, Settled::Dead, None, now);
     let waiting = lane.backlog();
     drop(lane);
@@ -328,13 +358,11 @@ pub(super) fn pull_lane(
 /// Reads on from the cursor to the end of the segment `upto`, as far as there is room.
 fn read_on(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize, upto: u32) {
     let mut refill = Refill { core: Arc::clone(core), lane: Arc::clone(&slot), done: false };
-    let (rules, has_waited_long) = {
-        let lane = slot.lane.lock();
-        (lane.rules(), lane.has_waited_long())
-    };
+    let rules = slot.lane.lock().rules();
+    let waited_long = core.patience.is_over(cursor.place, core.backlog.timeline.now());
     // While the disk cannot be written either, nothing says that what it does not give is bad for good.
     let policy =
-        if has_waited_long && core.queue.sync() { OnUnread::SteppedOver } else { OnUnread::Ends };
+        if waited_long && core.queue.sync() { OnUnread::SteppedOver } else { OnUnread::Ends };
     // Not what is found in the directory: a segment that is missing there has not been read.
     let numbers: Vec<u32> = core.segments.lock().iter().map(|s| s.header.number).collect();
     let mut entries = Vec::new();
@@ -350,6 +378,7 @@ fn read_on(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize, u
     });
     match walked {
         Ok((sequence, place)) => {
+            core.patience.given(cursor.place);
             let now = core.backlog.timeline.now();
             let mut lane = slot.lane.lock();
             // The rules may have changed while this was reading.
@@ -365,6 +394,9 @@ fn read_on(core: &Arc<Core>, slot: Arc<LaneSlot>, cursor: Cursor, room: usize, u
         }
         Err(error) => {
             let upstream = &slot.name;
+            if is_unread(&error) {
+                core.patience.failed(cursor.place, core.backlog.timeline.now());
+            }
             tracing::error!(target: "hookward::store", upstream, %error, "reading the backlog failed; it is tried again");
         }
     }

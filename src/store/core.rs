@@ -14,7 +14,8 @@ use super::catalogue::Catalogue;
 use super::dedupe::DedupeTable;
 use super::disk::{Disk, OsDisk};
 use super::journal::files::{ReadError, SegmentFiles};
-use super::journal::segment::{self, SegmentHeader};
+use super::journal::segment::{self, Place, SegmentHeader};
+use super::patience::Patience;
 use super::presence::{Known, Signs};
 use super::queue::Queue;
 use super::shares::Shares;
@@ -143,6 +144,8 @@ pub struct Core {
     pub backlog: Backlog,
     /// By which operators' questions are answered.
     pub catalogue: Catalogue,
+    /// What the disk does not give.
+    pub patience: Patience,
     /// What is in hand, source by source.
     pub shares: Shares,
     /// What waits for the writer.
@@ -228,6 +231,7 @@ impl Core {
             path: options.path,
             metrics: options.metrics,
             shares: Shares::new(tuning.queue_events, tuning.queue_bytes),
+            patience: Patience::default(),
             queue: Queue::default(),
             signs: Signs::new(known),
             acting: Mutex::default(),
@@ -287,6 +291,14 @@ impl Core {
     /// writer, between whose turns no act is decided and not taken over, and taken back by retention.
     pub fn set_going(&self, segment: u32) {
         self.going.store(segment, Ordering::Release);
+    }
+
+    /// Whether the event at this place counts as lost after it could not be read again: it cannot be at
+    /// any later try, or the disk has not given it for minutes, although it can be written. Blocks.
+    pub fn gives_up(&self, place: Place, error: &ReadError) -> bool {
+        let now = self.backlog.timeline.now();
+        let is_bad = || error.is_not_given() && self.patience.failed(place, now);
+        self.is_lost(place.segment, error) || (is_bad() && self.queue.sync())
     }
 
     /// How much is kept, and for how long.

@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod journal;
 mod memory;
 mod open;
+mod patience;
 pub mod presence;
 mod private;
 pub mod query;

@@ -325,7 +325,8 @@ struct Scan<'a> {
     dedupe: DedupeTable,
     replay: Replay,
     signs: Reader,
-    /// Lanes of a checkpoint that has not ended yet.
+    /// Lanes of a checkpoint that has not ended yet. It is one write: where anything else stands between
+    /// its frames, or one is missing, what comes behind is not of the same.
     pending: Option<Vec<LaneRecord>>,
     /// Segments of which the disk did not give the first page.
     unread: BTreeSet<u32>,
@@ -430,6 +431,7 @@ impl Scan<'_> {
 
     fn report_missing(&mut self, after: Sequence) {
         let before = self.last;
+        self.pending = None;
         tracing::error!(target: "hookward::store", %before, %after, "frames are missing from the journal between these numbers");
         self.report.missing.push((before, after));
     }
@@ -438,6 +440,9 @@ impl Scan<'_> {
         let sequence = frame.header.sequence;
         if self.last != Sequence(0) && sequence > self.begins && sequence.0 > self.last.0 + 1 {
             self.report_missing(sequence);
+        }
+        if !matches!(frame.header.kind, Kind::Lane | Kind::CheckpointEnd) {
+            self.pending = None;
         }
         self.last = self.last.max(sequence);
         self.report.frames_read += 1;
@@ -512,6 +517,7 @@ impl Scan<'_> {
         let Gap { from, to, kind } = gap;
         self.report.gaps.push((segment, gap));
         self.gaps_in_last += 1;
+        self.pending = None;
         if newest && kind == GapKind::Tail {
             tracing::warn!(target: "hookward::store", segment, from, to, "torn tail cut off: a write that never ended, unless the disk has changed it since; what stood there is kept beside the segment (.torn)");
             if let Err(error) = self.files.keep_torn(segment, from, to) {

@@ -140,17 +140,25 @@ fn carry(core: &Arc<Core>, segment: u32) -> Option<Vec<Place>> {
         return None;
     }
     let mut lost = Vec::new();
+    let mut unread = 0;
     let mut slice = Vec::new();
     let mut bytes = 0;
     let needed = core.backlog.needed_in(segment);
     for &(place, event) in &needed {
         match read(core, event, place) {
             Ok(carried) => {
+                core.patience.given(place);
                 bytes += carried.payload.len();
                 slice.push(carried);
             }
-            Err(error) if core.is_lost(segment, &error) => {
+            Err(error) if core.gives_up(place, &error) => {
                 lose(core, event, place, &error, &mut lost)
+            }
+            // Only this place: the others are carried, and each that is bad has its time together.
+            Err(error) if error.is_not_given() => {
+                let offset = place.offset;
+                tracing::error!(target: "hookward::store", sequence = %event, segment, offset, %error, "an unsettled event in an expired segment cannot be read now");
+                unread += 1;
             }
             Err(error) => {
                 tracing::error!(target: "hookward::store", segment, %error, "an expired segment stays, for what is unsettled in it cannot be read now");
@@ -167,11 +175,11 @@ fn carry(core: &Arc<Core>, segment: u32) -> Option<Vec<Place>> {
         return None;
     }
     core.backlog.relocate(segment);
-    let events = needed.len() - lost.len();
+    let events = needed.len() - lost.len() - unread;
     if events > 0 {
         tracing::info!(target: "hookward::store", segment, events, "unsettled events are carried beyond the retention");
     }
-    Some(lost)
+    (unread == 0).then_some(lost)
 }
 
 /// Reads on what the lane does not hold, as far as it stands in the segment. Whether it holds all of
@@ -247,5 +255,6 @@ fn forget_before(core: &Core, first_left: Option<SegmentHeader>) -> Option<Seque
     core.dedupe.forget_before(first_left.number);
     core.backlog.forget_before(first_left.number);
     core.catalogue.wake();
+    core.patience.forget_before(first_left.number);
     Some(first_left.first)
 }

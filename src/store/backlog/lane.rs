@@ -14,9 +14,10 @@ mod entry;
 mod moving;
 mod rearrange;
 mod taking;
+mod unread;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -27,6 +28,7 @@ pub use self::circuit::{Circuit, CircuitState, Sign, Turn};
 use self::entry::At;
 pub use self::entry::{Cursor, Entry, Ticks};
 use self::moving::Standing;
+pub use self::unread::Known;
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::UpstreamOptions;
@@ -128,6 +130,8 @@ pub struct Lane {
     /// What waits for a delivery about the same subject that is taken or to be tried again.
     parked: HashMap<u64, Busy>,
     parked_count: usize,
+    /// Those of which nothing is known but where their events stand.
+    unread: BTreeSet<Sequence>,
     /// When those that are held were received.
     ages: Ages,
     /// In which segments their events stand.
@@ -155,6 +159,7 @@ impl Lane {
             taken: HashMap::new(),
             parked: HashMap::new(),
             parked_count: 0,
+            unread: BTreeSet::new(),
             ages: Ages::default(),
             standing: Standing::default(),
             dead: DeadLetters::default(),
@@ -236,7 +241,8 @@ impl Lane {
                 if settled == Settled::Dead {
                     self.dead.add(entry.place.segment);
                 }
-                return self.release(&entry);
+                self.release(&entry);
+                return self.forget_unread(sequence);
             }
             Settled::RetryAt(due) => {
                 entry.attempts = entry.attempts.saturating_add(1);
@@ -282,7 +288,7 @@ impl Lane {
         now: Ticks,
     ) -> u64 {
         self.refilling = false;
-        self.refill_wait = REFILL_FIRST;
+        (self.refill_at, self.refill_wait) = (Ticks(0), REFILL_FIRST);
         let Some(cursor) = self.cursor else { return 0 };
         let count = cursor.count.saturating_sub(entries.len() as u64);
         for entry in &entries {
@@ -299,14 +305,11 @@ impl Lane {
     /// A refill that could not be read: it is tried again later, and each time later still.
     pub fn refill_failed(&mut self, now: Ticks) {
         self.refilling = false;
-        self.refill_at = Ticks(now.0 + self.refill_wait.min(REFILL_MAX));
-        self.refill_wait = (self.refill_wait * 2).min(2 * REFILL_MAX);
-    }
-
-    /// Whether a refill has failed again and again, the last time after the longest wait: what the
-    /// disk has not given by now, it will not give.
-    pub fn has_waited_long(&self) -> bool {
-        self.refill_wait == 2 * REFILL_MAX
+        // Retention may have tried in between: that puts nothing off.
+        if now >= self.refill_at {
+            self.refill_at = Ticks(now.0 + self.refill_wait);
+            self.refill_wait = (self.refill_wait * 2).min(REFILL_MAX);
+        }
     }
 
     /// When a refill that failed may be tried again, if that is what the lane waits for.
@@ -367,11 +370,6 @@ impl Lane {
 
     fn make_ready(&mut self, entry: Entry) {
         self.ready.insert((entry.deadline, entry.sequence), entry);
-    }
-
-    /// The subject's key, if its deliveries wait for each other.
-    fn ordered_subject(&self, entry: &Entry) -> Option<u64> {
-        entry.subject.filter(|_| self.rules.ordered)
     }
 
     /// Sets the entry aside if its subject is busy, or hands it back.

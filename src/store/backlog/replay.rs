@@ -3,7 +3,7 @@
 
 mod lane_state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::lane_state::{LaneState, Touched};
 use super::checkpoint::{EntryRecord, LaneRecord, QUARANTINE};
@@ -181,6 +181,7 @@ impl Replay {
             state.catch_up(name, files, cancel)?;
             let rules = slot.lane.lock().rules();
             let mut entries = Vec::with_capacity(state.entries.len());
+            let mut unread = BTreeSet::new();
             for record in state.entries.values() {
                 if cancel.is_cancelled() {
                     return Ok(unreadable);
@@ -188,12 +189,17 @@ impl Replay {
                 let entry = read_entry(backlog, rules, files, record).unwrap_or_else(|error| {
                     unreadable.push(record.place);
                     tell_unread(name, record, &error);
+                    if !error.is_final() {
+                        unread.insert(record.sequence);
+                    }
                     unread_entry(backlog, rules, record)
                 });
                 entries.push(entry);
             }
             let dead = std::mem::take(&mut state.dead);
-            slot.lane.lock().restore(entries, state.cursor, dead);
+            let mut lane = slot.lane.lock();
+            lane.expect_unread(unread);
+            lane.restore(entries, state.cursor, dead);
         }
         *backlog.quarantine.lock() = self.quarantine;
         Ok(unreadable)
@@ -214,16 +220,28 @@ pub enum Unread {
     Fails,
     /// It ends there, or fails if it has not come further than its cursor.
     Ends,
-    /// It steps over, if it comes upon anything good behind; else it ends there.
+    /// It steps over what begins at its cursor, if it comes upon anything good behind; else it ends there,
+    /// and so it does at any other place.
     SteppedOver,
 }
 
+/// The disk does not give the journal here.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "segment {} cannot be read at offset {}, where what waits for delivery may stand; if that does not pass, \
+     stop the gateway and replace its file by a copy of what can be read, with zeros for the rest",
+    .0.segment, .0.offset
+)]
+struct NotGiven(Place);
+
 /// What is said of a segment that cannot be read, with what to do about it.
-pub fn unread(Place { segment, offset }: Place) -> std::io::Error {
-    std::io::Error::other(format!(
-        "segment {segment} cannot be read at offset {offset}, where what waits for delivery may stand; if that \
-         does not pass, stop the gateway and replace its file by a copy of what can be read, with zeros for the rest"
-    ))
+pub fn unread(place: Place) -> std::io::Error {
+    std::io::Error::other(NotGiven(place))
+}
+
+/// Whether it was that, and not another error of the file system.
+pub fn is_unread(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NotGiven>())
 }
 
 /// Shows `visit` every event from the cursor up to the lane's last one, in order, until it says
@@ -249,14 +267,33 @@ pub fn walk(
     let before = Sequence(cursor.sequence.0.saturating_sub(1));
     for &number in numbers.iter().filter(|n| **n >= cursor.place.segment) {
         let offset = if number == at.segment { at.offset } else { 0 };
-        let mut scanner = files.scan(number, offset, before)?;
+        let mut scanner = match files.scan(number, offset, before) {
+            Ok(scanner) => scanner,
+            // Its first page.
+            Err(ReadError::Io(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                let here = (next, Place { segment: number, offset });
+                if policy != Unread::SteppedOver || here.1 != cursor.place {
+                    if let Some((first, from)) = skipped.take() {
+                        tell_skipped(first, from, next, here.1);
+                    }
+                    return end_at(here);
+                }
+                skipped.get_or_insert(here);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         while let Some(scanned) = scanner.step()? {
             let frame = match scanned {
                 Scanned::Frame(frame) => frame,
                 Scanned::Gap(Gap { from, to, kind }) => {
                     if scanner.has_unread() {
                         let here = (next, Place { segment: number, offset: from });
-                        if policy != Unread::SteppedOver {
+                        if policy != Unread::SteppedOver || here.1 != cursor.place {
+                            // Each place has its own time: what was stepped over before is done with.
+                            if let Some((first, from)) = skipped.take() {
+                                tell_skipped(first, from, next, here.1);
+                            }
                             return end_at(here);
                         }
                         skipped.get_or_insert(here);

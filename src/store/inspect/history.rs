@@ -138,7 +138,10 @@ impl History {
                     lanes.clear();
                     history.segments.add(header, bytes);
                 }
-                Seen::Finding(finding) => tell(&finding),
+                Seen::Finding(finding) => {
+                    lanes.clear();
+                    tell(&finding);
+                }
                 Seen::Frame(segment, frame) => {
                     history.first.get_or_insert(frame.header.sequence);
                     if let Err(error) = history.frame(segment, &frame, &mut lanes, tell) {
@@ -170,6 +173,10 @@ impl History {
         lanes: &mut Vec<LaneRecord>,
         tell: &mut dyn FnMut(&Finding),
     ) -> Result<(), InspectError> {
+        // A checkpoint is one write: what is left of two is none.
+        if !matches!(frame.header.kind, Kind::Lane | Kind::CheckpointEnd) {
+            lanes.clear();
+        }
         let understood = match frame.header.kind {
             Kind::Event | Kind::Carried => self.event(frame).is_some(),
             Kind::Attempt => match decode_attempt(frame.payload) {

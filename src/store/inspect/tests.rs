@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::secret::Key;
 use crate::store::crypt::{FRAMES_AT, Keyring, SLOT_LEN, SLOTS_AT};
 use crate::store::journal::segment::SEGMENT_HEADER_LEN;
+use crate::store::tests::{two_checkpoints, write_checkpoint};
 use crate::store::{
     Attempt, AttemptResult, Options, Store, Targets, Tuning, UpstreamOptions, Verdict,
 };
@@ -364,4 +365,26 @@ async fn a_first_page_that_cannot_be_read_is_a_finding() {
     let (mut index, _) = crate::store::index::Index::open(&index_dir, 0, |_| {}).unwrap();
     let error = rebuild::fill(&journal, &mut index, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("segment 1 cannot be read at offset 0"), "{error}");
+}
+
+/// An operator was told that events were settled, because parts of two checkpoints counted as a whole one.
+#[tokio::test]
+async fn what_is_left_of_two_checkpoints_settles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_store(dir.path(), &Arc::default());
+    write_checkpoint(&store);
+    let meta = EventMeta { provider_id: Some("1".to_owned()), data: 0..2, ..EventMeta::default() };
+    let event = identified("lab", START, "{\"n\":1}", meta, OnConflict::Deliver);
+    store.accept(event, store.roster().select(Targets::NONE.with(0))).await.unwrap();
+    write_checkpoint(&store);
+    let [_, kept_back, end, lane, _, _] = two_checkpoints(&store);
+    let path = segments(dir.path()).pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    for part in [kept_back, end, lane] {
+        bytes[part as usize + 4] ^= 1;
+    }
+    fs::write(&path, bytes).unwrap();
+    let stat = stat(&Journal::open(dir.path(), &Arc::default()).unwrap()).unwrap();
+    let app = UpstreamCounts { pending: 1, delivered: 0, dead: 0, discarded: 0, unknown: 0 };
+    assert_eq!(stat.upstreams, [("app".to_owned(), app)].into());
 }

@@ -68,7 +68,10 @@ pub fn verify(
             verify.done.bytes += bytes;
             ControlFlow::Continue(())
         }
-        Seen::Finding(finding) => verify.found(&finding),
+        Seen::Finding(finding) => {
+            verify.lanes.clear();
+            verify.found(&finding)
+        }
         Seen::Frame(segment, frame) => verify.frame(segment, &frame),
     })?;
     if !verify.stopped {

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use super::frame::{HEADER_LEN, Header};
 use super::preamble::Preamble;
@@ -67,6 +68,16 @@ impl ReadError {
             Self::Damaged(_) | Self::Forged(_) | Self::Keyless(_) => true,
             Self::NoKey { .. } | Self::Io(_) => false,
         }
+    }
+
+    /// Whether the disk itself does not give what is asked for, which may pass or not. That there is no
+    /// file, or no descriptor for it, is something else.
+    pub fn is_not_given(&self) -> bool {
+        let number = match self {
+            Self::Io(error) => error.raw_os_error(),
+            _ => None,
+        };
+        [Errno::IO, Errno::NODATA, Errno::BADMSG].iter().any(|e| number == Some(e.raw_os_error()))
     }
 }
 

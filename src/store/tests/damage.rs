@@ -374,3 +374,33 @@ async fn a_segment_that_cannot_be_opened_is_named() {
     disk.set_away(false);
     assert_eq!(drain(&reopen(dir.path(), &disk)).await.len(), 10);
 }
+
+/// The last parts of one checkpoint and the first part of the next were damaged: what was left counted as
+/// a whole one, and what had been stored between them was forgotten.
+#[tokio::test]
+async fn what_is_left_of_two_checkpoints_is_none() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let tuning = Tuning { segment_bytes: 1 << 20, window: 100, ..small(&disk) };
+    let store = Store::open_with(options(dir.path()), tuning).unwrap();
+    write_checkpoint(&store);
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(store.accept(event(n), app(&store)).await.unwrap().id());
+        if n == 2 {
+            write_checkpoint(&store);
+        }
+    }
+    let [_, kept_back, end, lane, _, _] = two_checkpoints(&store);
+    disk.plan(0, Fault::PowerCut);
+    store.close().await;
+    drop(store);
+    disk.reboot(Leaves::Everything);
+    disk.corrupt(FIRST, |bytes| {
+        for part in [kept_back, end, lane] {
+            bytes[part as usize + 4] ^= 1;
+        }
+    });
+    let store = reopen(dir.path(), &disk);
+    let came: Vec<_> = drain(&store).await.iter().map(|event| event.id).collect();
+    assert_eq!(came, ids);
+}

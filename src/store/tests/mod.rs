@@ -29,6 +29,8 @@ use crate::config::OnConflict;
 use crate::identify::Identified;
 use crate::identify::testing::identified;
 use crate::secret::Key;
+use crate::store::journal::frame::Kind;
+use crate::store::journal::segment::Scanned;
 
 const START: UnixMillis = UnixMillis(1_763_700_000_000);
 
@@ -107,6 +109,26 @@ async fn claim_of(store: &Store, upstream: usize) -> Claimed {
     let lane = Arc::clone(store.roster().lane(upstream).unwrap());
     let claimed = tokio::time::timeout(Duration::from_secs(20), store.claim(&lane)).await;
     claimed.unwrap_or_else(|_| panic!("nothing is due: {lane:?}"))
+}
+
+/// Has a checkpoint written in the middle of a segment, as when a lane has read on.
+pub(in crate::store) fn write_checkpoint(store: &Store) {
+    store.core.queue.request_checkpoint();
+    assert!(store.sync());
+}
+
+/// Where the parts of two checkpoints begin that stand in the middle of the first segment, and of which
+/// each has a lane, what is kept back, and an end.
+pub(in crate::store) fn two_checkpoints(store: &Store) -> [u32; 6] {
+    let mut scanner = store.core.files.scan(1, 0, Sequence(0)).unwrap();
+    let mut parts = Vec::new();
+    while let Some(Scanned::Frame(frame)) = scanner.step().unwrap() {
+        if matches!(frame.header.kind, Kind::Lane | Kind::CheckpointEnd) {
+            parts.push(frame.offset);
+        }
+    }
+    // The segment begins with one, too.
+    parts.split_off(3).try_into().unwrap()
 }
 
 /// Delivers all that waits; the events in the order they came.

@@ -82,7 +82,7 @@ struct Sim {
     /// Reads beyond this place in any file fail.
     bad_from: Option<u64>,
     /// Reads of these bytes of the file with this name fail.
-    bad: Option<(String, std::ops::Range<u64>)>,
+    bad: Vec<(String, std::ops::Range<u64>)>,
     /// No file is found by its name.
     away: bool,
     free: Option<u64>,
@@ -125,7 +125,12 @@ impl SimDisk {
 
     /// From here on reads of these bytes fail in the file with this name, until it is `None`.
     pub(in crate::store) fn set_bad(&self, bad: Option<(&str, std::ops::Range<u64>)>) {
-        self.0.lock().bad = bad.map(|(name, range)| (name.to_owned(), range));
+        self.0.lock().bad = bad.map(|(name, range)| (name.to_owned(), range)).into_iter().collect();
+    }
+
+    /// Reads of these fail as well.
+    pub(super) fn add_bad(&self, name: &str, range: std::ops::Range<u64>) {
+        self.0.lock().bad.push((name.to_owned(), range));
     }
 
     /// From here on files share their blocks with copies, or do not.
@@ -488,13 +493,13 @@ impl ReadFile for Handle {
         let from = usize::try_from(offset).unwrap().min(file.bytes.len());
         let len = buf.len().min(file.bytes.len() - from);
         if sim.bad_from.is_some_and(|bad| offset + len as u64 > bad) {
-            return Err(io::Error::other("I/O error"));
+            return Err(rustix::io::Errno::IO.into());
         }
         let is_bad = |(name, bad): &(String, std::ops::Range<u64>)| {
             self.path.ends_with(name) && offset < bad.end && offset + len as u64 > bad.start
         };
-        if sim.bad.as_ref().is_some_and(is_bad) {
-            return Err(io::Error::other("I/O error"));
+        if sim.bad.iter().any(is_bad) {
+            return Err(rustix::io::Errno::IO.into());
         }
         buf[..len].copy_from_slice(&file.bytes[from..from + len]);
         Ok(len)

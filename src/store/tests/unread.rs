@@ -60,6 +60,15 @@ async fn deliver(store: &Store, done: impl Fn() -> bool, failed: impl Fn()) -> V
     came
 }
 
+/// The byte of the file in which this body begins.
+fn begin_of(disk: &SimDisk, name: &str, body: &[u8]) -> std::ops::Range<u64> {
+    let mut at = 0;
+    disk.corrupt(name, |bytes| {
+        at = bytes.windows(body.len()).position(|w| w == body).unwrap() as u64;
+    });
+    at..at + 1
+}
+
 fn damage(disk: &SimDisk, name: &str, body: &[u8]) {
     disk.corrupt(name, |bytes| {
         let at = bytes.windows(body.len()).position(|w| w == body).unwrap();
@@ -286,4 +295,159 @@ async fn an_index_that_is_made_while_something_cannot_be_read_is_not_gone_on_wit
     assert!(store.close().await);
     drop(store);
     assert!(!open().report().index_rebuilt, "and then it is whole");
+}
+
+/// A sector under a delivery that a lane held was asked for without end: what came after it for its
+/// subject was never delivered, and its segment never went.
+#[tokio::test]
+async fn a_held_delivery_whose_event_is_bad_for_good_is_a_dead_letter_at_last() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let tuning = Tuning { window: 100, ..one_segment(&disk) };
+    let store = Store::open_with(options, tuning).unwrap();
+    let ids = accept(&store, 10).await;
+    disk.set_bad(Some((FIRST, begin_of(&disk, FIRST, br#"{"n":0}"#))));
+    let (lane, mut came, mut after) = (first_lane(&store), Vec::new(), None);
+    let all = async {
+        while store.backlog(0) > 0 {
+            let due = tokio::time::timeout(Duration::from_millis(50), store.claim(&lane)).await;
+            let Ok(claimed) = due else {
+                clock.advance(Duration::from_secs(10));
+                continue;
+            };
+            if claimed.event.id == ids[5] {
+                after = Some(store.core.backlog.timeline.passed());
+            }
+            came.push(claimed.event.id);
+            store.settle(claimed, attempt(Verdict::Delivered));
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("{lane:?}"));
+    assert!(came.len() == 9 && !came.contains(&ids[0]));
+    assert_eq!(dead(&store), 1);
+    let after = after.unwrap().as_secs();
+    assert!((120..300).contains(&after), "the next of its subject came after {after} s");
+}
+
+/// Nor did a segment go in which such a sector stood under something that is kept back.
+#[tokio::test]
+async fn a_kept_back_event_that_is_bad_for_good_does_not_keep_its_segment() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let tuning = Tuning { segment_bytes: 1500, window: 100, hot_bytes: 0, ..small(&disk) };
+    let store = Store::open_with(options, tuning).unwrap();
+    accept(&store, 2).await;
+    let other = event_with(1, "[1]", OnConflict::Quarantine);
+    store.accept(other, app(&store)).await.unwrap();
+    for n in 2..20 {
+        store.accept(event(n), app(&store)).await.unwrap();
+    }
+    disk.set_bad(Some((FIRST, begin_of(&disk, FIRST, b"[1]"))));
+    clock.advance(MONTH);
+    store.accept(event(20), app(&store)).await.unwrap();
+    let is_there = || disk.names().contains(&FIRST.to_owned());
+    for second in (0..120).step_by(10) {
+        retention::purge(&store.core);
+        assert!(is_there(), "after {second} s");
+        clock.advance(Duration::from_secs(10));
+    }
+    retention::purge(&store.core);
+    assert!(!is_there(), "{:?}", disk.names());
+    assert_eq!(drain(&store).await.len(), 21);
+}
+
+/// Retention tried every ten seconds, and each try made the lane more impatient: what passed after a
+/// minute had cost events. And what could be read again stood still until a wait was over.
+#[tokio::test]
+async fn retention_makes_no_lane_impatient() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let tuning = Tuning { segment_bytes: 1500, hot_bytes: 0, ..small(&disk) };
+    let store = Store::open_with(options, tuning).unwrap();
+    let mut ids = accept(&store, 120).await;
+    let bad = disk.names()[4].clone();
+    disk.set_bad(Some((&bad, 600..1112)));
+    clock.advance(MONTH);
+    ids.push(store.accept(event(120), app(&store)).await.unwrap().id());
+    for second in (0..110).step_by(10) {
+        retention::purge(&store.core);
+        assert!(disk.names().contains(&bad), "after {second} s");
+        clock.advance(Duration::from_secs(10));
+    }
+    assert!(has_failed(&store, &first_lane(&store)), "the test is of a lane that waits");
+    disk.set_bad(None);
+    retention::purge(&store.core);
+    let came: Vec<_> = drain(&store).await.iter().map(|event| event.id).collect();
+    assert_eq!((came.len(), dead(&store)), (ids.len(), 0));
+    assert_eq!(came, ids);
+}
+
+/// A lane that had waited long for one place stepped over the next as soon as that failed, too.
+#[tokio::test]
+async fn every_place_has_its_own_time() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let tuning = Tuning { window: 100, ..one_segment(&disk) };
+    let store = Store::open_with(options, tuning).unwrap();
+    let ids = accept(&store, 400).await;
+    let [first, second] =
+        [150, 200].map(|n| begin_of(&disk, FIRST, format!("{{\"n\":{n}}}").as_bytes()));
+    let between = u32::try_from((first.start + second.start) / 2).unwrap();
+    disk.set_bad(Some((FIRST, first)));
+    let lane = first_lane(&store);
+    let waited = || store.core.backlog.timeline.passed().as_secs();
+    let failed = || clock.advance(Duration::from_secs(5));
+    let mut came = deliver(&store, || waited() >= 100, failed).await;
+    disk.add_bad(FIRST, second);
+    let at_second = || {
+        let cursor = lane.lane.lock().cursor();
+        cursor.is_none_or(|c| c.place.offset > between) && has_failed(&store, &lane)
+    };
+    came.extend(deliver(&store, || at_second() || store.backlog(0) == 0, failed).await);
+    assert!((120..200).contains(&waited()), "{} s", waited());
+    disk.set_bad(None);
+    came.extend(drain(&store).await.iter().map(|event| event.id));
+    let lost: Vec<_> = (0..400).filter(|n| !came.contains(&ids[*n])).collect();
+    assert!(lost.contains(&150) && lost.iter().all(|n| (130..180).contains(n)), "{lost:?}");
+    assert_eq!(dead(&store), lost.len() as u64);
+}
+
+/// A start that could not read an event for a moment knew nothing of its subject, and delivered what came
+/// after it first; and it took the event for a new one, which was to be tried for as long again.
+#[tokio::test]
+async fn what_a_start_cannot_read_for_a_moment_keeps_its_place_and_its_age() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let open =
+        || Store::open_with(options.clone(), Tuning { window: 100, ..one_segment(&disk) }).unwrap();
+    let store = open();
+    let ids = accept(&store, 10).await;
+    store.close().await;
+    drop(store);
+    // Its checkpoint is all that the next start goes by.
+    open().close().await;
+    clock.advance(Duration::from_secs(3600));
+    disk.set_bad(Some((FIRST, begin_of(&disk, FIRST, br#"{"n":3}"#))));
+    let store = open();
+    let lane = first_lane(&store);
+    let mut came = Vec::new();
+    while let Ok(claimed) =
+        tokio::time::timeout(Duration::from_millis(500), store.claim(&lane)).await
+    {
+        came.push(claimed.event.id);
+        store.settle(claimed, attempt(Verdict::Delivered));
+    }
+    assert_eq!(came, ids[..3], "what may be about the same waits for it");
+    disk.set_bad(None);
+    let third = claim(&store).await;
+    assert_eq!(third.event.id, ids[3]);
+    assert!(third.left <= Duration::from_secs(71 * 3600), "{:?}", third.left);
+    store.settle(third, attempt(Verdict::Delivered));
+    let others: Vec<_> = drain(&store).await.iter().map(|event| event.id).collect();
+    assert_eq!((others, dead(&store)), (ids[4..].to_vec(), 0));
 }

@@ -51,6 +51,16 @@ impl Lane {
         }
     }
 
+    /// A delivery that somebody has taken, and whose event is lost, counts in this segment from now on:
+    /// its own may be gone already.
+    pub fn move_taken(&mut self, sequence: Sequence, segment: u32) {
+        if let Some(entry) = self.taken.get_mut(&sequence) {
+            self.standing.remove(entry.place.segment);
+            self.standing.add(segment);
+            entry.place.segment = segment;
+        }
+    }
+
     /// Gives up a delivery that nobody has taken, whose event is lost with its segment: it counts as
     /// a dead letter of the segment `dead_in`. How many attempts there were.
     pub fn give_up(&mut self, sequence: Sequence, dead_in: u32) -> Option<u32> {
@@ -58,6 +68,7 @@ impl Lane {
         self.ages.remove(sequence);
         self.standing.remove(entry.place.segment);
         self.dead.add(dead_in);
+        self.forget_unread(sequence);
         Some(entry.attempts)
     }
 

@@ -52,7 +52,7 @@ impl Lane {
     }
 
     /// All that waits and is not taken, in no order.
-    fn take_out(&mut self) -> Vec<Entry> {
+    pub(super) fn take_out(&mut self) -> Vec<Entry> {
         let heaped = |heap: &mut BinaryHeap<Reverse<At>>| {
             std::mem::take(heap).into_iter().map(|Reverse(At { entry, .. })| entry)
         };
@@ -68,7 +68,7 @@ impl Lane {
 
     /// Puts deliveries, in the order of their sequences, where they wait by the rules. Nothing but
     /// what is taken is in the lane.
-    fn arrange(&mut self, entries: Vec<Entry>) {
+    pub(super) fn arrange(&mut self, entries: Vec<Entry>) {
         let taken: Vec<_> = self.taken.values().filter_map(|e| self.ordered_subject(e)).collect();
         for subject in taken {
             self.parked.entry(subject).or_default().holders += 1;
