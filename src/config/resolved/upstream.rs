@@ -103,6 +103,6 @@ pub struct Route {
     pub source: Option<SourceName>,
     /// Only events whose normalized name fits; `None`: all.
     pub kind: Option<Pattern>,
-    /// Indexes into [`Config::upstreams`].
+    /// Indexes into [`crate::config::Config::upstreams`].
     pub to: Vec<usize>,
 }
