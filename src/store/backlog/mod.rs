@@ -29,6 +29,9 @@ use crate::store::presence::Moment;
 /// Old places of events, and where their copies stand.
 pub type Moved = HashMap<Place, Place>;
 
+/// No request is in hand for longer: its acknowledgement has a deadline, of 4.5 s at most.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// Deliveries that could go that a lane holds in memory at most, about 100 bytes each.
 pub const WINDOW: usize = 128 * 1024;
 
@@ -258,6 +261,14 @@ impl Backlog {
         self.timeline.tick_at(received_at.after(rules.give_up))
     }
 
+    /// The same of an event that has just been stored: it was received a moment ago, whatever a clock says
+    /// that was set in between.
+    fn fresh_deadline(&self, received_at: UnixMillis, rules: LaneRules, now: Ticks) -> Ticks {
+        let age = self.timeline.wall().since(received_at).min(MOMENT);
+        let left = rules.give_up.saturating_sub(age);
+        Ticks(now.0.saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Adds events that have just been stored, in order, and rings the bells.
     pub fn push(&self, events: &[Fresh]) {
         let now = self.timeline.now();
@@ -303,7 +314,7 @@ impl Backlog {
             subject: self.subject(event.source.as_str(), event.meta.subject.as_deref()),
             received_at: event.received_at,
             acted_at: None,
-            deadline: self.deadline(event.received_at, rules),
+            deadline: self.fresh_deadline(event.received_at, rules, now),
             attempts: 0,
             due: now,
             hot,

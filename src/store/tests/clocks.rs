@@ -156,3 +156,16 @@ async fn one_start_with_the_clock_behind_makes_nothing_old() {
         assert!(store.close().await);
     }
 }
+
+/// Between its reception and its being stored the clock was set ahead: the event had one attempt, and was
+/// given up.
+#[tokio::test]
+async fn a_clock_that_is_set_ahead_while_an_event_is_stored_takes_none_of_its_time() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let store = Store::open_with(options.clone(), small(&disk)).unwrap();
+    options.clock.step_to(START.after(DAY * 30));
+    store.accept(event(0), app(&store)).await.unwrap();
+    let claimed = claim(&store).await;
+    assert!(claimed.left + Duration::from_secs(6) > options.upstreams[0].give_up);
+}
