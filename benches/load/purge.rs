@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::sync::watch;
 
-use crate::generator::{self, Gate, Load, Until, new_histogram};
-use crate::hookward::{Hookward, Upstream};
+use crate::generator::{self, Gate, Load, Until};
+use crate::hookward::Upstream;
 use crate::process::start_role;
 use crate::servers::Role;
 use crate::space::{begin, drain_all};
@@ -53,9 +53,8 @@ pub(crate) async fn run(options: &Options, soak: &Soak) -> Result<()> {
 
 async fn turn(options: &Options, retention: u64, kept: u64) -> Result<Histogram<u64>> {
     let (_sink, sink) = start_role(Role::Sink, None)?;
-    let mut hookward: Hookward = begin(options, retention, kept, sink).await?;
+    let mut hookward = begin(options, retention, kept, sink).await?;
     let app = Upstream { name: "app", address: sink };
-    let mut all = new_histogram()?;
     // Not before the first segments are past a short retention.
     let (warm_up, measured) = (Duration::from_secs(30), options.measured());
     let until = Until::Time { warm_up, measured };
@@ -74,8 +73,7 @@ async fn turn(options: &Options, retention: u64, kept: u64) -> Result<Histogram<
     };
     let (outcome, ()) = tokio::try_join!(generator::run(load), pacing)?;
     outcome.check()?;
-    all.add(&outcome.latency)?;
     drain_all(&mut hookward, app, retention, outcome.acked, kept).await?;
     hookward.remove()?;
-    Ok(all)
+    Ok(outcome.latency)
 }

@@ -25,7 +25,7 @@ pub(super) fn report(
                 source = event.source.as_str(),
                 r#type = normalize_type(event.meta.provider_type.as_deref()),
                 attempt = number,
-                status = status(attempt.result),
+                status = attempt.result.status(),
                 error = class(attempt.result),
                 detail = error.map(|error| tracing::field::display(Chain(error))),
                 duration_ms = u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
@@ -38,17 +38,6 @@ pub(super) fn report(
     match attempt.verdict {
         Verdict::Dead => line!(tracing::Level::WARN),
         Verdict::Delivered | Verdict::RetryAt(_) => line!(tracing::Level::INFO),
-    }
-}
-
-fn status(result: AttemptResult) -> Option<u16> {
-    match result {
-        AttemptResult::Answered(status) => Some(status),
-        AttemptResult::ConnectFailed
-        | AttemptResult::TimedOut
-        | AttemptResult::Broken
-        | AttemptResult::Panicked
-        | AttemptResult::Unreadable => None,
     }
 }
 

@@ -212,6 +212,20 @@ pub enum AttemptResult {
     Unreadable,
 }
 
+impl AttemptResult {
+    /// The answer's status, if there was one.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::Answered(status) => Some(status),
+            Self::ConnectFailed
+            | Self::TimedOut
+            | Self::Broken
+            | Self::Panicked
+            | Self::Unreadable => None,
+        }
+    }
+}
+
 /// What follows from an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -104,7 +104,7 @@ fn entry(moment: &Moment, payload: bool) -> Value {
             ("stored", json!({ "upstreams": upstreams, "quarantined": quarantined }))
         }
         Happening::Attempt { upstream, number, duration, result, verdict, excerpt } => {
-            let (result, status) = result_of(*result);
+            let (result, status) = (result_of(*result), result.status());
             let (verdict, next_at) = verdict_of(*verdict);
             let mut more = json!({
                 "upstream": upstream,
@@ -139,14 +139,14 @@ fn act_of(act: &Act) -> Value {
     more
 }
 
-fn result_of(result: AttemptResult) -> (&'static str, Option<u16>) {
+fn result_of(result: AttemptResult) -> &'static str {
     match result {
-        AttemptResult::Answered(status) => ("answered", Some(status)),
-        AttemptResult::ConnectFailed => ("connect_failed", None),
-        AttemptResult::TimedOut => ("timed_out", None),
-        AttemptResult::Broken => ("broken", None),
-        AttemptResult::Panicked => ("panicked", None),
-        AttemptResult::Unreadable => ("unreadable", None),
+        AttemptResult::Answered(_) => "answered",
+        AttemptResult::ConnectFailed => "connect_failed",
+        AttemptResult::TimedOut => "timed_out",
+        AttemptResult::Broken => "broken",
+        AttemptResult::Panicked => "panicked",
+        AttemptResult::Unreadable => "unreadable",
     }
 }
 

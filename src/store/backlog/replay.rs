@@ -264,6 +264,17 @@ pub fn walk(
         let is_further = (next, at) != (cursor.sequence, cursor.place);
         if policy != Unread::Fails && is_further { Ok((next, at)) } else { Err(unread(at)) }
     };
+    // Each place has its own time: where another one begins, what was stepped over before is done with.
+    let steps_over = |here: (Sequence, Place), skipped: &mut Option<(Sequence, Place)>| {
+        if policy == Unread::SteppedOver && here.1 == cursor.place {
+            skipped.get_or_insert(here);
+            return true;
+        }
+        if let Some((first, from)) = skipped.take() {
+            tell_skipped(first, from, here.0, here.1);
+        }
+        false
+    };
     let before = Sequence(cursor.sequence.0.saturating_sub(1));
     for &number in numbers.iter().filter(|n| **n >= cursor.place.segment) {
         let offset = if number == at.segment { at.offset } else { 0 };
@@ -272,14 +283,10 @@ pub fn walk(
             // Its first page.
             Err(ReadError::Io(error)) if error.kind() != std::io::ErrorKind::NotFound => {
                 let here = (next, Place { segment: number, offset });
-                if policy != Unread::SteppedOver || here.1 != cursor.place {
-                    if let Some((first, from)) = skipped.take() {
-                        tell_skipped(first, from, next, here.1);
-                    }
-                    return end_at(here);
+                if steps_over(here, &mut skipped) {
+                    continue;
                 }
-                skipped.get_or_insert(here);
-                continue;
+                return end_at(here);
             }
             Err(error) => return Err(error.into()),
         };
@@ -289,15 +296,10 @@ pub fn walk(
                 Scanned::Gap(Gap { from, to, kind }) => {
                     if scanner.has_unread() {
                         let here = (next, Place { segment: number, offset: from });
-                        if policy != Unread::SteppedOver || here.1 != cursor.place {
-                            // Each place has its own time: what was stepped over before is done with.
-                            if let Some((first, from)) = skipped.take() {
-                                tell_skipped(first, from, next, here.1);
-                            }
-                            return end_at(here);
+                        if steps_over(here, &mut skipped) {
+                            continue;
                         }
-                        skipped.get_or_insert(here);
-                        continue;
+                        return end_at(here);
                     }
                     tracing::error!(target: "hookward::store", segment = number, from, to, ?kind, "the journal is damaged here; events that waited for delivery may be lost");
                     continue;

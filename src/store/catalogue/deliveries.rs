@@ -7,12 +7,12 @@ use super::question::{Question, Stop};
 use super::rows::{Block, Deed, DeedRow, EventRow, Row as _, What};
 use super::{Segment, file};
 use crate::clock::UnixMillis;
+use crate::store::Verdict;
 use crate::store::journal::act::decode_act;
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::decode_attempt;
 use crate::store::journal::segment::Place;
 use crate::store::query::{Delivery, DeliveryState, Listed};
-use crate::store::{AttemptResult, Verdict};
 
 /// What was done last about a delivery.
 #[derive(Clone, Copy, Debug)]
@@ -121,14 +121,7 @@ impl Question<'_> {
         });
         Ok(record.map_or_else(Tried::default, |record| Tried {
             attempts: record.number,
-            last_status: match record.attempt.result {
-                AttemptResult::Answered(status) => Some(status),
-                AttemptResult::ConnectFailed
-                | AttemptResult::TimedOut
-                | AttemptResult::Broken
-                | AttemptResult::Panicked
-                | AttemptResult::Unreadable => None,
-            },
+            last_status: record.attempt.result.status(),
             next_at: match record.attempt.verdict {
                 Verdict::RetryAt(at) => Some(at),
                 Verdict::Delivered | Verdict::Dead => None,

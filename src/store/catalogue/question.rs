@@ -193,10 +193,6 @@ impl<'a> Question<'a> {
     /// What became of an event.
     pub(super) fn state(&self, states: &States, row: &EventRow) -> EventState {
         let event = row.event;
-        let each = || {
-            let all = states.upstreams.iter();
-            all.map(|(upstream, of)| (of, self.state_in(of, *upstream, event)))
-        };
         let dropped = states.dropped.contains(event);
         if Self::is_kept_back(states, row) {
             if self.core.backlog.quarantine.lock().contains_key(&Sequence(event)) {
@@ -208,35 +204,11 @@ impl<'a> Question<'a> {
             self.doubtful.set(true);
             return EventState::Unknown;
         }
-        let mut worst = match dropped {
-            true => DeliveryState::Discarded,
-            false => DeliveryState::Delivered,
-        };
-        let mut goes_somewhere = !row.is(FILTERED) || dropped;
-        for (of, state) in each() {
-            goes_somewhere |= of.acted.contains(event) || state != DeliveryState::Delivered;
-            if rank(state) > rank(worst) {
-                worst = state;
-            }
-        }
-        match worst {
-            DeliveryState::Pending => EventState::Pending,
-            DeliveryState::Dead => EventState::Dead,
-            DeliveryState::Discarded => EventState::Discarded,
-            DeliveryState::Unknown => EventState::Unknown,
-            DeliveryState::Delivered if goes_somewhere => EventState::Delivered,
-            DeliveryState::Delivered => EventState::Filtered,
-        }
-    }
-}
-
-/// What counts of several deliveries' states is the highest.
-fn rank(state: DeliveryState) -> u8 {
-    match state {
-        DeliveryState::Delivered => 0,
-        DeliveryState::Unknown => 1,
-        DeliveryState::Discarded => 2,
-        DeliveryState::Dead => 3,
-        DeliveryState::Pending => 4,
+        let own = (!row.is(FILTERED)).then_some(DeliveryState::Delivered);
+        let others = states.upstreams.iter().filter_map(|(upstream, of)| {
+            let state = self.state_in(of, *upstream, event);
+            (state != DeliveryState::Delivered || of.acted.contains(event)).then_some(state)
+        });
+        EventState::over(false, dropped, own.into_iter().chain(others))
     }
 }

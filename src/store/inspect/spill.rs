@@ -172,14 +172,7 @@ fn temporary(source: io::Error) -> InspectError {
 
 impl Last {
     fn of(attempt: &AttemptRecord<'_>) -> Self {
-        let status = match attempt.attempt.result {
-            AttemptResult::Answered(status) => Some(status),
-            AttemptResult::ConnectFailed
-            | AttemptResult::TimedOut
-            | AttemptResult::Broken
-            | AttemptResult::Panicked
-            | AttemptResult::Unreadable => None,
-        };
+        let status = attempt.attempt.result.status();
         let came = match attempt.attempt.verdict {
             Verdict::Delivered => Came::Delivered,
             Verdict::RetryAt(at) => Came::RetryAt(at),

@@ -451,3 +451,23 @@ async fn what_a_start_cannot_read_for_a_moment_keeps_its_place_and_its_age() {
     let others: Vec<_> = drain(&store).await.iter().map(|event| event.id).collect();
     assert_eq!((others, dead(&store)), (ids[4..].to_vec(), 0));
 }
+
+/// A first page that the disk never gives was asked for without end, and all that waited behind its segment
+/// stood still with it.
+#[tokio::test]
+async fn a_first_page_that_is_bad_for_good_is_stepped_over_at_last() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let clock = options.clock.clone();
+    let tuning = Tuning { segment_bytes: 1500, hot_bytes: 0, ..small(&disk) };
+    let store = Store::open_with(options, tuning).unwrap();
+    let ids = accept(&store, 120).await;
+    disk.set_bad(Some((&disk.names()[4], 0..64)));
+    let failed = || clock.advance(Duration::from_secs(5));
+    let came = deliver(&store, || store.backlog(0) == 0, failed).await;
+    assert!(store.core.backlog.timeline.passed() > Duration::from_secs(120));
+    let lost: Vec<_> = ids.iter().filter(|id| !came.contains(id)).collect();
+    assert!((1..20).contains(&lost.len()), "{}", lost.len());
+    assert!(came.contains(&ids[119]));
+    assert_eq!(dead(&store), lost.len() as u64);
+}

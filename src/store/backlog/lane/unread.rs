@@ -67,3 +67,29 @@ impl Lane {
         subject.filter(|_| self.rules.ordered)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Take;
+    use super::super::tests::{ORDERED, entry, taken};
+    use super::*;
+    use crate::store::backlog::dead::DeadLetters;
+
+    /// It was given up by the time of its reception, however lately it had been replayed.
+    #[test]
+    fn what_an_operator_has_replayed_keeps_its_time_when_it_is_read() {
+        for (acted_at, wanted) in [(Some(UnixMillis(7)), 500), (None, 100)] {
+            let mut lane = Lane::new(ORDERED, 100);
+            lane.presume_up(10, Ticks(0));
+            lane.expect_unread([Sequence(1)].into());
+            let replayed = Entry { acted_at, deadline: Ticks(500), ..entry(1, None) };
+            lane.restore(vec![replayed], None, DeadLetters::default());
+            let sequence = taken(lane.take(Ticks(1)));
+            let (subject, received_at) = (Some(3), UnixMillis(1));
+            let known = Known { subject, received_at, deadline: Ticks(100) };
+            assert!(lane.learn(sequence, known, Ticks(2)));
+            let Take::Ready(entry) = lane.take(Ticks(2)) else { panic!("{lane:?}") };
+            assert_eq!(entry.deadline, Ticks(wanted));
+        }
+    }
+}
