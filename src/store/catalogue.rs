@@ -50,6 +50,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 pub struct Catalogue {
     dir: PathBuf,
     names: Names,
+    /// The newest segment that was there when the store was opened.
+    found: u32,
     /// How far the journal reaches. Held for moments only: the writer takes it.
     ends: Mutex<Ends>,
     bell: Condvar,
@@ -62,8 +64,6 @@ pub struct Catalogue {
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
     head: Option<End>,
-    /// The newest segment that was there when the store was opened.
-    found: u32,
     /// Whether that is more than was taken in.
     news: bool,
     closing: bool,
@@ -119,11 +119,11 @@ impl Segment {
 impl Catalogue {
     /// An empty one, for the store in this directory. `found`: the newest segment that is there.
     pub fn new(store: &Path, index_key: Option<&Key>, journal: u64, found: u32) -> Self {
-        let ends = Ends { found, ..Ends::default() };
         Self {
             dir: store.join("catalogue"),
             names: Names::new(Digests::new(index_key, journal)),
-            ends: Mutex::new(ends),
+            found,
+            ends: Mutex::default(),
             bell: Condvar::new(),
             keeping: Mutex::default(),
             shown: RwLock::default(),
@@ -145,6 +145,11 @@ impl Catalogue {
     pub fn wake(&self) {
         self.ends.lock().news = true;
         self.bell.notify_one();
+    }
+
+    /// How far the journal reaches, as far as the writer has said.
+    fn head(&self) -> Option<End> {
+        self.ends.lock().head
     }
 
     fn keep(&self, core: &Core) {

@@ -217,22 +217,26 @@ impl Catalogue {
         core.files.disk().create_dir(&self.dir)?;
         self.remove_strays(core)?;
         let mut segments = Vec::new();
-        // The head may be ended, and segments may go, while this reads.
-        let head = loop {
-            let ends = *self.ends.lock();
-            let complete = ends.head.map_or(ends.found, |head| head.segment.saturating_sub(1));
-            let Some((header, next)) = next_segment(core, keeping.done, complete) else {
-                break ends.head;
-            };
-            self.go_on()?;
-            match self.believed_or_made(core, &header, next)? {
-                Some(segment) => segments.push(Arc::new(segment)),
-                None => self.remove(core, header.number)?,
+        // The head may be ended, and segments may go, while this reads. Copies of what was unsettled in one
+        // that has gone unread stand before the end that is looked at after it.
+        let mut head = self.head();
+        loop {
+            let complete = head.map_or(self.found, |head| head.segment.saturating_sub(1));
+            while let Some((header, next)) = next_segment(core, keeping.done, complete) {
+                self.go_on()?;
+                match self.believed_or_made(core, &header, next)? {
+                    Some(segment) => segments.push(Arc::new(segment)),
+                    None => self.remove(core, header.number)?,
+                }
+                keeping.done = header.number;
+                let mut shown = self.shown.write();
+                (shown.done, shown.all) = (shown.done + 1, core.segments.lock().len());
             }
-            keeping.done = header.number;
-            let mut shown = self.shown.write();
-            (shown.done, shown.all) = (shown.done + 1, core.segments.lock().len());
-        };
+            let was = std::mem::replace(&mut head, self.head());
+            if was.map(|head| head.segment) == head.map(|head| head.segment) {
+                break;
+            }
+        }
         if let Some(head) = head
             && let Some((header, _)) = next_segment(core, keeping.done, head.segment)
         {
@@ -355,13 +359,16 @@ impl Catalogue {
         if !keeping.loaded {
             return false;
         }
+        // First which segments there are, then how far the journal reaches: copies of what was unsettled
+        // in those that are gone by now are taken in before these are let go of.
+        let known: Vec<u32> = core.segments.lock().iter().map(|s| s.header.number).collect();
         let head = {
             let mut ends = self.ends.lock();
             ends.news = false;
             ends.head
         };
         let followed = self.follow(core, keeping, head);
-        let kept = followed.and_then(|()| self.forget(core));
+        let kept = followed.and_then(|()| self.forget(core, &known));
         if let Err(error) = &kept {
             self.give_up(keeping, error);
         }
@@ -417,6 +424,8 @@ impl Catalogue {
                 keeping.current = Some(current);
                 return Ok(());
             }
+            // One without a row is to be let go of as well some day.
+            self.show(core, current.segment(), &[], &[])?;
             let len = u64::from(current.offset);
             let whole = core.files.file(number).and_then(|file| file.size());
             current.finish(whole.unwrap_or(len))?;
@@ -451,10 +460,12 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Lets go of segments that are no more.
-    fn forget(&self, core: &Core) -> Result<(), KeepError> {
-        let known: Vec<u32> = core.segments.lock().iter().map(|s| s.header.number).collect();
-        let is_known = |segment: &Arc<Segment>| known.contains(&segment.number);
+    /// Lets go of segments that are no more: that are not among the known ones, nor newer.
+    fn forget(&self, core: &Core, known: &[u32]) -> Result<(), KeepError> {
+        let newest = known.last().copied();
+        let is_known = |segment: &Arc<Segment>| {
+            known.contains(&segment.number) || Some(segment.number) > newest
+        };
         let (left, gone): (Vec<_>, Vec<_>) =
             self.shown.read().segments.iter().cloned().partition(is_known);
         if gone.is_empty() {
