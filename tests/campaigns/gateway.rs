@@ -96,6 +96,11 @@ impl Gateway {
         self.public
     }
 
+    /// Where operators go.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Which start this is, counted from 1.
     pub(crate) fn life(&self) -> u32 {
         self.life

@@ -44,6 +44,8 @@ struct State {
     delivered: u64,
     /// Delivered again after the app had taken them, because the gateway died meanwhile.
     repeated: u64,
+    /// Replays that were answered with 200.
+    replayed: u64,
     /// The longest that one of these had been taken before that.
     longest_in_flight: Duration,
     /// When each life of the gateway ended.
@@ -67,6 +69,19 @@ struct Entry {
     delivered: Option<Uuid>,
     /// In which life of the gateway and when the app last answered 200 to it.
     taken: Option<(u32, Instant)>,
+    /// How often it did.
+    times_taken: u32,
+    /// How often it may come again because somebody may have asked for that.
+    replays: u32,
+}
+
+/// An event that is to be delivered once more.
+pub(crate) struct Replay {
+    /// What Hookward calls it.
+    pub(crate) id: Uuid,
+    number: u32,
+    /// How often the app had taken it before.
+    times_taken: u32,
 }
 
 /// An event that reaches the app.
@@ -98,7 +113,14 @@ impl Ledger {
     pub(crate) fn fresh(&self, rng: &mut Rng) -> TestEvent {
         let mut state = self.state();
         let event = TestEvent::new(u32::try_from(state.entries.len()).unwrap(), rng);
-        state.entries.push(Entry { event, acknowledged: None, delivered: None, taken: None });
+        state.entries.push(Entry {
+            event,
+            acknowledged: None,
+            delivered: None,
+            taken: None,
+            times_taken: 0,
+            replays: 0,
+        });
         event
     }
 
@@ -178,6 +200,38 @@ impl Ledger {
         Some(state.entries[number as usize].event)
     }
 
+    /// An event that the app has, and that somebody is about to replay.
+    pub(crate) fn ask_for_replay(&self, rng: &mut Rng) -> Option<Replay> {
+        let number = self.any_acknowledged(rng)?.number;
+        let mut state = self.state();
+        if state.missing.contains(&number) {
+            return None;
+        }
+        let entry = &mut state.entries[number as usize];
+        let id = entry.acknowledged?;
+        entry.replays += 1;
+        Some(Replay { id, number, times_taken: entry.times_taken })
+    }
+
+    /// It was answered with 200, in this life: the app must get the event once more.
+    pub(crate) fn note_replayed(&self, replay: &Replay, life: u32) {
+        let mut state = self.state();
+        if state.is_silent(life) {
+            return;
+        }
+        state.replayed += 1;
+        if state.entries[replay.number as usize].times_taken == replay.times_taken {
+            state.missing.insert(replay.number);
+        }
+    }
+
+    /// It was answered, and not done.
+    pub(crate) fn note_not_replayed(&self, replay: &Replay) {
+        let mut state = self.state();
+        let replays = &mut state.entries[replay.number as usize].replays;
+        *replays = replays.saturating_sub(1);
+    }
+
     /// An event that a provider would send again.
     pub(crate) fn take_unanswered(&self) -> Option<TestEvent> {
         let mut state = self.state();
@@ -215,14 +269,15 @@ impl Ledger {
         let state = self.state();
         format!(
             "{} sent, {} acknowledged and {} repeats of those ({} too late), {} answered 503, \
-             {} forgeries refused, {} deliveries, {} of them again (taken {} ms before the end at most), \
-             {} missing",
+             {} forgeries refused, {} replayed, {} deliveries, {} of them again (taken {} ms before \
+             the end at most), {} missing",
             state.entries.len(),
             state.acknowledged,
             state.acknowledged_again,
             state.late,
             state.unavailable,
             state.forgeries_refused,
+            state.replayed,
             state.delivered,
             state.repeated,
             state.longest_in_flight.as_millis(),
@@ -280,10 +335,18 @@ impl State {
         let others =
             entry.delivered.replace(delivery.webhook_id).into_iter().chain(entry.acknowledged);
         let other = others.into_iter().find(|other| *other != delivery.webhook_id);
-        let (event, taken) = (entry.event, entry.taken);
+        let (event, mut taken) = (entry.event, entry.taken);
         if delivery.taken {
             entry.taken = Some((delivery.life, Instant::now()));
+            entry.times_taken += 1;
+            // What was asked for is no repeat.
+            if taken.is_some() && entry.replays > 0 {
+                entry.replays -= 1;
+                taken = None;
+            }
             self.missing.remove(&number);
+        } else if entry.replays > 0 {
+            taken = None;
         }
         if let Some(other) = other {
             self.problem(format!("{} came as {} and is {other}", delivery.id, delivery.webhook_id));

@@ -23,6 +23,7 @@ mod full_disk;
 mod gateway;
 mod kill9;
 mod ledger;
+mod operator;
 mod power_cut;
 mod promises;
 mod senders;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::event::TestEvent;
 use crate::gateway::{Gateway, KEY};
 use crate::ledger::Ledger;
+use crate::operator;
 
 /// The longest an answer may take is `ack_deadline`, at most 4.5 s; more is silence.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);
@@ -37,7 +38,7 @@ pub(crate) struct Sender {
     rng: Rng,
 }
 
-/// Starts the senders; they end when the gateway does.
+/// Starts the senders, and an operator beside them; they end when the gateway does.
 pub(crate) fn start(
     connections: usize,
     gateway: &Gateway,
@@ -49,6 +50,8 @@ pub(crate) fn start(
         let (place, life) = (gateway.public(), gateway.life());
         senders.spawn(send_until_gone(place, life, Arc::clone(ledger), rng.fork()));
     }
+    let (admin, life) = (gateway.admin(), gateway.life());
+    senders.spawn(operator::replay_until_gone(admin, life, Arc::clone(ledger), rng.fork()));
     senders
 }
 
