@@ -1,7 +1,7 @@
 //! What encryption costs, finer than this machine's noise: three gateways run beside each other, two plain
-//! ones and an encrypted one, and take the load in short turns. Each turn is compared with that of the
-//! first plain one right beside it, and of all those ratios the median is told; between the two plain ones it
-//! shows what the method cannot tell apart.
+//! ones and an encrypted one, and take the load in short turns, in each order as often. The encrypted one's
+//! turn is compared with the mean of the plain ones' of the same round, and of all those ratios the median is
+//! told; the two plain ones compared with each other show what the method cannot tell apart.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use crate::hookward::Hookward;
 use crate::{Options, Result};
 
 /// Long enough for thousands of acks, short enough that the machine does not change meanwhile.
-const TURN: Duration = Duration::from_millis(500);
+const TURN: Duration = Duration::from_millis(250);
+/// So that none always follows the same one, nor is always the first.
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1], [2, 0, 1], [1, 0, 2]];
 const NAMES: [&str; 3] = ["plain", "plain again", "encrypted"];
 
 /// One gateway's turn.
@@ -35,15 +37,13 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     }
     let rounds = options.seconds * u64::from(options.rounds);
     println!(
-        "\n{:>11}  {:<12} {:>9} {:>11}   throughput beside plain: median (95 % of it)",
+        "\n{:>11}  {:<12} {:>9} {:>11}   throughput beside the plain ones: median (95 % of it)",
         "connections", "gateway", "acks/s", "CPU us/ack"
     );
     for &connections in options.connection_counts() {
         let mut turns: [Vec<Turn>; 3] = Default::default();
-        for round in 0..rounds {
-            // Forth and back, so that none always follows the same one.
-            let order = if round % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] };
-            for which in order {
+        for (round, order) in (0..rounds).zip(ORDERS.iter().cycle()) {
+            for &which in order {
                 let turn = take(&mut gateways[which], connections).await?;
                 // The first round is for queues, caches and pages to be warm.
                 if round > 0 {
@@ -51,9 +51,13 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
                 }
             }
         }
-        for (name, of) in NAMES.iter().zip(&turns) {
-            print(connections, name, of, &turns[0]);
-        }
+        let [plain, again, encrypted] = &turns;
+        let both: Vec<f64> =
+            plain.iter().zip(again).map(|(a, b)| (a.rate + b.rate) / 2.0).collect();
+        let first: Vec<f64> = plain.iter().map(|turn| turn.rate).collect();
+        print(connections, NAMES[0], plain, &first);
+        print(connections, NAMES[1], again, &first);
+        print(connections, NAMES[2], encrypted, &both);
     }
     gateways.into_iter().try_for_each(Hookward::remove)
 }
@@ -67,12 +71,12 @@ async fn take(gateway: &mut Hookward, connections: usize) -> Result<Turn> {
     Ok(Turn { rate: outcome.rate(), cpu, acked: outcome.acked })
 }
 
-fn print(connections: usize, name: &str, turns: &[Turn], plain: &[Turn]) {
+fn print(connections: usize, name: &str, turns: &[Turn], beside: &[f64]) {
     let count = turns.len().max(1) as f64;
     let rate = turns.iter().map(|turn| turn.rate).sum::<f64>() / count;
     let acked = turns.iter().map(|turn| turn.acked).sum::<u64>().max(1) as f64;
     let cpu = turns.iter().map(|turn| turn.cpu).sum::<f64>() * 1e6 / acked;
-    let mut ratios: Vec<f64> = turns.iter().zip(plain).map(|(a, b)| a.rate / b.rate).collect();
+    let mut ratios: Vec<f64> = turns.iter().zip(beside).map(|(a, b)| a.rate / b).collect();
     ratios.sort_by(f64::total_cmp);
     let (low, middle, high) = median(&ratios);
     println!(

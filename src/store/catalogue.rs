@@ -12,6 +12,7 @@ mod file;
 mod history;
 mod keep;
 mod listing;
+mod making;
 mod names;
 mod question;
 mod rows;
