@@ -229,7 +229,9 @@ fn last_checkpoint(files: &SegmentFiles, segments: &[SegmentHeader]) -> Result<u
 
 fn opens_with_checkpoint(files: &SegmentFiles, number: u32) -> io::Result<bool> {
     let mut scanner = match files.scan(number, 0, Sequence(0)) {
-        Err(ReadError::Io(_)) => return Err(unread(Place { segment: number, offset: 0 })),
+        Err(error) if error.is_not_given() => {
+            return Err(unread(Place { segment: number, offset: 0 }));
+        }
         scanner => scanner?,
     };
     let mut lanes = 0;

@@ -228,8 +228,9 @@ pub enum Unread {
 /// The disk does not give the journal here.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "segment {} cannot be read at offset {}, where what waits for delivery may stand; if that does not pass, \
-     stop the gateway and replace its file by a copy of what can be read, with zeros for the rest",
+    "segment {} cannot be read at offset {} (Input/output error, or another of the disk's), where what waits \
+     for delivery may stand; if that does not pass, stop the gateway and replace its file by a copy of what \
+     can be read, with zeros for the rest",
     .0.segment, .0.offset
 )]
 struct NotGiven(Place);
