@@ -87,7 +87,8 @@ fn whatever_happens_in_whatever_order_nothing_is_lost_doubled_early_or_out_of_or
     let sum = sum.into_inner();
     println!("{sum:?}");
     if schedules >= 1000 {
-        assert!(sum.least() > schedules / 100, "too little happens: {sum:?}");
+        // What is rarest happens about once in a hundred schedules: much less than that is no chance.
+        assert!(sum.least() > schedules / 250, "too little happens: {sum:?}");
     }
 }
 
