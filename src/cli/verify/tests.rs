@@ -39,8 +39,8 @@ fn all_presets() -> Config {
     let mut text = String::new();
     for preset in Preset::ALL.map(Preset::as_str) {
         let key = preset.to_uppercase().replace('-', "_");
-        write!(text, "[source.{preset}]\npreset = \"{preset}\"\n").unwrap();
-        write!(text, "keys = [{{ env = \"{key}_OLD\" }}, {{ env = \"{key}\" }}]\n").unwrap();
+        writeln!(text, "[source.{preset}]\npreset = \"{preset}\"").unwrap();
+        writeln!(text, "keys = [{{ env = \"{key}_OLD\" }}, {{ env = \"{key}\" }}]").unwrap();
     }
     config(&text)
 }
@@ -114,6 +114,13 @@ fn samples() -> Vec<(Preset, Outgoing)> {
     Preset::ALL.into_iter().flat_map(of).collect()
 }
 
+/// One of each preset: every one that is refused is searched for what would make it pass.
+fn first_samples() -> Vec<(Preset, Outgoing)> {
+    let mut samples = samples();
+    samples.dedup_by_key(|(preset, _)| *preset);
+    samples
+}
+
 fn client(preset: Preset) -> Option<IpAddr> {
     (preset == Preset::C4hxp).then(|| "127.0.0.1".parse().unwrap())
 }
@@ -146,7 +153,7 @@ fn every_presets_samples_pass_with_the_key_that_signed_them() {
 #[test]
 fn a_tampered_sample_is_refused_and_nothing_is_guessed_of_it() {
     let config = all_presets();
-    for (preset, event) in samples() {
+    for (preset, event) in first_samples() {
         let source = source(&config, preset.as_str());
         let (headers, body) = sign::forge(source, &source.keys[1], NOW, &event).unwrap();
         let (said, words) =
@@ -163,7 +170,7 @@ fn a_tampered_sample_is_refused_and_nothing_is_guessed_of_it() {
 #[test]
 fn a_right_signature_is_never_shown() {
     let config = all_presets();
-    for (preset, event) in samples() {
+    for (preset, event) in first_samples() {
         let source = source(&config, preset.as_str());
         if preset == Preset::NovaMed || preset == Preset::Drx {
             continue;

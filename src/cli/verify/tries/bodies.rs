@@ -5,6 +5,10 @@ use bytes::Bytes;
 use super::Change;
 use super::restyle::{Style, restyle, rewritten};
 
+/// Bytes of all variants together, and of a body whose JSON is written anew.
+const MOST_HELD: usize = 128 << 20;
+const MOST_REWRITTEN: usize = 4 << 20;
+
 /// A body to try, and what makes it of the captured one; `None`: it is that.
 pub(super) struct Variant {
     pub(super) change: Option<Change>,
@@ -14,7 +18,7 @@ pub(super) struct Variant {
 /// The captured body first, then each other one once. `rest` is all that the capture has behind the
 /// head, and a body longer than `most` is left out.
 pub(super) fn variants(body: &Bytes, rest: &Bytes, most: usize) -> Vec<Variant> {
-    let mut all = All { list: vec![Variant { change: None, body: body.clone() }], most };
+    let mut all = All { list: vec![Variant { change: None, body: body.clone() }], most, held: 0 };
     all.add("body_rest", "with all that follows the head in the capture", rest.to_vec());
     let trimmed = body.trim_ascii_end();
     all.add("body_without_newline", "without the white space at its end", trimmed.to_vec());
@@ -26,18 +30,23 @@ pub(super) fn variants(body: &Bytes, rest: &Bytes, most: usize) -> Vec<Variant> 
     if let Some(rest) = body.strip_prefix(b"\xef\xbb\xbf") {
         all.add("body_without_bom", "without the byte order mark before it", rest.to_vec());
     }
-    all.json(body);
+    if body.len() <= MOST_REWRITTEN {
+        all.json(body);
+    }
     all.list
 }
 
 struct All {
     list: Vec<Variant>,
     most: usize,
+    held: usize,
 }
 
 impl All {
     fn add(&mut self, code: &'static str, words: &str, body: Vec<u8>) {
-        if body.len() <= self.most && self.list.iter().all(|known| known.body != body) {
+        let fits = body.len() <= self.most && body.len() <= MOST_HELD - self.held;
+        if fits && self.list.iter().all(|known| known.body != body) {
+            self.held += body.len();
             let words = format!("the body {words}");
             self.list.push(Variant { change: Some(Change { code, words }), body: body.into() });
         }
