@@ -120,6 +120,12 @@ impl Verifier {
         self.scheme.check_head(&self.source, headers, received_at)
     }
 
+    /// When the request says that it was signed, in Unix seconds, if its scheme has a timestamp
+    /// and its credential is of the scheme's form. Nothing says that it is true.
+    pub fn claimed_at(&self, headers: &HeaderMap) -> Option<u64> {
+        self.scheme.claimed_at(headers)
+    }
+
     /// Whether its source asks for a credential at all.
     pub fn tells_strangers(&self) -> bool {
         self.client_roots.is_some() || !matches!(self.source.auth, Auth::NoneDangerous)

@@ -197,7 +197,7 @@ fn second(at: UnixMillis) -> String {
 }
 
 /// `3h10m`, `81m`, `5s`: at most two units.
-fn long(seconds: u64) -> String {
+pub(super) fn long(seconds: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
     let Some(at) = UNITS.iter().position(|(_, size)| seconds >= *size) else {
         return "0s".to_owned();

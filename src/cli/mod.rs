@@ -19,6 +19,7 @@ pub mod sources;
 mod stop;
 pub mod store;
 mod table;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ enum Command {
     },
     Demo(demo::Args),
     Send(send::Args),
+    Verify(verify::Args),
     /// Search and inspect the running gateway's events, send them again, let go of them or drop them
     #[command(subcommand)]
     Events(events::Command),
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Init { dir, sources } => init::run(&dir, &sources),
         Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
+        Command::Verify(args) => verify::run(&args),
         Command::Events(command) => events::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Sources { config, json } => sources::run(config.config.as_deref(), json),

@@ -201,7 +201,7 @@ fn source_keys(old: &Source, new: &Source) -> Vec<&'static str> {
         forward_headers,
         rate_limit,
         client_ca,
-    } but { name, auth, event, keep_signature, retries });
+    } but { name, auth, event, key_places, keep_signature, retries });
     if !same_scheme(&old.auth, &new.auth) {
         keys.push("auth");
     }

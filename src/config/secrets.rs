@@ -206,6 +206,8 @@ pub(super) enum Use {
 pub(super) struct Resolved {
     pub(super) given: Secret,
     pub(super) used: Secret,
+    /// Where it was read, which is no secret.
+    pub(super) from: String,
 }
 
 /// Reads the secret that `reference` refers to.
@@ -245,13 +247,14 @@ fn prepare(
     };
     let len = used.len();
     let mut warnings = Vec::new();
+    let place = from.clone();
     if ends_in_whitespace(used.expose()) {
         warnings.push(Warning::SpaceAtTheEnd { from: from.clone() });
     }
     if len < LEAST_SECRET {
         warnings.push(Warning::ShortSecret { from, len, least: LEAST_SECRET });
     }
-    Ok((Resolved { given, used }, warnings))
+    Ok((Resolved { given, used, from: place }, warnings))
 }
 
 /// Of text. Random bytes may end in anything.

@@ -271,6 +271,7 @@ impl Layer {
             preset,
             path: path?.value,
             auth: auth::with_keys(self.auth?, &keys),
+            key_places: keys.iter().map(|key| key.from.clone()).collect(),
             keys: keys.into_iter().map(|key| key.given).collect(),
             allow_ips: self.allow_ips,
             max_event_age: self.max_event_age.map(|age| age.value),

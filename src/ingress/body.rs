@@ -56,7 +56,7 @@ pub(super) fn declared(body: &impl Body) -> u64 {
 ///
 /// # Errors
 /// [`Reason::BodyTooLarge`].
-pub(super) fn check_declared(body: &impl Body, max: u64) -> Result<(), Refusal> {
+pub(crate) fn check_declared(body: &impl Body, max: u64) -> Result<(), Refusal> {
     if declared(body) > max { Err(too_large("the declared length")) } else { Ok(()) }
 }
 

@@ -12,7 +12,7 @@ use crate::listen::framing::is_host;
 ///
 /// # Errors
 /// The defect.
-pub(super) fn check(head: &request::Parts, defect: Option<Defect>) -> Result<(), Defect> {
+pub(crate) fn check(head: &request::Parts, defect: Option<Defect>) -> Result<(), Defect> {
     match defect {
         Some(defect) => Err(defect),
         None => check_host(&head.uri, &head.headers, head.version),

@@ -23,7 +23,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::body::Pace;
 use self::memory::{Bounds, Memory};
 use self::report::Report;
-use self::routes::Routes;
 use crate::admit::{self, Outlived, Proxies, Rates, Received, Refusal, VerifierError};
 use crate::audit::{Reason, Refusals};
 use crate::clock::Clock;
@@ -33,6 +32,11 @@ use crate::listen::{self, Answer, Arrival, Defect, Defective, Origin, Unread};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::network::Network;
 use crate::store::{AcceptError, Accepted, Roster, Store};
+
+// The road's checks one by one, for `hookward verify`.
+pub(crate) use self::body::check_declared;
+pub(crate) use self::head::check as check_head;
+pub(crate) use self::routes::Routes;
 
 /// Answers the public listener's requests.
 #[derive(Debug)]
@@ -237,7 +241,8 @@ pub fn status_of(reason: Reason) -> u16 {
 
 const NO_ROUTE: Refusal = Refusal::new(Reason::UnknownRoute, "no source has this path");
 
-fn check_method(method: &Method) -> Result<(), Refusal> {
+/// Refuses every method but POST.
+pub(crate) fn check_method(method: &Method) -> Result<(), Refusal> {
     if method == Method::POST {
         return Ok(());
     }

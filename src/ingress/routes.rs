@@ -12,12 +12,12 @@ use crate::store::Targets;
 
 /// Every source by its path.
 #[derive(Debug)]
-pub(super) struct Routes(HashMap<String, Endpoint>);
+pub(crate) struct Routes(HashMap<String, Endpoint>);
 
 /// A source and where its events go.
 #[derive(Debug)]
-pub(super) struct Endpoint {
-    pub(super) source: Arc<Source>,
+pub(crate) struct Endpoint {
+    pub(crate) source: Arc<Source>,
     pub(super) verifier: Verifier,
     pub(super) metrics: Arc<SourceMetrics>,
     ways: Vec<Way>,
@@ -30,7 +30,7 @@ struct Way {
 }
 
 impl Routes {
-    pub(super) fn new(config: &Config, metrics: &Metrics) -> Result<Self, VerifierError> {
+    pub(crate) fn new(config: &Config, metrics: &Metrics) -> Result<Self, VerifierError> {
         let endpoint = |source: &Arc<Source>| {
             let endpoint = Endpoint {
                 source: Arc::clone(source),
@@ -44,14 +44,14 @@ impl Routes {
     }
 
     /// The endpoint with exactly this path.
-    pub(super) fn find(&self, path: &str) -> Option<&Endpoint> {
+    pub(crate) fn find(&self, path: &str) -> Option<&Endpoint> {
         self.0.get(path)
     }
 }
 
 impl Endpoint {
     /// Where this event goes: nowhere when the source's `events` leave it out.
-    pub(super) fn targets(&self, event: &Identified) -> Targets {
+    pub(crate) fn targets(&self, event: &Identified) -> Targets {
         if event.wanted() { self.targets_of(event.normalized_type()) } else { Targets::NONE }
     }
 

@@ -55,3 +55,4 @@ mod signals;
 mod storage;
 mod store_files;
 mod tls;
+mod verify;

@@ -98,6 +98,11 @@ impl SignedContent {
         self.check_time(timestamp, received_at)
     }
 
+    pub(super) fn claimed_at(&self, headers: &HeaderMap) -> Option<u64> {
+        let (_, timestamp) = self.credential(headers).ok()?;
+        timestamp.map(|timestamp| timestamp.seconds)
+    }
+
     /// What the headers show: signatures to try, and the timestamp where the scheme has one.
     fn credential<'r>(&self, headers: &'r HeaderMap) -> Result<Credential<'r>, Refusal> {
         let items = self.items(exactly_one(headers, &self.scheme.header, &SIGNATURE)?)?;

@@ -60,6 +60,15 @@ impl Scheme {
         }
     }
 
+    /// The timestamp that the headers show.
+    pub(super) fn claimed_at(&self, headers: &HeaderMap) -> Option<u64> {
+        match self {
+            Self::Hmac(scheme) => scheme.claimed_at(headers),
+            Self::StandardWebhooks(scheme) => scheme.claimed_at(headers),
+            Self::ApiKey(_) | Self::NoneDangerous => None,
+        }
+    }
+
     pub(super) fn check(&self, source: &Source, request: &Received) -> Result<(), Refusal> {
         match self {
             Self::ApiKey(scheme) => scheme.check(&source.keys, &request.headers),

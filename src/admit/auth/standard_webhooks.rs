@@ -76,6 +76,10 @@ impl StandardWebhooks {
         timestamp.check(request.received_at, self.tolerance)
     }
 
+    pub(super) fn claimed_at(&self, headers: &HeaderMap) -> Option<u64> {
+        Credential::read(headers).ok().map(|credential| credential.timestamp.seconds)
+    }
+
     pub(super) fn check_head(
         &self,
         headers: &HeaderMap,

@@ -15,7 +15,7 @@ const OUT_OF_RANGE: Refusal =
 #[derive(Clone, Copy)]
 pub(super) struct Timestamp<'r> {
     pub(super) text: &'r str,
-    seconds: u64,
+    pub(super) seconds: u64,
 }
 
 impl<'r> Timestamp<'r> {

@@ -12,7 +12,7 @@ use crate::provider::{Preset, Retries};
 use crate::secret::Secret;
 
 /// `[source.NAME]`: one provider's endpoint.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// `NAME`
     pub name: SourceName,
@@ -24,6 +24,8 @@ pub struct Source {
     pub auth: Auth,
     /// Any one of them will do. Empty only with [`Auth::NoneDangerous`].
     pub keys: Vec<Secret>,
+    /// Where each of them was read, in words: a variable's name or a file's path. In their order.
+    pub key_places: Vec<String>,
     /// Who may call, IPv4-mapped addresses as IPv4. `None`: anyone.
     pub allow_ips: Option<Vec<IpNet>>,
     /// Older event times are refused as replays. Shorter than the retention.
@@ -61,6 +63,7 @@ impl Source {
             preset: None,
             auth: Auth::NoneDangerous,
             keys: Vec::new(),
+            key_places: Vec::new(),
             allow_ips: None,
             max_event_age: None,
             require_event_time: false,
