@@ -115,6 +115,12 @@ pub(super) fn usage(message: &str) -> Trouble {
     Trouble::Told(WRONG_USAGE)
 }
 
+/// What cannot be done, in words.
+pub(super) fn failed(message: &str) -> Trouble {
+    complain(message);
+    Trouble::Told(1)
+}
+
 /// Does this with the gateway: 0 done, 1 failed, 2 for what the API calls wrong, 78 for an invalid
 /// configuration.
 pub(super) fn run<F>(via: &Via, work: impl FnOnce(Client) -> F) -> ExitCode
@@ -172,9 +178,10 @@ impl Reply {
         serde_json::from_slice(&self.body).map_err(|_| Trouble::Unexpected)
     }
 
-    /// Prints it as it came.
+    /// Prints it as it came, but for what a terminal would act on, which stands there as JSON escapes it.
     pub(super) fn print(&self, out: &mut impl io::Write) -> Result<(), Trouble> {
-        out.write_all(&self.body)?;
+        let body = std::str::from_utf8(&self.body).map_err(|_| Trouble::Unexpected)?;
+        out.write_all(table::neutral_json(body).as_bytes())?;
         Ok(out.write_all(b"\n")?)
     }
 }

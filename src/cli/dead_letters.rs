@@ -7,7 +7,7 @@ use clap::Subcommand;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::client::{self, Client, Trouble, Via, usage};
+use super::client::{self, Client, Trouble, Via, failed, usage};
 use super::events::{self, ActArgs};
 use super::filters::Filters;
 use super::listing::{self, Paging, text};
@@ -70,7 +70,24 @@ async fn one(client: &Client, id: &str, args: &Replay) -> Result<(), Trouble> {
     if args.filters.but_upstream() || args.dry_run || args.per_second.is_some() {
         return Err(usage("error: an ID goes with --upstream, --reason and --json alone"));
     }
+    let event = client.get(&events::path(id)).await?.json()?;
+    if !is_dead(&event, upstream) {
+        let state = text(&event["state"]);
+        let which = upstream.map(|name| format!(" of {name}")).unwrap_or_default();
+        let message = format!(
+            "error: it is no dead letter{which}: the event is {state}; `hookward events replay` sends any event"
+        );
+        return Err(failed(&message));
+    }
     events::act(client, id, "replay", &args.act, upstream).await
+}
+
+/// Whether the event is a dead letter, of this upstream if one is named. What is none any more would go
+/// to all its upstreams again.
+fn is_dead(event: &Value, upstream: Option<&str>) -> bool {
+    let Some(name) = upstream else { return event["state"] == "dead" };
+    let mut deliveries = event["deliveries"].as_array().into_iter().flatten();
+    deliveries.any(|delivery| delivery["upstream"] == name && delivery["state"] == "dead")
 }
 
 async fn many(client: &Client, args: &Replay) -> Result<(), Trouble> {

@@ -119,7 +119,8 @@ pub fn run(command: &Command) -> ExitCode {
     }
 }
 
-fn path(id: &str) -> String {
+/// Where the API has this event.
+pub(super) fn path(id: &str) -> String {
     format!("/api/v1/events/{}", encoded(id))
 }
 

@@ -88,7 +88,7 @@ impl Shown {
             None => {
                 for (n, item) in (self.count..).zip(items) {
                     out.write_all(if n == 0 { b"{\"items\":[" } else { b"," })?;
-                    serde_json::to_writer(&mut *out, item)?;
+                    out.write_all(table::neutral_json(&item.to_string()).as_bytes())?;
                 }
             }
         }

@@ -85,6 +85,24 @@ pub(super) fn neutral_lines(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// The same for JSON, in which such characters stand within strings only: they are escaped there, so that
+/// programs read the same.
+pub(super) fn neutral_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Between its values JSON has these itself.
+        if acts(c) && !matches!(c, '\n' | '\r' | '\t') {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing into a string cannot fail.
+                let _ = write!(plain, "\\u{unit:04x}");
+            }
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
 fn acts(c: char) -> bool {
     let unseen = matches!(c,
         '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -125,5 +143,15 @@ mod tests {
         assert_eq!(neutral("Anaïs € 😀"), "Anaïs € 😀");
         assert_eq!(neutral_lines("{\n\t\"a\": \u{7}}"), "{\n\t\"a\": \\u{7}}");
         assert!(!printed(None, &[&[&["\u{1b}c", "\u{8}"]]]).contains(['\u{1b}', '\u{8}']));
+    }
+
+    #[test]
+    fn json_says_the_same_without_what_a_terminal_would_act_on() {
+        let text = "\u{9b}2J\u{202e}\u{7f}\u{e0041}ü😀";
+        let json = format!("{{\n\t\"a\": \"{text}\"}}");
+        let plain = neutral_json(&json);
+        assert!(plain.chars().all(|c| !acts(c) || c == '\n' || c == '\t'), "{plain:?}");
+        let read: serde_json::Value = serde_json::from_str(&plain).unwrap();
+        assert_eq!(read["a"], text);
     }
 }

@@ -3,13 +3,14 @@
 //! stands in the event, or looks like a secret or like what identifies somebody, is left out. It may name
 //! a patient all the same: it is kept in the journal only, and shown as payloads are.
 
+mod echo;
 mod event;
 
 use std::ops::Range;
 
 use http::header::{CONTENT_TYPE, HeaderMap};
 
-use self::event::Known;
+use self::echo::Echo;
 use crate::config::Upstream;
 use crate::store::StoredEvent;
 
@@ -53,8 +54,10 @@ pub(super) fn of(
     if !is_text(headers) {
         return None;
     }
-    let mut text = Text::new(unescaped(begun(read, whole)?));
-    text.hide_known(&Known::of(&event.body));
+    // An app may quote, in JSON of its own, the JSON that it was sent.
+    let text = unescaped(&unescaped(begun(read, whole)?));
+    let mut text = Text::new(text.chars().collect());
+    text.hide_known(&event.body);
     text.hide_secrets(upstream);
     text.hide_words_with('@');
     text.hide_tokens();
@@ -86,32 +89,23 @@ fn begun(read: &[u8], whole: bool) -> Option<&str> {
 }
 
 /// The text with what JSON escapes as itself: it is compared with what the event says.
-fn unescaped(text: &str) -> Vec<char> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match rest.clone().next() {
-            Some(sign @ ('"' | '\\' | '/')) => out.push(sign),
-            Some('n' | 'r' | 't' | 'b' | 'f') => out.push(' '),
-            Some('u') => match event::code_unit(rest.as_str()) {
-                Some((decoded, len)) => {
-                    out.push(decoded);
-                    rest = rest.as_str().get(len..).unwrap_or_default().chars();
-                    continue;
-                }
-                None => out.push('u'),
-            },
-            Some(_) | None => {
-                out.push('\\');
-                continue;
-            }
-        }
-        rest.next();
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        let decoded = match after.chars().next() {
+            Some(sign @ ('"' | '\\' | '/')) => Some((sign, 1)),
+            Some('n' | 'r' | 't' | 'b' | 'f') => Some((' ', 1)),
+            Some('u') => event::code_unit(after).or(Some(('u', 1))),
+            Some('x') => event::byte(after),
+            Some(_) | None => None,
+        };
+        let (c, len) = decoded.unwrap_or(('\\', 0));
+        out.push(c);
+        rest = after.get(len..).unwrap_or_default();
     }
+    out.push_str(rest);
     out
 }
 
@@ -139,9 +133,7 @@ impl Text {
     }
 
     fn hide(&mut self, range: Range<usize>) {
-        if let Some(hidden) = self.hidden.get_mut(range) {
-            hidden.fill(true);
-        }
+        fill(&mut self.hidden, range);
     }
 
     /// What stands at these characters, in lower case.
@@ -168,20 +160,12 @@ impl Text {
     }
 
     /// What the event says as well.
-    fn hide_known(&mut self, known: &Known) {
-        for run in self.runs(char::is_alphanumeric) {
-            if known.words.contains(self.folded(&run)) {
-                self.hide(run);
-            }
-        }
-        for &len in &known.lengths {
-            for from in 0..(self.chars.len() + 1).saturating_sub(len) {
-                let range = from..from + len;
-                if known.texts.contains(self.folded(&range)) {
-                    self.hide(range);
-                }
-            }
-        }
+    fn hide_known(&mut self, body: &[u8]) {
+        let mut hidden = std::mem::take(&mut self.hidden);
+        let mut echo = Echo::of(self);
+        event::says(body, |said| echo.find(said, |range| fill(&mut hidden, range)));
+        drop(echo);
+        self.hidden = hidden;
     }
 
     /// What the configuration keeps secret and sends, or signs with.
@@ -189,8 +173,12 @@ impl Text {
         let headers = upstream.headers.values().map(|(_, secret)| secret);
         let keys = upstream.signing_keys.iter();
         let resigned = upstream.resign.values().map(|resign| &resign.key);
-        for secret in headers.chain(keys).chain(resigned) {
-            let Ok(secret) = std::str::from_utf8(secret.expose()) else { continue };
+        let secrets = headers.chain(keys).chain(resigned);
+        let secrets = secrets.filter_map(|secret| std::str::from_utf8(secret.expose()).ok());
+        // Of a URL that has a token, the query is where it stands.
+        let query = upstream.url.query().unwrap_or_default().split('&');
+        let query = query.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+        for secret in secrets.chain(query) {
             // `Bearer TOKEN`: the token alone is a secret, too.
             for part in secret.split_whitespace().chain([secret]) {
                 let part: Vec<char> = part.chars().collect();
@@ -293,6 +281,12 @@ impl Text {
         }
         shown.truncate(shown.trim_end().len());
         shown
+    }
+}
+
+fn fill(hidden: &mut [bool], range: Range<usize>) {
+    if let Some(hidden) = hidden.get_mut(range) {
+        hidden.fill(true);
     }
 }
 

@@ -80,11 +80,24 @@ impl Store {
     /// [`ActError`]; nothing has changed then. But after a write that has failed only a restart knows
     /// whether it has.
     pub fn act(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
+        self.act_on(event, act, Only::Any)
+    }
+
+    /// Replays an event if it is a dead letter at that moment, of the upstream that the act names or, if it
+    /// names none, as a whole; and does nothing with any other. One at a time. Blocks.
+    ///
+    /// # Errors
+    /// As [`Store::act`]; [`ActError::State`] if it is not, or not any more.
+    pub fn replay_dead(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
+        self.act_on(event, act, Only::DeadLetters)
+    }
+
+    fn act_on(&self, event: Sequence, act: &Act, only: Only) -> Result<Acted, ActError> {
         let core = &self.core;
         // Only acts take it: what was settled when this one looked stays so until it is decided.
         let _alone = core.acting.lock();
         for _ in 0..TRIES {
-            let planned = plan(core, event, act)?;
+            let planned = plan(core, event, act, only)?;
             match core.queue.act(planned) {
                 Some(Answer::Done(acted)) => return Ok(acted),
                 Some(Answer::LookAgain) => {}
@@ -93,6 +106,13 @@ impl Store {
         }
         Err(ActError::Unwritable)
     }
+}
+
+/// Which events an act is for, whatever they were when it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Only {
+    Any,
+    DeadLetters,
 }
 
 /// What the lanes hold of an event.
@@ -111,7 +131,7 @@ struct Delivery {
     apart: bool,
 }
 
-fn plan(core: &Core, event: Sequence, act: &Act) -> Result<Planned, ActError> {
+fn plan(core: &Core, event: Sequence, act: &Act, only: Only) -> Result<Planned, ActError> {
     // First the lanes, then the journal: what does not wait by then has been written down.
     let kept_back = core.backlog.quarantine.lock().contains_key(&event);
     let seen = core.backlog.lanes().into_iter().map(|slot| {
@@ -141,6 +161,9 @@ fn plan(core: &Core, event: Sequence, act: &Act) -> Result<Planned, ActError> {
     };
     let states = all.iter().filter(its).map(|delivery| delivery.state);
     let state = EventState::over(kept_back, past.discarded, states);
+    if only == Only::DeadLetters && !is_dead_letter(act, state, &all) {
+        return Err(ActError::State(state));
+    }
     let meant = meant(core, act, state, &past, &all)?;
     let subject = record.event.meta.subject.as_deref();
     Ok(Planned {
@@ -171,6 +194,15 @@ fn delivery(past: &Past, seen: &[Seen], name: String) -> Delivery {
         None => DeliveryState::Unknown,
     };
     Delivery { name, state, known, waits, apart }
+}
+
+/// Whether an act that is for dead letters is for this event.
+fn is_dead_letter(act: &Act, state: EventState, all: &[Delivery]) -> bool {
+    let is_dead = |delivery: &Delivery| delivery.state == DeliveryState::Dead;
+    match &act.upstream {
+        Some(name) => all.iter().any(|delivery| delivery.name == *name && is_dead(delivery)),
+        None => state == EventState::Dead,
+    }
 }
 
 /// The deliveries that are meant.

@@ -125,6 +125,8 @@ async fn dead_letters_are_counted_replayed_and_discarded() {
     let dropped = command(dir_path, &["events", "discard", &ids[3]]).await;
     assert_eq!(dropped.code, Some(0), "{dropped:?}");
     in_state(dir_path, &ids[3], "discarded").await;
+    let none = command(dir_path, &["dead-letters", "replay", &ids[3]]).await;
+    assert!(none.code == Some(1) && none.err.contains("it is no dead letter"), "{none:?}");
     let one = command(dir_path, &["dead-letters", "replay", &ids[0]]).await;
     assert_eq!(one.code, Some(0), "{one:?}");
     in_state(dir_path, &ids[0], "delivered").await;

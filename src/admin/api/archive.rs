@@ -20,6 +20,8 @@ pub(super) trait Archive: Debug + Send + Sync {
     fn history_of(&self, id: EventId) -> Result<Option<(Listed, Vec<Moment>)>, QueryError>;
     /// Does what an operator asks for, durably.
     fn act(&self, event: Sequence, act: &Act) -> Result<Acted, ActError>;
+    /// Replays an event if it is a dead letter still, durably.
+    fn replay_dead(&self, event: Sequence, act: &Act) -> Result<Acted, ActError>;
     /// When the gateway could take no events, and what that may have cost each source.
     fn gaps(&self, config: &Config, now: UnixMillis) -> Report;
 }
@@ -44,6 +46,10 @@ impl Archive for Store {
 
     fn act(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
         Self::act(self, event, act)
+    }
+
+    fn replay_dead(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
+        Self::replay_dead(self, event, act)
     }
 
     fn gaps(&self, config: &Config, now: UnixMillis) -> Report {

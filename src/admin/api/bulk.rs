@@ -158,16 +158,17 @@ async fn replay(
     });
     let acts = acts.await.map_err(|_| Why::Panicked)?.map_err(Why::Unwritten)?;
     let acts = Arc::new(acts);
-    let began = Instant::now();
+    let mut due = Instant::now();
     let mut left_alone = 0;
-    for (n, event) in events.into_iter().enumerate() {
+    for event in events {
         if let Some(rate) = per_second {
-            let due = began + Duration::from_secs_f64(n as f64 / f64::from(rate));
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Err(Why::Stopping),
                 () = sleep_until(due) => {}
             }
+            // What a disk that stood still has kept waiting is not made up for.
+            due = due.max(Instant::now()) + Duration::from_secs(1) / rate;
         }
         if *stop.borrow() {
             return Err(Why::Stopping);
@@ -181,7 +182,14 @@ async fn replay(
                     return Err(Why::Unrecorded);
                 }
             }
-            Err(ActError::NotFound | ActError::State(_) | ActError::NoUpstream) => left_alone += 1,
+            // Somebody else has done something with it, or its upstream is configured no more: that is
+            // no reason to keep the others waiting.
+            Err(
+                ActError::NotFound
+                | ActError::State(_)
+                | ActError::NoUpstream
+                | ActError::UnknownUpstream,
+            ) => left_alone += 1,
             Err(error) => return Err(Why::Act(error)),
         }
     }
@@ -190,7 +198,7 @@ async fn replay(
 
 /// Replays one; whether that was recorded.
 fn one(workers: &Workers, event: Sequence, act: &Act, acts: &Acts) -> Result<bool, ActError> {
-    let acted = workers.archive.act(event, act)?;
+    let acted = workers.archive.replay_dead(event, act)?;
     Ok(recorded(&workers.trail, acts, act, &acted))
 }
 

@@ -186,6 +186,8 @@ fn allowed(state: EventState) -> &'static str {
         | EventState::Unknown => {
             "it can be replayed; only a quarantined one is released, and only that or a dead one discarded"
         }
-        EventState::Discarded => "what was discarded out of quarantine stays so",
+        EventState::Discarded => {
+            "what was discarded out of quarantine stays so; a discarded dead letter can be replayed"
+        }
     }
 }

@@ -256,11 +256,18 @@ pub(super) fn dead(filter: Filter) -> Result<Filter, Fault> {
 /// An operator's reason, as it is kept.
 pub(super) fn reason(text: Option<String>) -> Result<Option<String>, Fault> {
     match text {
-        Some(text) if text.len() > MAX_REASON || text.chars().any(char::is_control) => Err(
-            Fault::bad(format!("reason: at most {MAX_REASON} bytes, without control characters.")),
-        ),
+        Some(text) if text.len() > MAX_REASON || text.chars().any(misleads) => Err(Fault::bad(
+            format!("reason: at most {MAX_REASON} bytes, without control characters."),
+        )),
         text => Ok(text.filter(|text| !text.is_empty())),
     }
+}
+
+/// Whether a record with this character in it could read as another one where it is shown: control
+/// characters, and those that end a line or change the direction of writing.
+fn misleads(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 /// An upstream's name out of a body.
@@ -383,7 +390,13 @@ mod tests {
     fn reasons_are_short_and_plain() {
         assert_eq!(reason(Some("ü".repeat(512))), Ok(Some("ü".repeat(512))));
         assert_eq!(reason(Some(String::new())), Ok(None));
-        for wrong in ["ü".repeat(513), "a\nb".into(), "\u{1b}[31m".into(), "\u{9b}".into()] {
+        for wrong in [
+            "ü".repeat(513),
+            "a\nb".into(),
+            "\u{1b}[31m".into(),
+            "\u{9b}".into(),
+            "a\u{202e}b".into(),
+        ] {
             assert!(reason(Some(wrong)).is_err());
         }
     }

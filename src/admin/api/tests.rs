@@ -50,6 +50,8 @@ struct Fake {
     asked: Mutex<Vec<usize>>,
     not_ready: AtomicBool,
     unwritable: AtomicBool,
+    /// Events of upstreams that are configured no more.
+    of_gone: Mutex<Vec<Sequence>>,
 }
 
 impl Fake {
@@ -168,6 +170,18 @@ impl Archive for Fake {
         }
         self.acts.lock().push((event, act.clone()));
         Ok(Acted { id: id(number), upstreams: vec!["app".into()] })
+    }
+
+    fn replay_dead(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
+        if self.of_gone.lock().contains(&event) {
+            return Err(ActError::UnknownUpstream);
+        }
+        let number = usize::try_from(event.0).unwrap();
+        match self.events.lock()[number - 1].0 {
+            EventState::Dead => {}
+            state => return Err(ActError::State(state)),
+        }
+        self.act(event, act)
     }
 
     fn gaps(&self, config: &Config, now: UnixMillis) -> Report {

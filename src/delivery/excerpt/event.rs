@@ -1,56 +1,23 @@
 //! What an event says: its strings and numbers, as an answer may repeat them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
 
-/// The shortest string that is looked for.
-const SHORTEST: usize = 4;
-/// The longest one that is looked for as a whole; of longer ones each word is.
-const LONGEST: usize = 64;
-
-/// The strings and numbers of an event, in lower case.
-#[derive(Default)]
-pub(super) struct Known {
-    /// Words in them.
-    pub(super) words: HashSet<String>,
-    /// All of them that are not long.
-    pub(super) texts: HashSet<String>,
-    /// How many characters those have.
-    pub(super) lengths: BTreeSet<usize>,
-}
-
-impl Known {
-    /// Those of an event with this body, which has been found to be JSON before. Not its members' plain
-    /// names: answers say which of them are missing, or wrong.
-    pub(super) fn of(body: &[u8]) -> Self {
-        let mut known = Self::default();
-        let Ok(body) = std::str::from_utf8(body) else { return known };
-        let mut rest = body;
-        while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
-            let found = rest.get(at..).unwrap_or_default();
-            let len = if found.starts_with('"') { string_len(found) } else { number_len(found) };
-            let text = found.get(..len).unwrap_or_default();
-            rest = found.get(len.max(1)..).unwrap_or_default();
-            let text = unquoted(text);
-            let is_plain = text.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_' || b == b'-');
-            if !(is_plain && rest.trim_start().starts_with(':')) {
-                known.add(&text);
-            }
-        }
-        known
-    }
-
-    fn add(&mut self, text: &str) {
-        let folded: String = text.chars().map(fold).collect();
-        for word in folded.split(|c: char| !c.is_alphanumeric()) {
-            if word.chars().count() >= SHORTEST && !self.words.contains(word) {
-                self.words.insert(word.to_owned());
-            }
-        }
-        let len = folded.chars().count();
-        if (SHORTEST..=LONGEST).contains(&len) {
-            self.lengths.insert(len);
-            self.texts.insert(folded);
+/// Shows `each` the strings and numbers of an event with this body, which has been found to be JSON before,
+/// in lower case. Not its members' plain names: answers say which of them are missing, or wrong.
+pub(super) fn says(body: &[u8], mut each: impl FnMut(&str)) {
+    let Ok(body) = std::str::from_utf8(body) else { return };
+    let (mut rest, mut folded) = (body, String::new());
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        let found = rest.get(at..).unwrap_or_default();
+        let len = if found.starts_with('"') { string_len(found) } else { number_len(found) };
+        let text = found.get(..len).unwrap_or_default();
+        rest = found.get(len.max(1)..).unwrap_or_default();
+        let text = unquoted(text);
+        let is_plain = text.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_' || b == b'-');
+        if !(is_plain && rest.trim_start().starts_with(':')) {
+            folded.clear();
+            folded.extend(text.chars().map(fold));
+            each(&folded);
         }
     }
 }
@@ -90,6 +57,12 @@ fn unquoted(text: &str) -> Cow<'_, str> {
         Some(plain) => serde_json::from_str(text).map_or(Cow::Borrowed(plain), Cow::Owned),
         None => Cow::Borrowed(text),
     }
+}
+
+/// The character that a text begins with as `xXX`, as Python and others write it, and its bytes there.
+pub(super) fn byte(text: &str) -> Option<(char, usize)> {
+    let digits = text.strip_prefix('x')?.get(..2)?;
+    Some((u8::from_str_radix(digits, 16).ok()?.into(), 3))
 }
 
 /// The character that a text begins with as `uXXXX`, or as two of them, and its bytes there.

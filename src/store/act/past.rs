@@ -87,7 +87,8 @@ impl Past {
                     reading.frame(event, place, &frame.header, frame.payload);
                 }
             }
-            if scanner.has_unread() {
+            // What stands in a segment that retention lets go is as good as gone.
+            if scanner.has_unread() && !core.is_going(number) {
                 unread.get_or_insert(number);
             }
         }

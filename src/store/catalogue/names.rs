@@ -9,20 +9,44 @@ use parking_lot::Mutex;
 use crate::event::{EventId, normalize_type};
 use crate::store::crypt::{Digests, Field};
 
-/// Names of each sort that are kept. Further ones are read each time.
+/// Texts and recipients of each sort whose digests are kept. Others are digested each time.
 const MAX_NAMES: usize = 4096;
 /// A longer one is not kept.
 const MAX_LEN: usize = 256;
+/// Names of events that are kept, and their bytes. Further ones are read each time: a source that makes
+/// up a name for each event takes no more memory than that.
+const MAX_KINDS: usize = 65_536;
+const MAX_KIND_BYTES: usize = 4 << 20;
 
 /// Digests, and what they stand for.
 #[derive(Debug)]
 pub struct Names {
     digests: Digests,
     /// Providers' own event names, normalized.
-    kinds: Mutex<HashMap<u64, Arc<str>>>,
+    kinds: Mutex<Kinds>,
     recipients: Mutex<Recipients>,
     /// Digests of texts that come again and again, by field.
     known: [Mutex<HashMap<Box<str>, u64>>; 7],
+}
+
+/// Names of events by their digests.
+#[derive(Debug, Default)]
+struct Kinds {
+    by_digest: HashMap<u64, Arc<str>>,
+    /// Of all of them.
+    bytes: usize,
+}
+
+impl Kinds {
+    /// Keeps the name, if there is room.
+    fn keep(&mut self, digest: u64, name: &str) {
+        let bytes = self.bytes + name.len();
+        let has_room = self.by_digest.len() < MAX_KINDS && bytes <= MAX_KIND_BYTES;
+        if has_room && !self.by_digest.contains_key(&digest) {
+            self.by_digest.insert(digest, name.into());
+            self.bytes = bytes;
+        }
+    }
 }
 
 /// Upstreams that events go to together: the digest of all their names, and those of each.
@@ -84,18 +108,21 @@ impl Names {
     /// The digest of the normalized form of this name, which is kept.
     pub fn kind(&self, provider_type: Option<&str>) -> u64 {
         let name = normalize_type(provider_type);
-        let digest = self.common(Field::Kind, &name);
-        let mut kinds = self.kinds.lock();
-        let is_short = name.len() <= MAX_LEN;
-        if is_short && kinds.len() < MAX_NAMES && !kinds.contains_key(&digest) {
-            kinds.insert(digest, name.into());
+        let digest = self.kind_named(&name);
+        if name.len() <= MAX_LEN {
+            self.kinds.lock().keep(digest, &name);
         }
         digest
     }
 
+    /// The digest of this normalized name.
+    pub fn kind_named(&self, name: &str) -> u64 {
+        self.common(Field::Kind, name)
+    }
+
     /// The normalized name with this digest, if it is kept.
     pub fn kind_of(&self, digest: u64) -> Option<Arc<str>> {
-        self.kinds.lock().get(&digest).cloned()
+        self.kinds.lock().by_digest.get(&digest).cloned()
     }
 
     /// The digest of these upstreams' names together, and of each of them.
@@ -117,5 +144,28 @@ impl Names {
     /// What these recipients' names have for digests, if it is kept.
     pub fn recipients_of(&self, digest: u64) -> Option<Arc<[u64]>> {
         self.recipients.lock().by_digest.get(&digest).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first 4,096 were kept, and a listing by name read each event with another one.
+    #[test]
+    fn many_names_are_kept_and_no_number_of_them_takes_more_memory() {
+        let named = |n: usize, len: usize| format!("order.{n:0>len$}");
+        let names = Names::new(Digests::new(None, 7));
+        let digests = (0..MAX_KINDS + 9).map(|n| names.kind(Some(&named(n, 5))));
+        let digests: Vec<_> = digests.collect();
+        let known = digests.iter().filter(|digest| names.kind_of(**digest).is_some());
+        assert_eq!(known.count(), MAX_KINDS);
+        let names = Names::new(Digests::new(None, 7));
+        for n in 0..MAX_KIND_BYTES / 200 {
+            names.kind(Some(&named(n, 200)));
+        }
+        let kinds = names.kinds.lock();
+        let bytes: usize = kinds.by_digest.values().map(|name| name.len()).sum();
+        assert!(bytes == kinds.bytes && bytes <= MAX_KIND_BYTES && bytes > MAX_KIND_BYTES - 512);
     }
 }

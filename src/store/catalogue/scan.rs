@@ -23,7 +23,7 @@ use crate::store::query::{DeliveryState, EventState, Filter};
 /// Copies of events that are looked at together.
 const COPIES: usize = 1024;
 /// Names of events that a pattern is compared with once.
-const MAX_NAMES: usize = 4096;
+const MAX_NAMES: usize = 262_144;
 
 /// A row that a filter may want.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,8 @@ pub(super) struct Wanted<'f> {
     source: Option<u32>,
     subject: Option<u32>,
     kind: Option<&'f Pattern>,
+    /// The digest of the one name that fits, if there is only one.
+    exact: Option<u64>,
     /// Which names fit the pattern, by their digests.
     kinds: HashMap<u64, bool>,
     since: u64,
@@ -48,10 +50,12 @@ pub(super) struct Wanted<'f> {
 impl<'f> Wanted<'f> {
     pub(super) fn new(question: &Question<'_>, filter: &'f Filter) -> Self {
         let names = &question.core.catalogue.names;
+        let exact = filter.kind.as_ref().filter(|pattern| !pattern.0.contains('*'));
         Self {
             source: filter.source.as_deref().map(|name| names.source(name)),
             subject: filter.subject.as_deref().map(|subject| names.subject(Some(subject))),
             kind: filter.kind.as_ref(),
+            exact: exact.map(|pattern| names.kind_named(&pattern.0)),
             kinds: HashMap::new(),
             since: filter.since.map_or(0, |since| since.0),
             until: filter.until.map_or(u64::MAX, |until| until.0),
@@ -108,6 +112,9 @@ impl<'f> Wanted<'f> {
     fn kind(&mut self, question: &Question<'_>, found: &Found) -> Result<bool, Stop> {
         let Some(pattern) = self.kind else { return Ok(true) };
         let digest = found.row.kind;
+        if let Some(exact) = self.exact {
+            return Ok(digest == exact);
+        }
         if let Some(fits) = self.kinds.get(&digest) {
             return Ok(*fits);
         }

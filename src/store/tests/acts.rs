@@ -133,6 +133,33 @@ async fn what_is_delivered_goes_again_and_what_waits_is_due_at_once_and_not_doub
     assert!(matches!(nowhere, Err(ActError::NotFound)), "{nowhere:?}");
 }
 
+/// A replay of many sent what had been discarded since they were counted, and doubled what was delivered.
+#[tokio::test]
+async fn a_replay_of_dead_letters_does_nothing_with_what_is_none_any_more() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let store = Store::open_with(options(dir.path()), small(&disk)).unwrap();
+    let all = act(ActKind::Replayed);
+    let done = settled(&store, 1, Verdict::Delivered).await;
+    let waits = settled(&store, 2, Verdict::RetryAt(START.after(HOUR))).await;
+    let dropped = settled(&store, 3, Verdict::Dead).await;
+    ok(store.act(dropped, &act(ActKind::Discarded)));
+    let gone = settled(&store, 4, Verdict::Dead).await;
+    for (event, state) in [
+        (done, EventState::Delivered),
+        (waits, EventState::Pending),
+        (dropped, EventState::Discarded),
+    ] {
+        for act in [&all, &replay_to("app")] {
+            assert_eq!(refused(store.replay_dead(event, act)), state);
+        }
+    }
+    assert_eq!(refused(store.replay_dead(gone, &replay_to("lab"))), EventState::Dead);
+    assert_eq!(store.backlog(0), 1);
+    assert_eq!(ok(store.replay_dead(gone, &all)), ["app"]);
+    assert_eq!(refused(store.replay_dead(gone, &all)), EventState::Pending);
+    assert_eq!((dead(&store), store.backlog(0)), (0, 2));
+}
+
 #[tokio::test]
 async fn what_is_kept_back_is_let_go_of_or_dropped_once_and_for_all() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());

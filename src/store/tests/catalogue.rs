@@ -516,6 +516,33 @@ async fn every_event_is_on_one_page_while_others_arrive() {
     assert_eq!(seen, wanted);
 }
 
+/// Each event whose name was not in memory was read, of a million a million.
+#[tokio::test]
+async fn what_has_another_name_is_not_read() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = options(dir.path());
+    let store = Store::open_with(options.clone(), tuning(&disk)).unwrap();
+    for n in 0..10 {
+        let meta = EventMeta {
+            provider_id: Some(format!("evt_{n}")),
+            provider_type: Some(format!("Order {n}")),
+            ..EventMeta::default()
+        };
+        let event = identified("lab", START, "{}", meta, OnConflict::Deliver);
+        store.accept(event, app(&store)).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    let store = Store::open_with(options, tuning(&disk)).unwrap();
+    assert_eq!(listed(&store, &Filter::default(), 50).len(), 10);
+    let is_journal = |name: &String| !name.ends_with(".events") && !name.ends_with(".deeds");
+    for name in disk.names().iter().filter(|name| is_journal(name)) {
+        disk.add_bad(name, 0..u64::MAX);
+    }
+    let another = Filter { kind: Some(Pattern("order.77".into())), ..Filter::default() };
+    assert_eq!(listed(&store, &another, 50).len(), 0);
+}
+
 /// Files are made again if anything is wrong with them, and are left alone if nothing is.
 #[tokio::test]
 async fn files_of_the_catalogue_are_believed_or_made_again() {

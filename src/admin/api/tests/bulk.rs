@@ -98,6 +98,45 @@ async fn a_long_one_goes_on_by_itself_at_its_rate_and_alone() {
     until(|| bench.api.bulk.place().is_ok()).await;
 }
 
+/// What an operator had discarded while it went on was sent, and what had been delivered was sent again,
+/// to all its upstreams.
+#[tokio::test(start_paused = true)]
+async fn what_has_changed_since_it_began_is_left_alone() {
+    let bench = bench(&[DEAD; 20]);
+    assert_eq!(bench.post(REPLAY, r#"{"per_second":2}"#).await.status, 202);
+    bench.fake.events.lock()[18].0 = EventState::Discarded;
+    bench.fake.events.lock()[19].0 = EventState::Delivered;
+    until(|| bench.api.bulk.place().is_ok()).await;
+    let done: Vec<_> = bench.fake.acts.lock().iter().map(|(event, _)| event.0).collect();
+    assert_eq!(done, (1..=18).collect::<Vec<_>>());
+}
+
+/// The oldest dead letter was of an upstream that was configured no more, and no other could be replayed
+/// until the retention had let it go.
+#[tokio::test]
+async fn one_whose_upstream_is_gone_keeps_no_other_waiting() {
+    let bench = bench(&[DEAD, DEAD, DEAD]);
+    bench.fake.of_gone.lock().push(Sequence(1));
+    let got = bench.post(REPLAY, "{}").await;
+    assert_eq!((got.status, got.body), (200, json!({ "matched": 3, "replayed": 2 })));
+}
+
+/// A disk had stood still, and what was missed meanwhile was sent as fast as it could be.
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_not_made_up_for() {
+    let bench = bench(&[DEAD; 40]);
+    let asked = async { bench.post(REPLAY, r#"{"per_second":10}"#).await };
+    let stall = async {
+        until(|| !bench.fake.acts.lock().is_empty()).await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let (began, before) = (tokio::time::Instant::now(), bench.fake.acts.lock().len());
+        until(|| bench.fake.acts.lock().len() == 40).await;
+        let least = Duration::from_millis(100) * u32::try_from(40 - before - 3).unwrap();
+        assert!(began.elapsed() >= least, "{:?} for all but {before}", began.elapsed());
+    };
+    tokio::join!(asked, stall);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_it_early() {
     let bench = bench(&[DEAD; 1000]);
