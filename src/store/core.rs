@@ -301,6 +301,11 @@ impl Core {
         self.is_lost(place.segment, error) || (is_bad() && self.queue.sync())
     }
 
+    /// The same for somebody who only looks: what has gone with its segment is for them to look for anew.
+    pub fn is_withheld(&self, place: Place, error: &ReadError) -> bool {
+        error.is_final() || (error.is_not_given() && self.gives_up(place, error))
+    }
+
     /// How much is kept, and for how long.
     pub fn keeping(&self) -> Keeping {
         *self.keeping.lock()

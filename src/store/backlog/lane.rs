@@ -241,8 +241,7 @@ impl Lane {
                 if settled == Settled::Dead {
                     self.dead.add(entry.place.segment);
                 }
-                self.release(&entry);
-                return self.forget_unread(sequence);
+                return self.conclude(&entry);
             }
             Settled::RetryAt(due) => {
                 entry.attempts = entry.attempts.saturating_add(1);
@@ -391,7 +390,12 @@ impl Lane {
 
     /// The subject's next delivery comes to the front; without one the subject is free.
     fn release(&mut self, entry: &Entry) {
-        let Some(subject) = self.ordered_subject(entry) else { return };
+        if let Some(subject) = self.ordered_subject(entry) {
+            self.release_subject(subject);
+        }
+    }
+
+    fn release_subject(&mut self, subject: u64) {
         let Some(busy) = self.parked.get_mut(&subject) else { return };
         busy.holders = busy.holders.saturating_sub(1);
         if busy.holders > 0 {

@@ -182,7 +182,7 @@ impl Catalogue {
     }
 
     /// The digests of the upstreams that the event of this row goes to. None if its frame cannot be
-    /// read, in which case nobody is shown it.
+    /// read, now or for minutes already, in which case nobody is shown it.
     pub(super) fn recipients(
         &self,
         core: &Core,
@@ -195,13 +195,14 @@ impl Catalogue {
         let place = Place { segment, offset: row.offset };
         match core.files.event(place) {
             Ok((_, payload)) => {
+                core.patience.given(place);
                 let summary = decode_event_summary(&payload);
                 let of = |head: crate::store::journal::record::EventHead<'_>| {
                     self.names.recipients(head.targets()).1
                 };
                 Ok(summary.map_or_else(Arc::default, |summary| of(summary.head)))
             }
-            Err(error) if error.is_final() => Ok(Arc::default()),
+            Err(error) if core.is_withheld(place, &error) => Ok(Arc::default()),
             Err(error) => Err(error.into()),
         }
     }

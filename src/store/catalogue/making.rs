@@ -14,7 +14,7 @@ use crate::store::core::Core;
 use crate::store::journal::act::decode_act;
 use crate::store::journal::frame::Kind;
 use crate::store::journal::record::{decode_attempt, decode_event_summary, event_in_slice};
-use crate::store::journal::segment::{Frame, Scanned, SegmentHeader};
+use crate::store::journal::segment::{Frame, Place, Scanned, SegmentHeader};
 use crate::store::query::ActKind;
 
 /// The segment that rows are being made of.
@@ -41,15 +41,28 @@ impl Current {
     }
 
     /// Makes rows of the frames up to `upto`, or the segment's end, and shows them to `each` some at a
-    /// time, when they are in their files.
+    /// time, when they are in their files. None where the disk has not given what stands in front of the
+    /// frames for minutes: nothing else must wait for it.
     pub(super) fn read(
         &mut self,
         core: &Core,
         upto: Option<u32>,
         mut each: impl FnMut(&Self, Vec<EventRow>, Vec<DeedRow>) -> Result<(), KeepError>,
     ) -> Result<(), KeepError> {
-        let scanner = core.files.scan(self.header.number, self.offset, self.last);
-        let mut scanner = scanner.map_err(io::Error::from)?;
+        let number = self.header.number;
+        let front = Place { segment: number, offset: 0 };
+        let mut scanner = match core.files.scan(number, self.offset, self.last) {
+            Ok(scanner) => {
+                core.patience.given(front);
+                scanner
+            }
+            Err(error) if core.is_withheld(front, &error) => {
+                tracing::warn!(target: "hookward::store", segment = number, %error, "what stands in the segment is not in the catalogue of events, until a start can read it");
+                self.unread = true;
+                return Ok(());
+            }
+            Err(error) => return Err(io::Error::from(error).into()),
+        };
         let names = &core.catalogue.names;
         while upto.is_none_or(|upto| scanner.offset() < upto) {
             match scanner.step()? {

@@ -129,11 +129,15 @@ impl<'a> Question<'a> {
         if self.core.is_gone(segment, &error) { Stop::Gone } else { Stop::Spoilt(error) }
     }
 
-    /// The frame there; `None` if it has been damaged.
+    /// The frame there; `None` if it has been damaged, or the disk has not given it for minutes: all the
+    /// others are shown without it.
     pub(super) fn frame(&self, place: Place) -> Result<Option<(Header, Bytes)>, Stop> {
         match self.core.files.frame(place) {
-            Ok(frame) => Ok(Some(frame)),
-            Err(error) if error.is_final() => {
+            Ok(frame) => {
+                self.core.patience.given(place);
+                Ok(Some(frame))
+            }
+            Err(error) if self.core.is_withheld(place, &error) => {
                 let Place { segment, offset } = place;
                 tracing::warn!(target: "hookward::store", segment, offset, %error, "something in the journal cannot be shown");
                 Ok(None)

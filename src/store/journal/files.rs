@@ -77,7 +77,9 @@ impl ReadError {
             Self::Io(error) => error.raw_os_error(),
             _ => None,
         };
-        [Errno::IO, Errno::NODATA, Errno::BADMSG].iter().any(|e| number == Some(e.raw_os_error()))
+        // The last is what XFS and ext4 say of a file whose extents they cannot make out any more.
+        let said = [Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN];
+        said.iter().any(|e| number == Some(e.raw_os_error()))
     }
 }
 
@@ -339,5 +341,18 @@ impl SegmentFiles {
         };
         let frame = Bytes::from(bytes);
         Ok((header, frame.slice(HEADER_LEN + content.start..HEADER_LEN + content.end)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_damaged_file_system_says_is_not_given() {
+        let is_not_given = |errno: Errno| ReadError::Io(errno.into()).is_not_given();
+        // EIO, and "Structure needs cleaning".
+        assert!(is_not_given(Errno::IO) && is_not_given(Errno::UCLEAN));
+        assert!(!is_not_given(Errno::NOENT) && !is_not_given(Errno::MFILE));
     }
 }

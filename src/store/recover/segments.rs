@@ -104,22 +104,27 @@ fn header(number: u32, preamble: &Preamble, listed: &Listed) -> SegmentHeader {
     match preamble.header {
         Ok(_) if listed.survey.foreign.contains(&number) => {
             tracing::error!(target: "hookward::store", segment = number, "a segment in clear where all are encrypted: somebody without the key has put it there; it is not read");
-            guess()
+            undated(guess())
         }
         Ok(header) => header,
         Err(error) => {
             tracing::error!(target: "hookward::store", segment = number, %error, "damaged segment header; its frames are read all the same");
-            guess()
+            undated(guess())
         }
     }
+}
+
+/// Nobody knows when it was begun: at the latest when the next one was. What is taken for older than it is
+/// goes too early, and all in front of it.
+fn undated(header: SegmentHeader) -> SegmentHeader {
+    SegmentHeader { created_at: UnixMillis(u64::MAX), ..header }
 }
 
 /// What stands in for the header of a segment whose first page the disk does not give. Whether anything in
 /// it is needed is not known yet.
 fn unread_header(number: u32, listed: &Listed) -> SegmentHeader {
     tracing::error!(target: "hookward::store", segment = number, "the disk does not give the segment's first page");
-    let before = listed.segments.last();
-    SegmentHeader { number, ..guess_header(number, before, &Preamble::unread()) }
+    undated(guess_header(number, listed.segments.last(), &Preamble::unread()))
 }
 
 /// Whether the segment, the last one, was never finished being created: its header, or its key,

@@ -1,6 +1,7 @@
 //! The store as its callers see it, on a disk that can fail.
 
 mod acts;
+mod bad_pages;
 mod behaviour;
 mod carried;
 mod catalogue;

@@ -51,17 +51,18 @@ impl Lane {
     }
 
     /// Puts a delivery that is counted as held where it waits for its time, behind those of its subject.
-    fn wait_by_time(&mut self, entry: Entry) {
+    pub(super) fn wait_by_time(&mut self, entry: Entry) {
         let subject = self.ordered_subject(&entry);
+        // An earlier one that is still to come is put behind whatever waits for the subject by then.
+        let mut earlier = self.fresh.iter().take_while(|other| other.sequence < entry.sequence);
+        if subject.is_some() && earlier.any(|other| self.ordered_subject(other) == subject) {
+            let at = self.fresh.partition_point(|other| other.sequence < entry.sequence);
+            return self.fresh.insert(at, entry);
+        }
         if let Some(busy) = subject.and_then(|subject| self.parked.get_mut(&subject)) {
             insert(&mut busy.waiting, entry);
             self.parked_count += 1;
             return;
-        }
-        let before = |other: &Entry| other.sequence < entry.sequence && other.subject == subject;
-        if subject.is_some() && self.fresh.iter().any(before) {
-            let at = self.fresh.partition_point(|other| other.sequence < entry.sequence);
-            return self.fresh.insert(at, entry);
         }
         self.mark_busy(&entry);
         self.retries.push(At::due(entry));
@@ -163,6 +164,18 @@ mod tests {
             done(&mut one, n, 30);
         }
         assert_eq!((one.held(), one.waits(Sequence(5), false)), (0, Waits::Not));
+        // An earlier one is, and the next of them has not had its turn yet.
+        let mut one = lane();
+        for n in [1, 4] {
+            one.push(entry(n, Some(1)));
+        }
+        assert_eq!(next(&mut one, 10), 1);
+        one.resume(again(5, Some(1), 20));
+        done(&mut one, 1, 21);
+        for n in [4, 5] {
+            assert_eq!(next(&mut one, 30), n);
+            done(&mut one, n, 30);
+        }
     }
 
     #[test]
