@@ -125,7 +125,7 @@ mod tests {
             while lane.held() > 0 {
                 let next = taken(lane.take(Ticks(MANY)));
                 // Every other one turns out to be lost.
-                if next.0 % 2 == 0 || !lane.learn(next, NOTHING, Ticks(MANY)) {
+                if next.0.is_multiple_of(2) || !lane.learn(next, NOTHING, Ticks(MANY)) {
                     lane.settle(next, Settled::Done, None, Ticks(MANY));
                 }
             }
@@ -148,7 +148,8 @@ mod tests {
             let mut unread: BTreeSet<_> =
                 (1..=last).filter(|_| random.bool()).map(Sequence).collect();
             lane.expect_unread(unread.clone());
-            let tried = |n: u64| Entry { attempts: u32::from(n % 7 == 0), ..entry(n, None) };
+            let tried =
+                |n: u64| Entry { attempts: u32::from(n.is_multiple_of(7)), ..entry(n, None) };
             let known = |n: u64| if unread.contains(&Sequence(n)) { None } else { subject(n) };
             let waiting = (1..=last).map(|n| Entry { subject: known(n), ..tried(n) }).collect();
             lane.restore(waiting, None, DeadLetters::default());
@@ -181,7 +182,8 @@ mod tests {
                 }
                 // It is delivered, or given up unread: then nobody is sent it. What was tried before a start
                 // may have been ahead of others.
-                let before = |other: &&u64| **other < n && **other % 7 != 0 && n % 7 != 0;
+                let before =
+                    |other: &&u64| **other < n && !other.is_multiple_of(7) && !n.is_multiple_of(7);
                 let is_same = |other: &&u64| subject(**other) == subject(n);
                 let overtaken = open.iter().filter(before).find(is_same);
                 let is_sent = !unread.remove(&this);
