@@ -26,6 +26,7 @@ fn forged() -> Post {
     let body = format!(r#"{{"id":"{CANARY}","event":"order.done"}}"#);
     Post::to(&format!("/hooks/lab?token={CANARY}"))
         .header("X-API-Key", CANARY)
+        .without("user-agent")
         .header("User-Agent", "=cmd|'/c calc'!A1")
         .body(body)
 }
