@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer;
+use crate::audit::chain::Chain;
 use crate::listen::Answer;
 use crate::store::{AcceptError, Store};
 
@@ -14,13 +15,14 @@ use crate::store::{AcceptError, Store};
 #[derive(Debug)]
 pub(super) struct Health {
     store: Arc<Store>,
+    chain: Arc<Chain>,
     draining: AtomicBool,
 }
 
 impl Health {
-    /// Health of a gateway with this store.
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store, draining: AtomicBool::new(false) }
+    /// Health of a gateway with this store, and this audit trail.
+    pub(super) fn new(store: Arc<Store>, chain: Arc<Chain>) -> Self {
+        Self { store, chain, draining: AtomicBool::new(false) }
     }
 
     /// From here on the gateway is alive, but not ready.
@@ -36,6 +38,9 @@ impl Health {
     fn ready(&self) -> Result<(), &'static str> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("shutting down");
+        }
+        if self.chain.blocks() {
+            return Err("the audit trail cannot be written, and audit.required is set");
         }
         self.store.writable().map_err(unavailable)
     }

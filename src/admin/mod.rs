@@ -21,6 +21,7 @@ use self::answer::Problem;
 use self::api::Api;
 pub use self::api::{show_auth, show_source};
 use self::health::Health;
+use crate::audit::chain::Chain;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::listen::{Answer, Arrival, Origin};
@@ -47,12 +48,13 @@ impl Admin {
     pub fn new(
         config: &Arc<Config>,
         store: Arc<Store>,
+        chain: Arc<Chain>,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
         let access = Access::new(token(config), config.server.failure_rate_limit);
-        let health = Health::new(Arc::clone(&store));
-        let api = Api::new(config, Arc::clone(&store), clock);
+        let health = Health::new(Arc::clone(&store), Arc::clone(&chain));
+        let api = Api::new(config, Arc::clone(&store), chain, clock);
         Self { health, access, api, store, metrics }
     }
 

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::audit::Reason;
 use crate::clock::UnixMillis;
@@ -124,6 +124,15 @@ impl Verifier {
     /// and its credential is of the scheme's form. Nothing says that it is true.
     pub fn claimed_at(&self, headers: &HeaderMap) -> Option<u64> {
         self.scheme.claimed_at(headers)
+    }
+
+    /// The credential that a request presents, as its header has it, right or wrong: for a fingerprint of
+    /// it. At most as many values as a request has of them; none: it presents nothing.
+    pub fn presented(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        match self.scheme.credential_header() {
+            Some(name) => headers.get_all(name).iter().cloned().collect(),
+            None => Vec::new(),
+        }
     }
 
     /// Whether its source asks for a credential at all.

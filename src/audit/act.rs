@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::regular;
 
 const DIR: &str = "audit";
-const FILE: &str = "acts.jsonl";
+pub(super) const FILE: &str = "acts.jsonl";
 
 /// Who acts, as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,7 +1,8 @@
 //! What was refused, and why: the fixed vocabulary, and the record of each refusal. And what operators
-//! do with the store.
+//! do with the store. Both end in one trail on disk, link by link (`chain`).
 
 mod act;
+pub mod chain;
 mod refused;
 mod summed;
 mod trail;
@@ -59,6 +60,20 @@ pub enum Reason {
     /// A defect of ours: handling the request has panicked.
     InternalError,
 }
+
+/// What operators and the gateway itself have done, as it is called in the trail.
+pub const ACTS: [&str; 10] = [
+    "payload_viewed",
+    "replayed",
+    "released",
+    "discarded",
+    "exported",
+    "config_reloaded",
+    "started",
+    "stopped",
+    "trail_shortened",
+    "act_unreadable",
+];
 
 impl Reason {
     /// All of them, in the order of their declaration.

@@ -1,18 +1,19 @@
-//! The record of one refusal: for now a structured log line.
+//! One refusal, as it is handed over to be recorded, and its log line.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderValue;
 use tracing::field::{DisplayValue, display};
 
 use super::Reason;
-use crate::event::SourceName;
-use crate::listen::TlsSession;
+use crate::event::{EventId, SourceName};
+use crate::listen::{Listener, Origin, TlsSession};
 
-/// What is kept of a request that was refused. Nothing in it is a credential or payload, and
-/// whatever the sender chose is bounded and escaped.
-#[derive(Debug)]
+/// A request that was refused. Of its credential and its body nothing is recorded but a keyed fingerprint
+/// and a hash, and whatever else the sender chose is bounded and escaped.
 pub struct Refused<'a> {
     /// Why, by its public name.
     pub reason: Reason,
@@ -30,8 +31,16 @@ pub struct Refused<'a> {
     pub path: &'a str,
     /// What the sender calls itself.
     pub user_agent: &'a [u8],
+    /// Where it came in.
+    pub listener: Listener,
+    /// Length of its body that was declared.
+    pub declared: Option<u64>,
     /// Length of its body, as far as it is known: what was read, or what was declared.
     pub size: u64,
+    /// Its body as far as it was read; `None`: none of it was asked for.
+    pub body: Option<Bytes>,
+    /// The values of the header that its source's credential is in.
+    pub credential: &'a [HeaderValue],
     /// The answer's status; 0: none, the connection was closed before HTTP.
     pub status: u16,
     /// From the end of its headers to the answer.
@@ -40,11 +49,43 @@ pub struct Refused<'a> {
     pub tls: Option<&'a TlsSession>,
 }
 
-impl Refused<'_> {
-    /// Writes the record. Who may write it is for [`super::Refusals`] to say.
-    pub(super) fn tell(&self) {
+/// Without credential and body.
+impl std::fmt::Debug for Refused<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Refused");
+        shown.field("reason", &self.reason).field("detail", &self.detail).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Refused<'a> {
+    /// A connection that came to nothing, before or without a request that could be read.
+    pub fn connection(reason: Reason, detail: &'static str, origin: &'a Origin) -> Self {
+        let client = Some(origin.address());
+        Self {
+            reason,
+            detail,
+            source: None,
+            client,
+            peer: origin.peer_beside(client),
+            method: "",
+            path: "",
+            user_agent: b"",
+            listener: origin.listener,
+            declared: None,
+            size: 0,
+            body: None,
+            credential: &[],
+            status: 0,
+            duration: Duration::ZERO,
+            tls: origin.tls.as_ref(),
+        }
+    }
+
+    /// Writes the log line, with the id of the record. Who may write it is for [`super::Refusals`] to say.
+    pub(super) fn tell(&self, id: EventId) {
         tracing::warn!(
             target: "hookward::request",
+            id = %id,
             status = self.status,
             reason = self.reason.as_str(),
             detail = self.detail,
@@ -101,7 +142,7 @@ pub fn micros(d: Duration) -> u64 {
 /// At most `N` bytes that a stranger chose, as text that a log line may hold as a string: control
 /// characters of ASCII and quotes are left for the line's format to escape, which each does in its
 /// own way; of the rest only letters and digits are shown, so that nothing steers a terminal.
-fn bounded<const N: usize>(bytes: &[u8]) -> Cow<'_, str> {
+pub(super) fn bounded<const N: usize>(bytes: &[u8]) -> Cow<'_, str> {
     let cut = bytes.get(..N).filter(|cut| cut.len() < bytes.len());
     let text = String::from_utf8_lossy(cut.unwrap_or(bytes));
     let is_plain = |c: char| c.is_ascii() || c.is_alphanumeric();
@@ -133,21 +174,11 @@ mod tests {
     }
 
     fn line(json: bool, user_agent: &[u8]) -> String {
-        let refused = Refused {
-            reason: Reason::UnknownRoute,
-            detail: "",
-            source: None,
-            client: None,
-            peer: None,
-            method: "GET",
-            path: "/",
-            user_agent,
-            size: 0,
-            status: 404,
-            duration: Duration::ZERO,
-            tls: None,
-        };
-        let line = crate::log::testing::lines(json, || refused.tell());
+        let origin = Origin::nowhere();
+        let connection = Refused::connection(Reason::UnknownRoute, "", &origin);
+        let refused = Refused { client: None, method: "GET", path: "/", user_agent, ..connection };
+        let id = EventId::from_bytes([7; 16]);
+        let line = crate::log::testing::lines(json, || refused.tell(id));
         assert_eq!(line.lines().count(), 1, "{line}");
         line
     }

@@ -5,14 +5,16 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::Reason;
+use super::chain::{self, Chain};
 use super::refused::{Client, Refused};
 use crate::clock::{Clock, UnixMillis};
-use crate::event::SourceName;
+use crate::event::{EventId, SourceName};
 use crate::network::Network;
 
 /// Refusals of one client and reason that stand singly in a minute.
@@ -43,6 +45,8 @@ pub enum Ending {
 pub struct Refusals {
     clock: Clock,
     minute: Mutex<Minute>,
+    /// The trail on disk; `None`: there is only the log.
+    chain: Option<Arc<Chain>>,
 }
 
 /// What is known of the current minute, and what is still to be told of those before.
@@ -86,15 +90,43 @@ struct Told {
 impl Refusals {
     /// None yet. Minutes are those of this clock.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, minute: Mutex::default() }
+        Self { clock, minute: Mutex::default(), chain: None }
+    }
+
+    /// The same, and each is in this trail as well.
+    pub fn recorded(clock: Clock, chain: Arc<Chain>) -> Self {
+        Self { chain: Some(chain), ..Self::new(clock) }
+    }
+
+    /// The trail that they are in, if there is one.
+    pub fn chain(&self) -> Option<&Arc<Chain>> {
+        self.chain.as_ref()
     }
 
     /// Records a refusal: as a line of its own, or as a part of its client's sum.
     pub fn record(&self, refused: &Refused<'_>) {
         let ending = Ending::Refused(refused.reason);
         if self.stands_singly(ending, refused.client, refused.source) {
-            refused.tell();
+            refused.tell(self.keep(refused));
         }
+    }
+
+    /// The same for what the log has a line of already.
+    pub fn record_silently(&self, refused: &Refused<'_>) {
+        let ending = Ending::Refused(refused.reason);
+        if self.stands_singly(ending, refused.client, refused.source) {
+            self.keep(refused);
+        }
+    }
+
+    /// Puts it into the trail, under the id that is returned.
+    fn keep(&self, refused: &Refused<'_>) -> EventId {
+        let now = self.clock.now();
+        let id = chain::new_id(now);
+        if let Some(chain) = &self.chain {
+            chain.refused(refused, id, now);
+        }
+        id
     }
 
     /// Counts a request that ended like this. Whether it is to have a line of its own.
@@ -133,7 +165,12 @@ impl Refusals {
             if some.is_empty() {
                 return;
             }
-            some.iter().for_each(Told::tell);
+            for told in &some {
+                told.tell();
+                if let (Some(chain), Some(sum)) = (&self.chain, told.record()) {
+                    chain.sum(sum);
+                }
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -210,13 +247,32 @@ impl Sum {
 }
 
 impl Told {
+    fn client(&self) -> String {
+        match self.many_clients {
+            true => "many".to_owned(),
+            false => Client(self.sum.client).to_string(),
+        }
+    }
+
+    /// What the trail has of it; `None`: nothing, for nobody was refused.
+    fn record(&self) -> Option<chain::Sum> {
+        let Ending::Refused(reason) = self.ending else { return None };
+        let Sum { count, first, last, .. } = self.sum;
+        Some(chain::Sum {
+            reason: reason.as_str(),
+            detail: "",
+            source: self.sum.source.as_ref().map(|source| source.as_str().to_owned()),
+            client: self.client(),
+            count,
+            first,
+            last,
+        })
+    }
+
     fn tell(&self) {
         let Sum { count, first, last, .. } = self.sum;
         let source = self.sum.source.as_ref().map_or("", SourceName::as_str);
-        let client = match self.many_clients {
-            true => "many".to_owned(),
-            false => Client(self.sum.client).to_string(),
-        };
+        let client = self.client();
         match self.ending {
             Ending::Refused(reason) => tracing::warn!(
                 target: "hookward::request",

@@ -121,6 +121,7 @@ listener  http://0.0.0.0:8443, 4096 connections (1024 from one address), bodies 
   rates   no limit; failed authentications: 5 a second (500 at once) from one address
 admin     none
 store     data, kept 30d, unencrypted, closed to new events below 256MiB free
+audit     kept 2192d, to 2GiB, then removed
 
 source novamed (preset novamed)
   path    /hooks/novamed

@@ -284,7 +284,7 @@ impl Way {
 }
 
 /// The store that the configuration names. Its secrets are not needed, and may be out of reach here.
-fn store_of(file: Option<&Path>) -> Result<PathBuf, ExitCode> {
+pub(super) fn store_of(file: Option<&Path>) -> Result<PathBuf, ExitCode> {
     let file = seam::config_file(file);
     let text = std::fs::read_to_string(&file).ok();
     let read = text.and_then(|text| check_text(&file, &text, &Placeholders).ok());

@@ -56,7 +56,8 @@ pub fn run(command: &Command) -> ExitCode {
     match command {
         Command::List(args) => client::run(&args.via, async |client| {
             let filters = args.filters.pairs().collect();
-            listing::list(&client, "/api/v1/dead-letters", filters, &args.paging).await
+            listing::list(&client, "/api/v1/dead-letters", filters, &args.paging, &listing::EVENTS)
+                .await
         }),
         Command::Replay(args) => client::run(&args.via, async |client| match &args.id {
             Some(id) => one(&client, id, args).await,

@@ -95,7 +95,7 @@ pub fn run(command: &Command) -> ExitCode {
         Command::List(args) => client::run(&args.via, async |client| {
             let state = args.state.iter().map(|state| ("state", state.clone()));
             let filters = args.filters.pairs().chain(state).collect();
-            listing::list(&client, "/api/v1/events", filters, &args.paging).await
+            listing::list(&client, "/api/v1/events", filters, &args.paging, &listing::EVENTS).await
         }),
         Command::Show(args) => client::run(&args.via, async |client| {
             let wanted = args.payload.then(|| ("payload", "1".to_owned()));

@@ -62,7 +62,7 @@ impl Filters {
 }
 
 /// A day is its beginning.
-fn moment(text: &str) -> String {
+pub(super) fn moment(text: &str) -> String {
     let day = text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok();
     if day { format!("{text}T00:00:00Z") } else { text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Lists of events, page by page, as a table or as JSON.
+//! Lists of events and of other things, page by page, as a table or as JSON.
 
 use std::io::{self, BufWriter, Write};
 
@@ -31,17 +31,31 @@ pub struct Paging {
     json: bool,
 }
 
+/// What a table of items looks like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    /// The names of its columns.
+    pub(super) head: &'static [&'static str],
+    /// The cells of an item.
+    pub(super) row: fn(&Value) -> Vec<String>,
+}
+
+/// Events.
+pub(super) const EVENTS: Columns =
+    Columns { head: &["ID", "RECEIVED (UTC)", "STATE", "TYPE", "SUBJECT", "UPSTREAMS"], row };
+
 /// Lists what is at this path.
 pub(super) async fn list(
     client: &Client,
     path: &str,
     filters: Vec<(&'static str, String)>,
     paging: &Paging,
+    columns: &Columns,
 ) -> Result<(), Trouble> {
     let mut out = BufWriter::new(io::stdout().lock());
     let limit = paging.limit.or(paging.all.then_some(FULL_PAGE));
     let mut cursor = paging.cursor.clone();
-    let mut shown = Shown::new(paging.json);
+    let mut shown = Shown::new(paging.json, columns);
     loop {
         let more = [("limit", limit.map(|n| n.to_string())), ("cursor", cursor.clone())];
         let more = more.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -72,18 +86,18 @@ fn page(reply: &Reply) -> Result<(Vec<Value>, Option<String>), Trouble> {
 /// What has been shown of a list.
 struct Shown {
     table: Option<Table>,
+    row: fn(&Value) -> Vec<String>,
     count: usize,
 }
 
 impl Shown {
-    fn new(json: bool) -> Self {
-        const HEAD: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATE", "TYPE", "SUBJECT", "UPSTREAMS"];
-        Self { table: (!json).then(|| Table::new(&HEAD)), count: 0 }
+    fn new(json: bool, columns: &Columns) -> Self {
+        Self { table: (!json).then(|| Table::new(columns.head)), row: columns.row, count: 0 }
     }
 
     fn page(&mut self, items: &[Value], out: &mut impl Write) -> io::Result<()> {
         match &mut self.table {
-            Some(table) => table.print(items.iter().map(row).collect(), out)?,
+            Some(table) => table.print(items.iter().map(self.row).collect(), out)?,
             // One document of the API's form, however many pages it takes.
             None => {
                 for (n, item) in (self.count..).zip(items) {
@@ -183,7 +197,7 @@ mod tests {
                 json!([{ "id": 1 }, { "id": 2 }, { "id": 3 }]),
             ),
         ] {
-            let (mut shown, mut out) = (Shown::new(true), Vec::new());
+            let (mut shown, mut out) = (Shown::new(true, &EVENTS), Vec::new());
             for page in pages {
                 shown.page(page.as_array().unwrap(), &mut out).unwrap();
             }

@@ -1,6 +1,7 @@
 //! The command line: one binary, its commands and their exit codes. 0 done, 1 failed, 2 wrong usage
 //! (clap's own), 78 invalid configuration.
 
+pub mod audit;
 pub mod check;
 mod client;
 pub mod dead_letters;
@@ -69,6 +70,9 @@ enum Command {
     /// List what exhausted its retries, and send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// What was refused and why, what operators have done, and whether anybody has changed the record
+    #[command(subcommand)]
+    Audit(Box<audit::Command>),
     /// List the configured sources, and when their last events were received if the gateway runs
     Sources {
         #[command(flatten)]
@@ -105,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Events(command) => events::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
         Command::Gaps(args) => gaps::run(&args),
         Command::Store(command) => store::run(&command),

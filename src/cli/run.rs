@@ -145,7 +145,7 @@ async fn serve(
         "started"
     );
     let mut watch = Watch::new(sight);
-    let mut reload = None;
+    let (mut reload, mut why) = (None, "");
     let failed = loop {
         tokio::select! {
             biased;
@@ -153,10 +153,11 @@ async fn serve(
             failed = gateway.failed() => break Some(failed),
             attempted = finished(&mut reload) => {
                 reload = None;
-                conclude(attempted, &mut gateway, &mut watch, log, kept);
+                conclude(attempted, why, &mut gateway, &mut watch, log, kept);
             }
             cause = due(&mut hangup, &mut watch), if reload.is_none() => {
                 tracing::info!(target: "hookward", cause, "reloading the configuration");
+                why = cause;
                 let (file, running, seen) = (file.clone(), gateway.running(), watch.seen().clone());
                 reload = Some(spawn_blocking(move || reload::attempt(&file, &running, &seen)));
             }
@@ -214,6 +215,7 @@ async fn finished(reload: &mut Option<JoinHandle<Attempt>>) -> Result<Attempt, J
 /// The new configuration takes over, or the old one goes on and every reason is told.
 fn conclude(
     attempted: Result<Attempt, JoinError>,
+    cause: &'static str,
     gateway: &mut Gateway,
     watch: &mut Watch,
     log: &Logging,
@@ -225,7 +227,7 @@ fn conclude(
             tell(&warnings);
             let (level, changed) = (next.config().log.level, next.changes().join(", "));
             log.set_level(level);
-            gateway.switch(next);
+            gateway.switch(next, cause);
             let changed = if changed.is_empty() { "nothing" } else { changed.as_str() };
             tracing::info!(target: "hookward", changed, "config reloaded");
             return gateway.metrics().reloaded(true);

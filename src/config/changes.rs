@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    Acme, Admin, Auth, Config, EventPaths, Log, Retry, Route, Server, Source, Store, Tls, Upstream,
+    Acme, Admin, Audit, Auth, Config, EventPaths, Log, Retry, Route, Server, Source, Store, Tls,
+    Upstream,
 };
 use crate::event::SourceName;
 use crate::provider::Retries;
@@ -86,8 +87,18 @@ fn acme_cache(server: &Server) -> Option<&Path> {
 /// does not count: a default that is written out, or tables in another order.
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     // The files are where settings come from, not settings.
-    let Config { file: _, files: _, server, admin, store, log, sources, upstreams, routes: _ } =
-        old;
+    let Config {
+        file: _,
+        files: _,
+        server,
+        admin,
+        store,
+        audit,
+        log,
+        sources,
+        upstreams,
+        routes: _,
+    } = old;
     let mut keys = under("server", server_keys(server, &new.server));
     keys.extend(tls_keys(server.tls.as_ref(), new.server.tls.as_ref()));
     match (admin, &new.admin) {
@@ -105,6 +116,12 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         min_free,
     });
     keys.extend(under("store", store));
+    let audit = differing!(
+        audit,
+        &new.audit,
+        Audit { retention, max_size, archive, required, checkpoints }
+    );
+    keys.extend(under("audit", audit));
     keys.extend(under("log", differing!(log, &new.log, Log { format, level })));
     keys.extend(tables("source", sources, &new.sources, |s| s.name.as_str(), source_keys));
     keys.extend(tables("upstream", upstreams, &new.upstreams, |u| u.name.as_str(), upstream_keys));

@@ -13,6 +13,7 @@ use toml::de::DeTable;
 
 mod address;
 mod admin;
+mod audit;
 mod auth;
 pub mod certificates;
 mod changes;
@@ -51,7 +52,7 @@ use context::{Context, Spot};
 use defaults::{MAX_DOTS, MAX_FILE, MAX_SOURCES, MAX_UPSTREAMS};
 use tree::Table;
 
-const KEYS: &[&str] = &["server", "admin", "store", "log", "source", "upstream", "route"];
+const KEYS: &[&str] = &["server", "admin", "store", "audit", "log", "source", "upstream", "route"];
 
 /// A configuration with its warnings; or why there is none.
 pub type Checked = Result<(Config, Vec<Problem>), Invalid>;
@@ -152,6 +153,7 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
     let server = section(&root, "server", server::KEYS, &empty, cx);
     let server = server::read(&server, &store.store.path, cx);
     let admin = root.get("admin").and_then(|node| admin::read(&node, cx));
+    let audit = audit::read(&section(&root, "audit", audit::KEYS, &empty, cx), cx);
     let log = log::read(&section(&root, "log", log::KEYS, &empty, cx), cx);
     let sources = named(&root, "source", MAX_SOURCES, source::read, cx);
     let read_upstream = |name: &str, node: &tree::Node<'_>, cx: &mut Context<'_>| {
@@ -171,6 +173,7 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
         server: server.server,
         admin: admin.map(|admin| admin.admin),
         store: store.store,
+        audit,
         log,
         sources: sources
             .into_iter()

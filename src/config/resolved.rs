@@ -35,6 +35,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// `[store]`
     pub store: Store,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[log]`
     pub log: Log,
     /// `[source.NAME]`, at least one, in the order of the file, with unique paths.
@@ -161,6 +163,21 @@ pub struct Store {
     pub encryption_keys: Vec<Key>,
     /// Free bytes on the store's file system below which new events get 503.
     pub min_free: u64,
+}
+
+/// `[audit]`: the trail of what was refused and done.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// How long records are kept.
+    pub retention: Duration,
+    /// Bytes of it beyond which the oldest records go.
+    pub max_size: u64,
+    /// A directory that they are moved to when they go. `None`: they are removed.
+    pub archive: Option<PathBuf>,
+    /// Whether events are refused while it cannot be written.
+    pub required: bool,
+    /// A file that its checkpoints are appended to as well.
+    pub checkpoints: Option<PathBuf>,
 }
 
 /// `[log]`

@@ -21,7 +21,7 @@ use crate::config::defaults::admin::MAX_LOCAL_CONNECTIONS;
 use crate::config::{Config, Server};
 use crate::ingress::{self, Ingress};
 use crate::listen::tls::Acceptor;
-use crate::listen::{self, Answer, Arrival, Drained, Limits, Settings, Stop, Timeouts};
+use crate::listen::{self, Answer, Arrival, Drained, Limits, Listener, Settings, Stop, Timeouts};
 use crate::metrics::Metrics;
 use crate::network::Networks;
 
@@ -243,6 +243,7 @@ pub(super) fn public_settings(
 ) -> Settings {
     let server = &config.server;
     Settings {
+        listener: Listener::Public,
         limits: limits(server),
         tls,
         trusted_proxies: server.trusted_proxies.clone(),
@@ -279,14 +280,14 @@ pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Setti
         timeouts,
         ..limits
     };
-    Settings::plain(limits, Arc::clone(refusals))
+    Settings { listener: Listener::Admin, ..Settings::plain(limits, Arc::clone(refusals)) }
 }
 
 pub(super) fn local_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
     let admin = admin_settings(server, refusals);
     let most = MAX_LOCAL_CONNECTIONS;
     let limits = Limits { max_connections: most, max_connections_per_client: most, ..admin.limits };
-    Settings { limits, ..admin }
+    Settings { listener: Listener::Socket, limits, ..admin }
 }
 
 fn limits(server: &Server) -> Limits {

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use self::listeners::{AdminDesk, Listening};
 use crate::acme::Keeper;
 use crate::admit::VerifierError;
+use crate::audit::chain;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
@@ -59,6 +60,9 @@ pub enum GatewayError {
     /// The client certificates of a source cannot be judged.
     #[error(transparent)]
     Verifier(#[from] VerifierError),
+    /// The audit trail cannot be written, and `audit.required` is set.
+    #[error(transparent)]
+    Audit(#[from] chain::StartError),
 }
 
 /// Why a running gateway must end: a part of it has died.
@@ -90,6 +94,8 @@ pub struct Gateway {
     config_now: watch::Sender<Arc<Config>>,
     /// The operators' Unix socket; `None`: it could not be had.
     socket: Option<Listening<PathBuf>>,
+    /// The audit trail. It is written to the very end.
+    trail: chain::Running,
     /// Tasks that only watch and tell. They end with the gateway, and it does without them.
     _watches: JoinSet<()>,
 }
@@ -151,5 +157,18 @@ fn store_options(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> store:
         clock,
         metrics,
         upstreams: upstreams.collect(),
+    }
+}
+
+fn trail_options(config: &Config) -> chain::Options {
+    let audit = &config.audit;
+    chain::Options {
+        retention: chain::Retention {
+            keep: audit.retention,
+            max_bytes: audit.max_size,
+            archive: audit.archive.clone(),
+        },
+        required: audit.required,
+        checkpoints: audit.checkpoints.clone(),
     }
 }

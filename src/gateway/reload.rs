@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::listeners::{admin_settings, local_settings, public_settings};
-use super::{Gateway, TlsError, descriptors, store_options, tls};
+use super::{Gateway, TlsError, descriptors, store_options, tls, trail_options};
 use crate::admit::VerifierError;
+use crate::audit::Who;
+use crate::audit::chain::Own;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::delivery::{Forwarder, Plan, StartError};
@@ -129,10 +133,18 @@ impl Gateway {
         }
     }
 
-    /// From here on `next` holds. Requests, connections and attempts in hand keep to what they
+    /// Records that `next` takes over, on whose account, and by which keys it differs.
+    fn record(&self, next: &Next, cause: &'static str) {
+        let details = json!({ "cause": cause, "changed": next.changes() });
+        let who = format!("uid {}", Who::here().uid);
+        self.trail.chain().own(Own { reason: "config_reloaded", who, details });
+    }
+
+    /// From here on `next` holds; `cause` is what has brought it about. Requests, connections and attempts in hand keep to what they
     /// began with. Does not wait for anything but time in proportion to what waits for upstreams
     /// whose order or patience changes.
-    pub fn switch(&mut self, next: Next) {
+    pub fn switch(&mut self, next: Next, cause: &'static str) {
+        self.record(&next, cause);
         let Next { config, rules, plan, certificate, changes: _ } = next;
         // The lanes first: an event that is accepted by the new rules must find them.
         let options = store_options(&config, self.clock.clone(), Arc::clone(&self.metrics));
@@ -156,6 +168,7 @@ impl Gateway {
         }
         // Until here the old upstreams were served; what came for the new ones meanwhile waits.
         self.delivery.reload(plan, &roster, &self.store);
+        self.trail.chain().reload(trail_options(&config));
         self.config_now.send_replace(Arc::clone(&config));
         self.config = config;
     }

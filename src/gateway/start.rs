@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::listeners::{self, AdminDesk, Listening, Reserved};
-use super::{Gateway, GatewayError, descriptors, store_options, tls};
+use super::stop::stopped;
+use super::{Gateway, GatewayError, descriptors, store_options, tls, trail_options};
 use crate::admin::Admin;
-use crate::audit::Refusals;
+use crate::audit::chain::{self, Chain, Own};
+use crate::audit::{Refusals, Who};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{Delivery, Plan};
@@ -17,6 +20,7 @@ use crate::gaps;
 use crate::ingress::{Ingress, Rules};
 use crate::listen::tls::watch_expiry;
 use crate::metrics::Metrics;
+use crate::store::disk::OsDisk;
 use crate::store::{Cancel, Options, Store, Tuning};
 
 impl Gateway {
@@ -37,7 +41,8 @@ impl Gateway {
         let rules = Rules::new(&config, &metrics)?;
         let plan = plan(&config, &clock).await?;
         let desk = Arc::new(AdminDesk::default());
-        let refusals = Arc::new(Refusals::new(clock.clone()));
+        let chain = Arc::new(Chain::new(clock.clone()));
+        let refusals = Arc::new(Refusals::recorded(clock.clone(), Arc::clone(&chain)));
         let admin = admin.map(|admin| listeners::admin(admin, &config.server, &desk, &refusals));
         let admin = admin.transpose()?;
         // Reading a long journal takes its time, and nothing else is heard until then.
@@ -48,6 +53,13 @@ impl Gateway {
             "opening the store"
         );
         let store = open(store_options(&config, clock.clone(), Arc::clone(&metrics))).await?;
+        let trail = match begin_trail(chain, &config).await {
+            Ok(trail) => trail,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
         let ingress = Arc::new(Ingress::new(
             &config,
             rules,
@@ -56,11 +68,12 @@ impl Gateway {
             &metrics,
             refusals,
         ));
+        trail.chain().own(started());
         let public = listeners::public(public, &config, tls.clone(), &ingress, &metrics);
         let public = match public {
             Ok(public) => public,
             Err(error) => {
-                store.close().await;
+                trail.chain().own(stopped(store.close().await));
                 return Err(error);
             }
         };
@@ -76,8 +89,13 @@ impl Gateway {
         let (acme, renewal) = tls::keeper(&config, tls.as_ref(), &clock, &metrics).unzip();
         renewal.map(|renewal| watches.spawn(renewal));
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
-        let operators =
-            Admin::new(&config, Arc::clone(&store), Arc::clone(&metrics), clock.clone());
+        let operators = Admin::new(
+            &config,
+            Arc::clone(&store),
+            Arc::clone(trail.chain()),
+            Arc::clone(&metrics),
+            clock.clone(),
+        );
         desk.open(operators);
         let socket = listeners::local(&config, &desk, ingress.refusals());
         Ok(Self {
@@ -94,6 +112,7 @@ impl Gateway {
             admin,
             config_now,
             socket,
+            trail,
             _watches: watches,
         })
     }
@@ -105,6 +124,23 @@ async fn plan(config: &Arc<Config>, clock: &Clock) -> Result<Plan, GatewayError>
         tokio::task::spawn_blocking(move || Plan::prepare(&config.upstreams, &[], &clock));
     // What a panic says stays untold; the hook has told where it was.
     Ok(prepared.await.map_err(|_| GatewayError::Panicked)??)
+}
+
+/// Begins to write the audit trail, which is the store's.
+async fn begin_trail(chain: Arc<Chain>, config: &Config) -> Result<chain::Running, GatewayError> {
+    let (store, options) = (config.store.path.clone(), trail_options(config));
+    let start = move || chain.start(Arc::new(OsDisk), &store, options);
+    let started = tokio::task::spawn_blocking(start).await;
+    Ok(started.map_err(|_| GatewayError::Panicked)??)
+}
+
+/// The record of a start: who has started what.
+fn started() -> Own {
+    let who = Who::here();
+    let details = json!({
+        "version": env!("CARGO_PKG_VERSION"), "uid": who.uid, "login_uid": who.login_uid,
+    });
+    Own { reason: "started", who: format!("uid {}", who.uid), details }
 }
 
 /// Opens the store. When this is dropped before, the opening comes to an early end, and the

@@ -1,13 +1,18 @@
 //! The stop: nobody is let in any more, what is in hand is finished, and everything is on stable
 //! storage. It takes no longer than `drain_timeout` and a few seconds, whatever hangs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Gateway;
 use super::listeners::Listening;
 use crate::admin::socket;
+use crate::audit::Who;
+use crate::audit::chain::{Chain, Own};
 use crate::delivery::Drained;
 use crate::store::Store;
 
@@ -67,6 +72,8 @@ impl Gateway {
         if let Some(socket) = &mut self.socket {
             socket.ended().await;
         }
+        self.trail.chain().own(stopped(safe));
+        end_trail(Arc::clone(self.trail.chain())).await;
         safe
     }
 }
@@ -78,6 +85,20 @@ fn tell(drained: &Drained) {
     }
     if let Some(failed) = &drained.failed {
         tracing::error!(target: "hookward", error = %failed, "while stopping");
+    }
+}
+
+/// The record of a stop: whether everything that was accepted is safe.
+pub(super) fn stopped(safe: bool) -> Own {
+    let who = format!("uid {}", Who::here().uid);
+    Own { reason: "stopped", who, details: json!({ "safe": safe }) }
+}
+
+/// Writes the audit trail to its end, and signs that.
+async fn end_trail(chain: Arc<Chain>) {
+    let ended = timeout(CLOSE, spawn_blocking(move || chain.stop())).await;
+    if !matches!(ended, Ok(Ok(true))) {
+        tracing::error!(target: "hookward::audit", "the audit trail does not end in order");
     }
 }
 

@@ -127,6 +127,9 @@ impl Kept {
         }
         kept.read.extend(TRUST_VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from));
         kept.files(config.files.iter().map(PathBuf::as_path));
+        kept.write.extend(config.audit.archive.clone());
+        let checkpoints = config.audit.checkpoints.as_deref();
+        kept.write.extend(checkpoints.and_then(Path::parent).map(Path::to_owned));
         if let Some(Tls::Acme(acme)) = &config.server.tls {
             kept.write.push(acme.cache.clone());
         }

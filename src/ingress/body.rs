@@ -47,9 +47,23 @@ impl Pace {
     }
 }
 
+/// A body that was not read to its end.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// Why.
+    pub(super) refusal: Refusal,
+    /// What of it was read.
+    pub(super) read: Bytes,
+}
+
 /// The length the client declared, if it did; else what is sure so far.
 pub(super) fn declared(body: &impl Body) -> u64 {
     body.size_hint().lower()
+}
+
+/// The length that it will have, as far as the client has declared it.
+pub(super) fn length(body: &impl Body) -> Option<u64> {
+    body.size_hint().exact()
 }
 
 /// Refuses a body by the length it declares, before any of it is read.
@@ -74,7 +88,7 @@ pub(super) async fn read<B>(
     pace: Pace,
     account: &mut Account<'_>,
     timer: Pin<&mut Sleep>,
-) -> Result<Bytes, Refusal>
+) -> Result<Bytes, Broken>
 where
     B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
@@ -93,9 +107,16 @@ where
         expected,
         max,
     };
-    let whole = reading.all().await?;
-    reading.account.arrived();
-    Ok(whole)
+    let (mut first, mut whole) = (Bytes::new(), Vec::new());
+    let done = reading.all(&mut first, &mut whole).await;
+    let read = if whole.is_empty() { first } else { Bytes::from(whole) };
+    match done {
+        Ok(()) => {
+            reading.account.arrived();
+            Ok(read)
+        }
+        Err(refusal) => Err(Broken { refusal, read }),
+    }
 }
 
 struct Reading<'r, 'm, B> {
@@ -117,27 +138,27 @@ impl<B> Reading<'_, '_, B>
 where
     B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
 {
-    async fn all(&mut self) -> Result<Bytes, Refusal> {
-        let first = self.next().await?.unwrap_or_default();
+    /// Reads into `first` what comes in one piece, and into `whole` what comes in several.
+    async fn all(&mut self, first: &mut Bytes, whole: &mut Vec<u8>) -> Result<(), Refusal> {
+        *first = self.next().await?.unwrap_or_default();
         if first.len() > self.max {
             return Err(too_large("the body"));
         }
         self.account.hold(first.len())?;
         if self.body.is_end_stream() {
-            return Ok(first);
+            return Ok(());
         }
         let Some(second) = self.next().await? else {
-            return Ok(first);
+            return Ok(());
         };
-        let mut whole = Vec::new();
-        self.make_room(&mut whole, first.len().saturating_add(second.len()))?;
-        whole.extend_from_slice(&first);
+        self.make_room(whole, first.len().saturating_add(second.len()))?;
+        whole.extend_from_slice(first);
         whole.extend_from_slice(&second);
         while let Some(piece) = self.next().await? {
-            self.make_room(&mut whole, piece.len())?;
+            self.make_room(whole, piece.len())?;
             whole.extend_from_slice(&piece);
         }
-        Ok(Bytes::from(whole))
+        Ok(())
     }
 
     /// Makes room for `more` bytes, and takes of the budget what is reserved. A client that
@@ -265,7 +286,8 @@ mod tests {
         let begun = Instant::now();
         let pace = Pace { deadline: begun + DEADLINE, least };
         let timer = pin!(sleep_until(pace.deadline));
-        read(body, Version::HTTP_11, max, pace, account, timer).await
+        let read = read(body, Version::HTTP_11, max, pace, account, timer).await;
+        read.map_err(|broken| broken.refusal)
     }
 
     async fn read_now<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin>(
@@ -415,6 +437,7 @@ mod tests {
                 let timer = pin!(sleep_until(pace.deadline));
                 let read = read(body, version, 64, pace, &mut account, timer).await;
                 let expected = if whole { Ok("777777".into()) } else { Err(BROKEN_OFF) };
+                let read = read.map_err(|broken| broken.refusal);
                 assert_eq!(read, expected, "{declared:?} {ends} {version:?} {pieces:?}");
             }
         }

@@ -118,6 +118,8 @@ enum Stop {
     Unavailable(AcceptError),
     /// We: the store had not answered by the deadline. What it has begun goes on.
     Late,
+    /// We: the audit trail cannot be written, and `audit.required` is set.
+    Unrecorded,
 }
 
 impl Ingress {
@@ -165,6 +167,7 @@ impl Ingress {
         let told = report::Told { refusals: &self.refusals, counts: &self.unrouted };
         let mut report = Report::new(&head, &origin, client, size, told);
         report.unreadable.clone_from(&defect);
+        report.declared = body::length(&body);
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         let mut answer = answer_to(result, report);
@@ -195,6 +198,7 @@ impl Ingress {
         let source = &endpoint.source;
         report.source = Some(source.name.clone());
         report.counts = &endpoint.metrics;
+        report.credential = endpoint.verifier.presented(&head.headers);
         check_method(&head.method)?;
         admit::check_address(source, client)?;
         self.rates.arrived(source, client)?;
@@ -211,8 +215,10 @@ impl Ingress {
         let mut timer = pin!(sleep_until(pace.deadline));
         let body =
             body::read(body, head.version, rules.max_body, pace, &mut account, timer.as_mut())
-                .await?;
+                .await
+                .map_err(|broken| report.not_read(broken))?;
         report.size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        report.body = Some(body.clone());
         let source = Arc::clone(source);
         let received = Received { source, headers: head.headers, body, received_at, origin };
         let verified = endpoint.verifier.verify(received);
@@ -229,6 +235,9 @@ impl Ingress {
         report.kind = report.shows_accepted().then(|| event.normalized_type().to_owned());
         let to = rules.roster.select(endpoint.targets(&event));
         timer.as_mut().reset(pace.deadline);
+        if self.refusals.chain().is_some_and(|chain| chain.blocks()) {
+            return Err(Stop::Unrecorded);
+        }
         let accepted = by(timer, self.store.accept(*event, to)).await.ok_or(Stop::Late)?;
         Ok(Passed::Event(accepted?))
     }
@@ -261,7 +270,7 @@ fn answer_to(result: Result<Passed, Stop>, report: Report<'_>) -> Answer {
         Err(stop) => {
             let answer = match &stop {
                 Stop::Defective(defect) => answer::defective(defect.status()),
-                Stop::Refused(_) | Stop::Unavailable(_) | Stop::Late => {
+                Stop::Refused(_) | Stop::Unavailable(_) | Stop::Late | Stop::Unrecorded => {
                     answer::refused(stop.reason(), stop.retry_after())
                 }
             };
@@ -286,7 +295,7 @@ impl Stop {
                 | AcceptError::Unreadable
                 | AcceptError::Closing,
             ) => Reason::StoreUnavailable,
-            Self::Late => Reason::StoreUnavailable,
+            Self::Late | Self::Unrecorded => Reason::StoreUnavailable,
         }
     }
 
@@ -294,7 +303,7 @@ impl Stop {
     fn retry_after(&self) -> Option<u8> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Defective(_) | Self::Unavailable(_) | Self::Late => None,
+            Self::Defective(_) | Self::Unavailable(_) | Self::Late | Self::Unrecorded => None,
         }
     }
 
@@ -313,6 +322,7 @@ impl Stop {
             Self::Unavailable(AcceptError::Unreadable) => "the journal cannot be read",
             Self::Unavailable(AcceptError::Closing) => "the store is closing",
             Self::Late => "the store has not answered by the deadline",
+            Self::Unrecorded => "the audit trail cannot be written, and audit.required is set",
         }
     }
 }

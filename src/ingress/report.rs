@@ -5,14 +5,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, header, request};
 
+use super::body::Broken;
 use super::{Passed, Stop, answer};
+use crate::admit::Refusal;
 use crate::audit::{Client, Ending, Reason, Refusals, Refused, ServerName, micros};
 use crate::event::SourceName;
 use crate::listen::{Defective, Origin, TlsSession};
 use crate::metrics::SourceMetrics;
 use crate::store::Outcome;
+
+/// What is said of an event in quarantine.
+const KEPT_BACK: &str = "kept back: the key of a stored event with other content";
 
 /// Where a request is told of.
 #[derive(Clone, Copy)]
@@ -42,6 +48,12 @@ pub(super) struct Report<'r> {
     pub(super) kind: Option<String>,
     /// Length of the body: what is declared, then what was read.
     pub(super) size: u64,
+    /// What is declared.
+    pub(super) declared: Option<u64>,
+    /// The body as far as it was read: of one that is refused, its hash is recorded.
+    pub(super) body: Option<Bytes>,
+    /// The credential as it was presented: of one that is refused, a keyed fingerprint is recorded.
+    pub(super) credential: Vec<HeaderValue>,
     told: bool,
 }
 
@@ -67,6 +79,9 @@ impl<'r> Report<'r> {
             source: None,
             kind: None,
             size,
+            declared: None,
+            body: None,
+            credential: Vec::new(),
             told: false,
         }
     }
@@ -84,6 +99,11 @@ impl<'r> Report<'r> {
         if let Passed::Event(accepted) = passed {
             count(self.counts, accepted.outcome());
         }
+        if let Passed::Event(accepted) = passed
+            && accepted.outcome() == Outcome::ConflictDropped
+        {
+            self.record_conflict("dropped: the key of a stored event with other content", took);
+        }
         match passed {
             Passed::Event(accepted) if accepted.outcome() == Outcome::ConflictQuarantined => {
                 tracing::warn!(
@@ -94,7 +114,7 @@ impl<'r> Report<'r> {
                     outcome = outcome(accepted.outcome()),
                     r#type = self.kind.as_deref().unwrap_or_default(),
                     reason = Reason::Conflict.as_str(),
-                    detail = "kept back: the key of a stored event with other content",
+                    detail = KEPT_BACK,
                     client = %Client(self.client),
                     peer = self.peer().map(tracing::field::display),
                     tls = self.tls().map(|session| session.version),
@@ -103,6 +123,7 @@ impl<'r> Report<'r> {
                     duration_us = micros(took),
                     "accepted"
                 );
+                self.record_conflict(KEPT_BACK, took);
             }
             Passed::Event(accepted) => tracing::info!(
                 target: "hookward::request",
@@ -134,6 +155,12 @@ impl<'r> Report<'r> {
         }
     }
 
+    /// The body was not read to its end.
+    pub(super) fn not_read(&mut self, broken: Broken) -> Refusal {
+        self.body = Some(broken.read);
+        broken.refusal
+    }
+
     /// The request was refused, and answered with `status`.
     pub(super) fn stopped(mut self, stop: &Stop, status: u16) {
         self.told = true;
@@ -142,12 +169,27 @@ impl<'r> Report<'r> {
 
     fn refused(&self, reason: Reason, detail: &'static str, status: u16) {
         self.counts.refused(reason, status);
+        self.refusals.record(&self.refusal(reason, detail, status, self.took()));
+    }
+
+    /// An event that was not let through, although its sender is told that it is stored.
+    fn record_conflict(&self, detail: &'static str, took: Duration) {
+        self.refusals.record_silently(&self.refusal(Reason::Conflict, detail, 200, took));
+    }
+
+    fn refusal(
+        &self,
+        reason: Reason,
+        detail: &'static str,
+        status: u16,
+        duration: Duration,
+    ) -> Refused<'_> {
         let user_agent = self.user_agent.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes);
         let (method, path, user_agent) = match &self.unreadable {
             Some(bad) => (bad.method.as_str(), bad.path.as_str(), bad.user_agent.as_slice()),
             None => (self.method.as_str(), self.uri.path(), user_agent),
         };
-        let refused = Refused {
+        Refused {
             reason,
             detail,
             source: self.source.as_ref(),
@@ -156,12 +198,15 @@ impl<'r> Report<'r> {
             method,
             path,
             user_agent,
+            listener: self.origin.listener,
+            declared: self.declared,
             size: self.size,
+            body: self.body.clone(),
+            credential: &self.credential,
             status,
-            duration: self.took(),
+            duration,
             tls: self.tls(),
-        };
-        self.refusals.record(&refused);
+        }
     }
 
     fn peer(&self) -> Option<IpAddr> {

@@ -21,6 +21,7 @@ pub(super) fn config(sources: &[&str], n: usize, routes: Vec<Route>) -> Config {
             retention: Duration::from_secs(86_400),
             min_free: 0,
         },
+        audit: crate::config::Audit::defaults(),
         log: Log { format: LogFormat::Text, level: tracing::level_filters::LevelFilter::OFF },
         sources: sources.iter().map(|name| Arc::new(source(name))).collect(),
         upstreams: (0..n).map(|n| Arc::new(upstream(n))).collect(),

@@ -135,20 +135,8 @@ fn report(error: &hyper::Error, origin: &Origin, refusals: &Refusals) -> Ended {
     if !error.is_parse() {
         return Ended::Quietly;
     }
-    let refused = Refused {
-        reason: Reason::ProtocolError,
-        detail: "hyper refused the head",
-        source: None,
-        client: Some(origin.address()),
-        peer: origin.peer_beside(Some(origin.address())),
-        method: "",
-        path: "",
-        user_agent: b"",
-        size: 0,
-        status: 400,
-        duration: std::time::Duration::ZERO,
-        tls: origin.tls.as_ref(),
-    };
+    let connection = Refused::connection(Reason::ProtocolError, "hyper refused the head", origin);
+    let refused = Refused { status: 400, ..connection };
     refusals.record(&refused);
     Ended::Refused(refused.status)
 }

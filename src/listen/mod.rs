@@ -70,9 +70,33 @@ pub struct Arrival {
     pub defect: Option<Box<Defective>>,
 }
 
+/// Which of the gateway's listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// The providers'.
+    Public,
+    /// The operators'.
+    Admin,
+    /// The operators' on this machine: a Unix socket.
+    Socket,
+}
+
+impl Listener {
+    /// Its name in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+            Self::Socket => "socket",
+        }
+    }
+}
+
 /// Where a connection comes from.
 #[derive(Debug)]
 pub struct Origin {
+    /// Where it came in.
+    pub listener: Listener,
     /// The other end of the TCP connection; of one over a Unix socket it says nothing.
     pub peer: SocketAddr,
     /// The user at the other end of a Unix socket, as the kernel has it; `None`: the connection came
@@ -102,6 +126,7 @@ impl Origin {
     /// A plain connection from this peer.
     pub fn plain(peer: SocketAddr) -> Self {
         Self {
+            listener: Listener::Public,
             peer,
             local: None,
             proxy_header: false,
@@ -119,12 +144,13 @@ impl Origin {
     /// A connection of this user's over a Unix socket.
     pub fn local(uid: u32) -> Self {
         let nowhere = (std::net::Ipv4Addr::UNSPECIFIED, 0);
-        Self { local: Some(uid), ..Self::plain(nowhere.into()) }
+        Self { listener: Listener::Socket, local: Some(uid), ..Self::plain(nowhere.into()) }
     }
 
     /// A connection from this peer that begins under these settings.
     fn begin(peer: SocketAddr, settings: &Settings) -> Self {
-        Self { forwards: settings.trusts(peer.ip()), ..Self::plain(peer) }
+        let (listener, forwards) = (settings.listener, settings.trusts(peer.ip()));
+        Self { listener, forwards, ..Self::plain(peer) }
     }
 
     /// Its PROXY header has named this address, or nobody.
@@ -208,6 +234,8 @@ pub fn end_with(answer: &mut Answer) {
 /// it began with.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which it is.
+    pub listener: Listener,
     /// What it allows.
     pub limits: Limits,
     /// The TLS side. Whether there is one does not change.
@@ -226,6 +254,7 @@ impl Settings {
     /// A plain listener with these limits.
     pub fn plain(limits: Limits, refusals: Arc<Refusals>) -> Self {
         Self {
+            listener: Listener::Public,
             limits,
             tls: None,
             trusted_proxies: Vec::new(),

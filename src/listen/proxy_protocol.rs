@@ -12,11 +12,10 @@ mod v2;
 mod tests;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::Settings;
+use super::{Origin, Settings};
 use crate::audit::{Reason, Refusals, Refused};
 
 /// Bytes by which the versions can be told apart. No header is shorter.
@@ -185,19 +184,7 @@ fn report(error: HeaderError, peer: SocketAddr, refusals: &Refusals) {
         HeaderError::NotTrusted => Reason::IpNotAllowed,
         _ => Reason::ProtocolError,
     };
-    let refused = Refused {
-        reason,
-        detail: error.as_str(),
-        source: None,
-        client: Some(peer.ip().to_canonical()),
-        peer: None,
-        method: "",
-        path: "",
-        user_agent: b"",
-        size: 0,
-        status: 0,
-        duration: Duration::ZERO,
-        tls: None,
-    };
+    let origin = Origin::plain(peer);
+    let refused = Refused::connection(reason, error.as_str(), &origin);
     refusals.record(&refused);
 }

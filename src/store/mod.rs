@@ -32,7 +32,7 @@ mod simulation;
 mod state;
 mod survey;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -201,7 +201,7 @@ async fn a_renewal_drops_no_connection_and_an_authority_that_is_away_costs_no_ce
         let Some(Tls::Acme(acme)) = &mut config.server.tls else { panic!() };
         acme.contact = vec![contact.to_owned()];
         let next = gateway.running().prepare(config).unwrap();
-        gateway.switch(next);
+        gateway.switch(next, "a test");
         issued(&gateway, |facts| facts.names.len() == names.len()).await;
         let stream = client.connect_as(gateway.public_addr(), more).await.unwrap();
         assert_ne!(serial(&stream), held.serial);

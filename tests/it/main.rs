@@ -25,6 +25,7 @@ mod acme;
 mod addresses;
 mod api;
 mod api_events;
+mod audit;
 mod bodies;
 mod canaries;
 mod client_certificates;

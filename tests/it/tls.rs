@@ -43,7 +43,7 @@ impl Secured {
     pub fn reload(&mut self) {
         self.config.server.tls = Some(files(&self.dir));
         let next = self.gateway.running().prepare(self.config.clone()).unwrap();
-        self.gateway.switch(next);
+        self.gateway.switch(next, "a test");
     }
 }
 

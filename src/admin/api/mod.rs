@@ -3,6 +3,7 @@
 //! at a payload, is recorded in the audit trail.
 
 mod archive;
+mod audit;
 mod body;
 mod bulk;
 mod desk;
@@ -27,6 +28,7 @@ use serde_json::{Number, Value, json};
 use tokio::time::timeout;
 
 use self::archive::Archive;
+use self::audit::Records;
 use self::body::Need;
 use self::bulk::{Bulk, Order, Workers};
 use self::desk::Desk;
@@ -37,6 +39,7 @@ use self::route::Route;
 use self::show::{Event, List};
 pub use self::show::{auth as show_auth, source as show_source};
 use super::answer::plain;
+use crate::audit::chain::{Chain, Reader};
 use crate::audit::{Operator, Trail};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -44,6 +47,7 @@ use crate::config::defaults::admin::{BULK_WAIT, MAX_PER_SECOND};
 use crate::event::EventId;
 use crate::listen::Answer;
 use crate::store::Store;
+use crate::store::disk::OsDisk;
 use crate::store::query::{Act, ActKind, Cursor, Filter};
 
 /// What there is, for programs (OpenAPI 3.1).
@@ -69,15 +73,27 @@ pub(super) struct Api {
     clock: Clock,
     desk: Desk,
     bulk: Bulk,
+    records: Records,
 }
 
 impl Api {
-    /// Of a gateway with this store.
-    pub(super) fn new(config: &Arc<Config>, store: Arc<Store>, clock: Clock) -> Self {
-        Self::of(config, store, clock)
+    /// Of a gateway with this store, and this audit trail.
+    pub(super) fn new(
+        config: &Arc<Config>,
+        store: Arc<Store>,
+        chain: Arc<Chain>,
+        clock: Clock,
+    ) -> Self {
+        Self::of(config, store, chain, clock)
     }
 
-    fn of(config: &Arc<Config>, archive: Arc<dyn Archive>, clock: Clock) -> Self {
+    fn of(
+        config: &Arc<Config>,
+        archive: Arc<dyn Archive>,
+        chain: Arc<Chain>,
+        clock: Clock,
+    ) -> Self {
+        let reader = Reader::new(Arc::new(OsDisk), &config.store.path);
         let trail = Arc::new(Trail::new(config.store.path.clone()));
         Self {
             workers: Workers { archive, trail },
@@ -85,6 +101,7 @@ impl Api {
             clock,
             desk: Desk::default(),
             bulk: Bulk::default(),
+            records: Records { chain, reader },
         }
     }
 
@@ -138,6 +155,7 @@ impl Api {
                 params.only(&[])?;
                 self.gaps().await
             }
+            Route::Audit => self.audit(&params).await,
             Route::OpenApi => {
                 params.only(&[])?;
                 Ok(plain(
@@ -263,6 +281,15 @@ impl Api {
         let (archive, config) = (Arc::clone(&self.workers.archive), self.config.load_full());
         let now = self.clock.now();
         self.json(move || Ok(archive.gaps(&config, now))).await
+    }
+
+    /// A page of the audit trail.
+    async fn audit(&self, params: &Params<'_>) -> Result<Answer, Fault> {
+        params.only(&[&audit::FILTERS[..], &PAGING[..]].concat())?;
+        let filter = audit::filter(params, self.clock.now())?;
+        let (limit, cursor) = (params.limit()?, params.cursor()?);
+        let records = self.records.clone();
+        self.json(move || records.page(&filter, cursor, limit)).await
     }
 
     /// The answer out of what the work comes to. It is written out where it was made: a page of events

@@ -64,7 +64,7 @@ impl<'a> Params<'a> {
         Err(Fault::bad(format!("{}: unknown; {accepted}.", shown(name))))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
@@ -80,6 +80,12 @@ impl<'a> Params<'a> {
             upstream: self.get("upstream"),
         }
         .check(now)
+    }
+
+    /// The filters that the audit trail has in common with events.
+    pub(super) fn times_and_source(&self, now: UnixMillis) -> Result<Filter, Fault> {
+        let (source, since) = (self.get("source"), self.get("since"));
+        Filters { source, since, until: self.get("until"), ..Filters::default() }.check(now)
     }
 
     /// How many of them at once.

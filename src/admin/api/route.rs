@@ -19,6 +19,7 @@ pub(super) enum Route {
     DeadLetters,
     ReplayDeadLetters,
     Gaps,
+    Audit,
     OpenApi,
 }
 
@@ -33,6 +34,7 @@ impl Route {
             ["dead-letters"] => Ok(Self::DeadLetters),
             ["dead-letters", "replay"] => Ok(Self::ReplayDeadLetters),
             ["gaps"] => Ok(Self::Gaps),
+            ["audit"] => Ok(Self::Audit),
             ["openapi.json"] => Ok(Self::OpenApi),
             ["events", event] => {
                 only(method, GET)?;
@@ -57,6 +59,7 @@ impl Route {
             | Self::Event(_)
             | Self::DeadLetters
             | Self::Gaps
+            | Self::Audit
             | Self::OpenApi => GET,
         }
     }

@@ -209,7 +209,9 @@ fn sized(events: &[(EventState, usize)]) -> Bench {
     std::fs::create_dir(&config.store.path).unwrap();
     let fake = Arc::new(Fake { events: Mutex::new(events.to_vec()), ..Fake::default() });
     let archive: Arc<dyn Archive> = Arc::clone(&fake) as _;
-    let api = Arc::new(Api::of(&Arc::new(config), archive, Clock::manual(NOW)));
+    let clock = Clock::manual(NOW);
+    let chain = Arc::new(Chain::new(clock.clone()));
+    let api = Arc::new(Api::of(&Arc::new(config), archive, chain, clock));
     Bench { api, fake, dir }
 }
 

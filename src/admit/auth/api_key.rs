@@ -23,6 +23,10 @@ impl ApiKey {
         Self { header: header.clone() }
     }
 
+    pub(super) fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
     /// Compares with every key, so that the time taken does not tell which one was right.
     pub(super) fn check(&self, keys: &[Secret], headers: &HeaderMap) -> Result<(), Refusal> {
         let presented = exactly_one(headers, &self.header, &FAULTS)?.as_bytes();

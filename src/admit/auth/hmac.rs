@@ -75,6 +75,10 @@ impl SignedContent {
         Self { scheme: scheme.clone(), macs }
     }
 
+    pub(super) fn header(&self) -> &HeaderName {
+        &self.scheme.header
+    }
+
     pub(super) fn check(&self, request: &Received) -> Result<(), Refusal> {
         let (signatures, timestamp) = self.credential(&request.headers)?;
         let message = self.message(&request.headers, &request.body, timestamp)?;

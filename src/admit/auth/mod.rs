@@ -15,7 +15,7 @@ mod mac;
 mod standard_webhooks;
 mod timestamp;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::{Received, Refusal};
 use crate::clock::UnixMillis;
@@ -42,6 +42,16 @@ impl Scheme {
                 standard_webhooks::StandardWebhooks::new(*tolerance, decoded),
             ),
             Auth::NoneDangerous => Self::NoneDangerous,
+        }
+    }
+
+    /// Where the credential is.
+    pub(super) fn credential_header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::ApiKey(scheme) => Some(scheme.header()),
+            Self::Hmac(scheme) => Some(scheme.header()),
+            Self::StandardWebhooks(_) => Some(&standard_webhooks::SIGNATURE),
+            Self::NoneDangerous => None,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::secret::Secret;
 
 static ID: HeaderName = HeaderName::from_static("webhook-id");
 static TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-static SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+pub(super) static SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 const ID_FAULTS: Faults = Faults {
     missing: Refusal::new(SignatureMissing, "no webhook-id header"),

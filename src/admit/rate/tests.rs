@@ -41,6 +41,7 @@ fn config(
             encryption_keys: Vec::new(),
             min_free: 0,
         },
+        audit: crate::config::Audit::defaults(),
         log: Log { format: LogFormat::Text, level: tracing::level_filters::LevelFilter::OFF },
         sources: sources.iter().map(source).collect(),
         upstreams: Vec::new(),

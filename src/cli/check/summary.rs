@@ -11,8 +11,8 @@ use crate::clock::Clock;
 use crate::config::certificates::day;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{
-    self, Auth, Config, Format, OnConflict, Ordering, OriginalSignature, Place, Problem, RateLimit,
-    Selector, Server, SignedPart, Source, TimestampPlace, Tls, Upstream,
+    self, Audit, Auth, Config, Format, OnConflict, Ordering, OriginalSignature, Place, Problem,
+    RateLimit, Selector, Server, SignedPart, Source, TimestampPlace, Tls, Upstream,
 };
 use crate::event::SourceName;
 use crate::pem::Facts;
@@ -32,8 +32,18 @@ pub(super) struct Summary<'c> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { file, files: _, server, admin, store, log: _, sources, upstreams, routes } =
-            self.config;
+        let Config {
+            file,
+            files: _,
+            server,
+            admin,
+            store,
+            audit,
+            log: _,
+            sources,
+            upstreams,
+            routes,
+        } = self.config;
         writeln!(f, "{} is valid. With it would run:\n", file.display())?;
         summarize_server(f, server)?;
         match admin {
@@ -54,6 +64,7 @@ impl fmt::Display for Summary<'_> {
         if let Some(survey) = self.survey.as_ref().filter(|_| !self.keys.is_empty()) {
             summarize_segments(f, survey, store.retention)?;
         }
+        summarize_audit(f, audit)?;
         for source in sources {
             summarize_source(f, source, self.config)?;
         }
@@ -76,6 +87,26 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+fn summarize_audit(f: &mut fmt::Formatter<'_>, audit: &Audit) -> fmt::Result {
+    write!(
+        f,
+        "audit     kept {}, to {}, then ",
+        show_duration(audit.retention),
+        show_size(audit.max_size)
+    )?;
+    match &audit.archive {
+        Some(dir) => write!(f, "moved to {}", dir.display())?,
+        None => write!(f, "removed")?,
+    }
+    if let Some(file) = &audit.checkpoints {
+        write!(f, ", checkpoints to {}", file.display())?;
+    }
+    if audit.required {
+        write!(f, "; no events without it")?;
+    }
+    writeln!(f)
 }
 
 fn describe_keys(keys: &Keyring) -> String {

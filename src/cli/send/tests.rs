@@ -21,7 +21,7 @@ use super::maker::stable_time;
 use super::*;
 use crate::clock::UnixMillis;
 use crate::config::{
-    Acme, Auth, Authorities, Log, LogFormat, Pattern, Place, Selector, Server, Store,
+    Acme, Audit, Auth, Authorities, Log, LogFormat, Pattern, Place, Selector, Server, Store,
 };
 use crate::pem::Identity;
 use crate::provider::sign::tests::{plain_hmac, source};
@@ -98,6 +98,7 @@ fn config(listen: SocketAddr, source: Source) -> Config {
             encryption_keys: Vec::new(),
             min_free: 0,
         },
+        audit: Audit::defaults(),
         log: Log { format: LogFormat::Text, level: tracing::level_filters::LevelFilter::OFF },
         sources: vec![Arc::new(source)],
         upstreams: Vec::new(),

@@ -56,7 +56,7 @@ pub struct Args {
     payload: bool,
 }
 
-fn time(text: &str) -> Result<UnixMillis, String> {
+pub(in crate::cli) fn time(text: &str) -> Result<UnixMillis, String> {
     let day = || Date::from_str(text).ok()?.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
     let time = Timestamp::from_str(text).ok().or_else(day);
     let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());

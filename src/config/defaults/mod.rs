@@ -14,6 +14,7 @@ use super::{
 use crate::pem;
 
 pub mod admin;
+pub mod audit;
 mod server;
 
 pub use server::*;
@@ -127,6 +128,11 @@ pub const CHOICES: &[(&str, &str, &str)] = &[
         "operators only; without an [admin] table there is no admin listener, so that several gateways fit on one machine",
     ),
     ("store.path", "data", "beside the configuration file, for a first try"),
+    (
+        "audit.required",
+        "false",
+        "an event that is lost cannot be had again, and what was refused is in the log as well",
+    ),
     ("log.format", "json", "logs are read by machines first"),
     ("log.level", "info", "one line a request and one an attempt"),
     ("source.NAME.path", "/hooks/NAME", "the name is unique already, so the path is"),
@@ -424,6 +430,8 @@ pub fn limits() -> Vec<[String; 4]> {
         rate(&SOURCE_RATE_LIMIT),
         row(&RETENTION),
         row(&MIN_FREE),
+        row(&audit::KEEP),
+        row(&audit::MAX_SIZE),
     ];
     for Limit { key, least, most, reason, .. } in [MAX_EVENT_AGE, RETRY_HORIZON] {
         if let (Some(least), Some(most)) = (least, most) {

@@ -34,7 +34,7 @@ fn several_syntax_errors_are_told_without_what_follows_from_them() {
     assert_eq!(
         errors("a = 1\n[server]\nmax_body = 4s\nlisten = = 3\n[server]\n"),
         [
-            "1:1: error: a: unknown key; accepted: server, admin, store, log, source, upstream, route",
+            "1:1: error: a: unknown key; accepted: server, admin, store, audit, log, source, upstream, route",
             "3:12: error: not valid TOML: string values must be quoted, expected literal string",
             "4:10: error: not valid TOML: extra `=`, expected nothing",
             "5:2: error: not valid TOML: duplicate key",

@@ -17,7 +17,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
@@ -291,20 +290,8 @@ fn report(
 /// What is known of a connection that has ended. The status is HTTP/1's, although nobody hears it:
 /// GOAWAY has codes of its own.
 fn refused<'a>(origin: &'a Origin, detail: &'static str) -> Refused<'a> {
-    Refused {
-        reason: Reason::ProtocolError,
-        detail,
-        source: None,
-        client: Some(origin.address()),
-        peer: origin.peer_beside(Some(origin.address())),
-        method: "",
-        path: "",
-        user_agent: b"",
-        size: 0,
-        status: StatusCode::BAD_REQUEST.as_u16(),
-        duration: Duration::ZERO,
-        tls: origin.tls.as_ref(),
-    }
+    let connection = Refused::connection(Reason::ProtocolError, detail, origin);
+    Refused { status: StatusCode::BAD_REQUEST.as_u16(), ..connection }
 }
 
 /// Whether h2 has ended the connection because of what the client sent.

@@ -63,19 +63,8 @@ pub struct Header {
 impl Header {
     /// Reads a header, if the bytes can be one.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; HEADER_LEN] = bytes.get(..HEADER_LEN)?.try_into().ok()?;
-        let [l0, l1, l2, l3, c0, c1, c2, c3, seq @ .., kind, z0, z1, z2, b0, b1, b2, b3] = *bytes;
-        let len = u32::from_le_bytes([l0, l1, l2, l3]);
-        if len > MAX_PAYLOAD || [z0, z1, z2] != [0; 3] {
-            return None;
-        }
-        Some(Self {
-            len,
-            crc: u32::from_le_bytes([c0, c1, c2, c3]),
-            sequence: Sequence(u64::from_le_bytes(seq)),
-            kind: Kind::from_byte(kind)?,
-            back: u32::from_le_bytes([b0, b1, b2, b3]),
-        })
+        let RawHeader { len, crc, sequence, kind, back } = RawHeader::parse(bytes)?;
+        Some(Self { len, crc, sequence, kind: Kind::from_byte(kind)?, back })
     }
 
     /// Whether the checksum fits this header (`bytes`) and its payload.
@@ -92,6 +81,58 @@ impl Header {
     pub fn frame_len(&self) -> u64 {
         HEADER_LEN as u64 + u64::from(self.len)
     }
+}
+
+/// A header whose kind is still a number: files other than the journal's have kinds of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawHeader {
+    /// Bytes of payload.
+    pub len: u32,
+    /// CRC32C over the header without this field, and the payload.
+    pub crc: u32,
+    /// The frame's number.
+    pub sequence: Sequence,
+    /// What it holds.
+    pub kind: u8,
+    /// Bytes from the start of the batch it was written in to its own start.
+    pub back: u32,
+}
+
+impl RawHeader {
+    /// Reads a header, if the bytes can be one.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; HEADER_LEN] = bytes.get(..HEADER_LEN)?.try_into().ok()?;
+        let [l0, l1, l2, l3, c0, c1, c2, c3, seq @ .., kind, z0, z1, z2, b0, b1, b2, b3] = *bytes;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]);
+        if len > MAX_PAYLOAD || [z0, z1, z2] != [0; 3] {
+            return None;
+        }
+        Some(Self {
+            len,
+            crc: u32::from_le_bytes([c0, c1, c2, c3]),
+            sequence: Sequence(u64::from_le_bytes(seq)),
+            kind,
+            back: u32::from_le_bytes([b0, b1, b2, b3]),
+        })
+    }
+
+    /// Whether the checksum fits this header (`bytes`) and its payload.
+    pub fn verifies(&self, bytes: &[u8], payload: &[u8]) -> bool {
+        payload.len() == self.len as usize && checksum(bytes, payload) == Some(self.crc)
+    }
+}
+
+/// The header of a frame with this payload.
+pub fn encode(sequence: Sequence, kind: u8, back: u32, payload: &[u8]) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    header[..4].copy_from_slice(&len.to_le_bytes());
+    header[8..16].copy_from_slice(&sequence.0.to_le_bytes());
+    header[16] = kind;
+    header[20..].copy_from_slice(&back.to_le_bytes());
+    let crc = checksum(&header, payload).unwrap_or_default();
+    header[4..8].copy_from_slice(&crc.to_le_bytes());
+    header
 }
 
 /// Everything but the checksum's own four bytes is under it.
@@ -137,7 +178,7 @@ impl Batch {
         }
         let (_, frame) = self.bytes.split_at_mut(start);
         let (header, payload) = frame.split_at_mut(HEADER_LEN);
-        header.copy_from_slice(&encode_header(sequence, kind, back, payload));
+        header.copy_from_slice(&encode(sequence, kind as u8, back, payload));
         back
     }
 
@@ -162,18 +203,6 @@ impl Batch {
         self.bytes.shrink_to(KEEP);
         self.spoilt = false;
     }
-}
-
-fn encode_header(sequence: Sequence, kind: Kind, back: u32, payload: &[u8]) -> [u8; HEADER_LEN] {
-    let mut header = [0; HEADER_LEN];
-    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    header[..4].copy_from_slice(&len.to_le_bytes());
-    header[8..16].copy_from_slice(&sequence.0.to_le_bytes());
-    header[16] = kind as u8;
-    header[20..].copy_from_slice(&back.to_le_bytes());
-    let crc = checksum(&header, payload).unwrap_or_default();
-    header[4..8].copy_from_slice(&crc.to_le_bytes());
-    header
 }
 
 #[cfg(test)]

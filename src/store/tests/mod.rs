@@ -14,7 +14,7 @@ mod outsiders;
 mod rekey;
 mod shortage;
 mod signs_of_life;
-pub(super) mod sim_disk;
+pub(crate) mod sim_disk;
 mod space;
 mod stale;
 mod unread;

@@ -12,7 +12,7 @@ use crate::store::disk::{AppendFile, Disk, ReadFile};
 
 /// What happens to the operation with a given number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Fault {
+pub(crate) enum Fault {
     /// It fails and changes nothing.
     Fails(io::ErrorKind),
     /// It fails with this number of the system's and changes nothing.
@@ -38,7 +38,7 @@ pub(super) enum Short {
 
 /// What a power cut leaves of what was not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Leaves {
+pub(crate) enum Leaves {
     /// Nothing.
     Nothing,
     /// Everything.
@@ -94,7 +94,7 @@ struct Sim {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(in crate::store) struct SimDisk(Arc<Mutex<Sim>>);
+pub(crate) struct SimDisk(Arc<Mutex<Sim>>);
 
 impl SimDisk {
     /// Until what this returns is dropped, every operation waits.
@@ -103,18 +103,23 @@ impl SimDisk {
     }
 
     /// The operation with number `at`, counted from now on, will meet `fault`.
-    pub(in crate::store) fn plan(&self, at: usize, fault: Fault) {
+    pub(crate) fn plan(&self, at: usize, fault: Fault) {
         let mut sim = self.0.lock();
         (sim.operations, sim.fault, sim.fired) = (0, Some((at, fault)), false);
     }
 
+    /// How many operations there were since the last plan.
+    pub(crate) fn operations(&self) -> usize {
+        self.0.lock().operations
+    }
+
     /// Whether the planned fault has happened.
-    pub(in crate::store) fn fired(&self) -> bool {
+    pub(crate) fn fired(&self) -> bool {
         self.0.lock().fired
     }
 
     /// How much space is said to be free.
-    pub(in crate::store) fn set_free(&self, bytes: u64) {
+    pub(crate) fn set_free(&self, bytes: u64) {
         self.0.lock().free = Some(bytes);
     }
 
@@ -124,7 +129,7 @@ impl SimDisk {
     }
 
     /// From here on reads of these bytes fail in the file with this name, until it is `None`.
-    pub(in crate::store) fn set_bad(&self, bad: Option<(&str, std::ops::Range<u64>)>) {
+    pub(crate) fn set_bad(&self, bad: Option<(&str, std::ops::Range<u64>)>) {
         self.0.lock().bad = bad.map(|(name, range)| (name.to_owned(), range)).into_iter().collect();
     }
 
@@ -159,13 +164,13 @@ impl SimDisk {
     }
 
     /// The disk is not full any more.
-    pub(in crate::store) fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         let mut sim = self.0.lock();
         (sim.fault, sim.full) = (None, false);
     }
 
     /// The power comes back. What was not durable is left as `leaves` says.
-    pub(in crate::store) fn reboot(&self, leaves: Leaves) {
+    pub(crate) fn reboot(&self, leaves: Leaves) {
         let mut sim = self.0.lock();
         (sim.fault, sim.off, sim.full, sim.short) = (None, false, false, None);
         let mut random = match leaves {
@@ -216,47 +221,47 @@ impl SimDisk {
     }
 
     /// The power goes, or the process is killed: whatever it still tries fails.
-    pub(in crate::store) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.lock().off = true;
     }
 
     /// Another process goes on after one that was killed: what was written is there, durable or not.
-    pub(in crate::store) fn next_process(&self) {
+    pub(crate) fn next_process(&self) {
         let mut sim = self.0.lock();
         (sim.fault, sim.off) = (None, false);
     }
 
     /// Whether the power is off.
-    pub(in crate::store) fn is_off(&self) -> bool {
+    pub(crate) fn is_off(&self) -> bool {
         self.0.lock().off
     }
 
     /// Whether nothing more fits.
-    pub(in crate::store) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.0.lock().full
     }
 
     /// What a power cut would leave of each file in any case.
-    pub(in crate::store) fn durable(&self) -> Vec<(PathBuf, usize)> {
+    pub(crate) fn durable(&self) -> Vec<(PathBuf, usize)> {
         let sim = self.0.lock();
         let there = sim.files.iter().filter(|(_, file)| file.named && !file.removed);
         there.map(|(path, file)| (path.clone(), file.safe())).collect()
     }
 
     /// Bytes of a file, without an operation that could fail.
-    pub(in crate::store) fn peek(&self, path: &Path, range: std::ops::Range<usize>) -> Vec<u8> {
+    pub(crate) fn peek(&self, path: &Path, range: std::ops::Range<usize>) -> Vec<u8> {
         self.0.lock().files.get(path).map_or_else(Vec::new, |file| file.bytes[range].to_vec())
     }
 
     /// Changes a file behind everyone's back.
-    pub(super) fn corrupt(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn corrupt(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut sim = self.0.lock();
         let found = sim.files.iter_mut().find(|(path, _)| path.ends_with(name));
         change(&mut found.expect("such a file").1.bytes);
     }
 
     /// The names of all files, ascending.
-    pub(in crate::store) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let sim = self.0.lock();
         let live = sim.files.iter().filter(|(_, f)| !f.removed);
         live.map(|(p, _)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()

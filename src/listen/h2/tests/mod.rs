@@ -9,6 +9,8 @@ mod requests;
 mod time;
 mod unwanted;
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::io::{DuplexStream, duplex};

@@ -1,0 +1,78 @@
+//! What a refusal costs whoever records it: into the trail, and into the log alone.
+//! `cargo bench --bench audit`.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use hookward::audit::chain::{Chain, Options, Retention};
+use hookward::audit::{Reason, Refusals, Refused};
+use hookward::clock::{Clock, UnixMillis};
+use hookward::event::SourceName;
+use hookward::listen::Origin;
+use hookward::store::disk::OsDisk;
+use http::HeaderValue;
+
+/// All that may stand singly in a minute.
+const REFUSALS: u32 = 4_000;
+const MINUTES: u32 = 10;
+
+fn main() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(UnixMillis(1_736_937_000_000));
+    let chain = Arc::new(Chain::new(clock.clone()));
+    let keep = Duration::from_secs(86_400 * 2_192);
+    let retention = Retention { keep, max_bytes: 1 << 31, archive: None };
+    let options = Options { retention, required: false, checkpoints: None };
+    let running = chain.start(Arc::new(OsDisk), dir.path(), options).unwrap();
+    for body in [700, 1 << 20] {
+        let log = Refusals::new(clock.clone());
+        measure("log alone (nobody listens)", body, &log, &clock, || true);
+        let trail = Refusals::recorded(clock.clone(), Arc::clone(&chain));
+        measure("log and trail", body, &trail, &clock, || chain.settle(Duration::from_secs(60)));
+    }
+    assert!(running.chain().stop());
+}
+
+/// Refusals of one client and reason each a hundred times, as they come.
+fn measure(what: &str, body: usize, refusals: &Refusals, clock: &Clock, settle: impl Fn() -> bool) {
+    let source = SourceName::new("lab").unwrap();
+    let body = Bytes::from(vec![b'x'; body]);
+    let credential = [HeaderValue::from_static(
+        "sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    )];
+    let mut took = Histogram::<u64>::new(3).unwrap();
+    for _ in 0..MINUTES {
+        clock.advance(Duration::from_secs(60));
+        for n in 0..REFUSALS {
+            let [_, a, b, c] = (n / 100).to_be_bytes();
+            let origin = Origin::plain(([10, a, b, c], 443).into());
+            let refused = Refused {
+                source: Some(&source),
+                method: "POST",
+                path: "/hooks/lab",
+                user_agent: b"python-requests/2.32",
+                declared: Some(body.len() as u64),
+                body: Some(body.clone()),
+                credential: &credential,
+                status: 401,
+                ..Refused::connection(Reason::SignatureInvalid, "why", &origin)
+            };
+            let began = Instant::now();
+            refusals.record(&refused);
+            took.record(u64::try_from(began.elapsed().as_nanos()).unwrap()).unwrap();
+        }
+        assert!(settle());
+    }
+    println!(
+        "{what}, bodies of {} bytes: mean {:.2} us, p50 {:.2}, p99 {:.2}, p99.9 {:.2}",
+        body.len(),
+        took.mean() / 1e3,
+        took.value_at_quantile(0.5) as f64 / 1e3,
+        took.value_at_quantile(0.99) as f64 / 1e3,
+        took.value_at_quantile(0.999) as f64 / 1e3,
+    );
+}

@@ -1,0 +1,88 @@
+//! Checkpoints: up to which record the trail stands as it was written, signed. What was signed can be kept
+//! elsewhere, where nobody who can write to the trail can reach it.
+
+use serde::{Deserialize, Serialize};
+
+use super::bytes::{Link, Position};
+use super::keys::{PublicKey, Signer};
+use crate::clock::UnixMillis;
+use crate::event::Sequence;
+
+/// What every signature begins with, so that no other of ours can be taken for one.
+const DOMAIN: &[u8] = b"hookward audit checkpoint 1\0";
+
+/// A signed statement that a trail's record of this number has this link. A line of JSON elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The trail's number, in hexadecimal digits.
+    pub trail: String,
+    /// The record's number; 0: the trail has just begun.
+    pub sequence: u64,
+    /// SHA-256 over the records up to it, link by link.
+    pub hash: String,
+    /// When it was signed: RFC 3339, to the millisecond.
+    pub time: String,
+    /// Which key has signed it, in hexadecimal digits.
+    pub key: String,
+    /// Ed25519, in hexadecimal digits.
+    pub signature: String,
+}
+
+impl Checkpoint {
+    /// Signs that the trail stands like this now.
+    pub(super) fn sign(signer: &Signer, trail: u64, at: Position, now: UnixMillis) -> Self {
+        let mut unsigned = Self {
+            trail: format!("{trail:016x}"),
+            sequence: at.sequence.0,
+            hash: at.link.to_string(),
+            time: now.to_string(),
+            key: signer.public().id(),
+            signature: String::new(),
+        };
+        unsigned.signature = hex::encode(signer.sign(&unsigned.message()));
+        unsigned
+    }
+
+    /// Whether this key has signed it.
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        let signature = hex::decode(&self.signature);
+        signature.is_ok_and(|signature| key.verifies(&self.message(), &signature))
+    }
+
+    /// Where the trail was.
+    pub(super) fn position(&self) -> Option<Position> {
+        Some(Position { sequence: Sequence(self.sequence), link: Link::parse(&self.hash)? })
+    }
+
+    /// The bytes that are signed. Each of the texts has one length, but for the time, which is last.
+    fn message(&self) -> Vec<u8> {
+        let mut message = DOMAIN.to_vec();
+        for text in [&self.trail, &self.hash, &self.key] {
+            message.extend_from_slice(text.as_bytes());
+            message.push(0);
+        }
+        message.extend_from_slice(&self.sequence.to_le_bytes());
+        message.extend_from_slice(self.time.as_bytes());
+        message
+    }
+}
+
+/// A checkpoint as it stands in the trail: with what a start needs to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Noted {
+    #[serde(flatten)]
+    pub(super) checkpoint: Checkpoint,
+    /// Bytes of `acts.jsonl` that are in the trail.
+    pub(super) acts: u64,
+    /// Bytes that the start which began this segment has cut off the one before.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) torn: u64,
+    /// Whether it is the last of a gateway that was told to stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stop: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_none(n: &u64) -> bool {
+    *n == 0
+}

@@ -1,0 +1,207 @@
+//! The installation's secrets for the trail: the key that signs checkpoints, its public half beside it,
+//! and the key of credentials' fingerprints. Made at the first start, in hexadecimal digits.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::HeaderValue;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::secret::Key;
+use crate::store::disk::Disk;
+
+/// The key that signs; whoever has it can write another trail.
+pub(super) const SIGNING: &str = "signing.key";
+/// Its public half; whoever verifies should have it from elsewhere.
+pub(super) const PUBLIC: &str = "signing.pub";
+/// The key of fingerprints; whoever has it can try credentials against them.
+pub(super) const FINGERPRINTS: &str = "fingerprint.key";
+
+/// What every fingerprint begins with.
+const DOMAIN: &[u8] = b"hookward credential 1\0";
+/// Bytes of a fingerprint: no two credentials share one by chance.
+const FINGERPRINT: usize = 16;
+
+/// The public half of an installation's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
+
+/// A text that is no public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a public key is 64 hexadecimal digits")]
+pub struct BadKey;
+
+impl PublicKey {
+    /// Out of its hexadecimal digits; white space around them does not count.
+    ///
+    /// # Errors
+    /// [`BadKey`] when it is none.
+    pub fn parse(text: &str) -> Result<Self, BadKey> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| BadKey)?;
+        Ok(Self(bytes))
+    }
+
+    /// The one that stands beside the trail in this directory.
+    ///
+    /// # Errors
+    /// As the file system says, and for what is none.
+    pub fn beside(disk: &dyn Disk, dir: &Path) -> io::Result<Self> {
+        let text = read(disk, &dir.join(PUBLIC))?;
+        Self::parse(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// What it is called in checkpoints.
+    pub fn id(&self) -> String {
+        let digest: [u8; 32] = Sha256::digest(self.0).into();
+        hex::encode(&digest[..8])
+    }
+
+    /// Whether its other half has signed this.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
+    }
+}
+
+/// In hexadecimal digits.
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// What signs checkpoints.
+pub(super) struct Signer {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
+
+impl Signer {
+    fn new(seed: &Key) -> io::Result<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.expose())
+            .map_err(|_| io::Error::other("no Ed25519 key can be made of it"))?;
+        let mut public = PublicKey([0; 32]);
+        public.0.copy_from_slice(pair.public_key().as_ref());
+        Ok(Self { pair, public })
+    }
+
+    pub(super) fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(message).as_ref().to_vec()
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// What makes fingerprints of credentials.
+#[derive(Clone)]
+pub(super) struct Fingerprints(Hmac<Sha256>);
+
+impl Fingerprints {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length, RFC 2104 section 3")]
+    fn new(key: &Key) -> Self {
+        Self(Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length"))
+    }
+
+    /// Of the credential in these values of its header. The same credential has the same one, and
+    /// nobody without the key can tell which it was.
+    pub(super) fn of<'v>(&self, values: impl Iterator<Item = &'v HeaderValue>) -> String {
+        let mut mac = self.0.clone();
+        mac.update(DOMAIN);
+        for value in values {
+            mac.update(&(value.len() as u64).to_le_bytes());
+            mac.update(value.as_bytes());
+        }
+        let tag: [u8; 32] = mac.finalize().into_bytes().into();
+        hex::encode(&tag[..FINGERPRINT])
+    }
+}
+
+impl fmt::Debug for Fingerprints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// What the writer needs.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) signer: Signer,
+    pub(super) fingerprints: Fingerprints,
+}
+
+impl Keys {
+    /// Those in this directory; what is not there is made. `begun`: there are segments already, so what
+    /// is no key is none that a crash has left half written.
+    ///
+    /// # Errors
+    /// As the file system says, and for what is no key.
+    pub(super) fn load(disk: &dyn Disk, dir: &Path, begun: bool) -> io::Result<Self> {
+        let signer = Signer::new(&key(disk, dir, SIGNING, begun)?)?;
+        let known = PublicKey::beside(disk, dir).ok();
+        if known != Some(signer.public) {
+            let path = dir.join(PUBLIC);
+            remove_if_there(disk, &path)?;
+            write(disk, dir, &path, &format!("{}\n", signer.public))?;
+        }
+        let fingerprints = Fingerprints::new(&key(disk, dir, FINGERPRINTS, begun)?);
+        Ok(Self { signer, fingerprints })
+    }
+}
+
+/// The key in this file, or a new one in it.
+fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<Key> {
+    let path = dir.join(name);
+    match read(disk, &path) {
+        Ok(text) => {
+            let mut bytes = Zeroizing::new([0; 32]);
+            if hex::decode_to_slice(text.trim(), &mut *bytes).is_ok() {
+                return Ok(Key::new(bytes));
+            }
+            if begun {
+                let message = format!("{} is no key: 64 hexadecimal digits", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            disk.remove(&path)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let key = Key::generate()?;
+    let digits = Zeroizing::new(hex::encode(key.expose()));
+    write(disk, dir, &path, &digits)?;
+    Ok(key)
+}
+
+fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn write(disk: &dyn Disk, dir: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let mut file = disk.create(path)?;
+    file.append(text.as_bytes())?;
+    file.sync()?;
+    disk.sync_dir(dir)
+}
+
+fn read(disk: &dyn Disk, path: &Path) -> io::Result<Zeroizing<String>> {
+    let file = disk.open(path)?;
+    let mut bytes = Zeroizing::new(vec![0; 256]);
+    let read = file.read_at(&mut bytes, 0)?;
+    let text = bytes.get(..read).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    Ok(Zeroizing::new(text.unwrap_or("?").to_owned()))
+}

@@ -1,0 +1,34 @@
+//! The audit trail on disk: records in segments under `PATH/audit`, each chained to the one before by
+//! SHA-256, with checkpoints that are signed. See docs/storage-format.md for the bytes.
+//!
+//! One thread writes (`writer`), out of a bounded queue (`queue`) that never holds a request up. What is
+//! read needs no lock and no key (`read`, `verify`): whoever has a copy of the files and the public key
+//! can tell whether they are what was written.
+
+mod bytes;
+mod checkpoint;
+mod entry;
+mod intake;
+mod keys;
+mod open;
+mod options;
+mod queue;
+mod read;
+mod record;
+mod retain;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::bytes::DIR;
+pub use self::checkpoint::Checkpoint;
+pub use self::entry::{Own, Sum};
+pub use self::keys::{BadKey, PublicKey};
+pub use self::options::{Options, Retention};
+pub(super) use self::queue::new_id;
+pub use self::queue::{Chain, Running, StartError};
+pub use self::read::{Filter, Listed, Page, Reader};
+pub use self::record::Record;
+pub use self::verify::{Break, End, Report, Unverifiable, Vouched, verify};

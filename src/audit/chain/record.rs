@@ -1,0 +1,76 @@
+//! A record of the trail, as it stands there and as it is shown.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What was refused or done. Nothing in it is a credential or payload, and whatever a stranger chose is
+/// bounded. What does not apply is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// A UUIDv7; of a refusal it stands in the log as well.
+    pub id: String,
+    /// When: RFC 3339, to the millisecond. Of a sum, when it was written.
+    pub time: String,
+    /// Why it was refused, or what was done, by its public name.
+    pub reason: String,
+    /// Why exactly. Fixed text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Whose endpoint it was sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Where it came in: `public`, `admin` or `socket`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The other end of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Who sent it: an address, `unknown`, or in a sum `many`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Who did it: `token`, or a user of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// The name that the client asked for (SNI).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The request's method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Its path, without the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What the sender calls itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Length of the body that was declared, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared: Option<u64>,
+    /// Length of the body: what was read, else what was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// SHA-256 of the body as far as it was read; left out where none of it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// A keyed fingerprint of the credential that was presented: the same one has the same one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// The answer's status; left out where the connection was closed without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How many it stands for.
+    pub count: u64,
+    /// Of a sum: when the first was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+    /// Of a sum: when the last was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// What else is to be said of what was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}

@@ -1,0 +1,258 @@
+//! Whatever is done to a trail by hand is found, and named.
+
+use super::*;
+use crate::audit::chain::bytes::{Frame, Position, SEGMENT_HEADER};
+use crate::store::journal::frame::{self, HEADER_LEN};
+
+/// A small trail: three segments with checkpoints in between, the last one of a stop.
+fn trail() -> Bench {
+    let mut bench = Bench::new();
+    for segment in 0..3 {
+        if segment > 0 {
+            bench = bench.restart();
+        }
+        for n in 0..6 {
+            bench.own(segment * 10 + n);
+            if n == 2 {
+                bench.clock.advance(MINUTE);
+            }
+            bench.step().unwrap();
+        }
+    }
+    bench.stop();
+    let report = bench.verify(&[]);
+    assert!(report.sound && report.segments == 3 && report.unvouched == 0, "{report:?}");
+    bench
+}
+
+/// Puts a changed segment in its place, and says what is found.
+fn changed(bench: &Bench, number: u32, segment: &[u8]) -> Report {
+    let before = load(&bench.disk, number);
+    assert_ne!(before, segment, "nothing was changed");
+    set(&bench.disk, number, segment);
+    let report = bench.verify(&[]);
+    set(&bench.disk, number, &before);
+    report
+}
+
+fn join(header: &[u8], frames: &[Vec<u8>]) -> Vec<u8> {
+    [header.to_vec(), frames.concat()].concat()
+}
+
+/// Calls for each record: the segment's number, its header, its frames, and the record's index and number.
+fn each_record(bench: &Bench, mut each: impl FnMut(u32, &[u8], &[Vec<u8>], usize, u64)) {
+    for number in 1..=3 {
+        let segment = load(&bench.disk, number);
+        let (header, frames) = (&segment[..SEGMENT_HEADER], split(&segment));
+        for index in 0..frames.len() {
+            let sequence = Frame::at(&frames[index], 0).unwrap().sequence.0;
+            each(number, header, &frames, index, sequence);
+        }
+    }
+}
+
+/// The first break is about this record.
+fn names(report: &Report, kind: &str, segment: u32, sequence: u64) {
+    let first = report.items.first();
+    let found = first.map(|found| (found.kind, found.segment, found.sequence));
+    assert!(
+        !report.sound && found == Some((kind, segment, sequence)),
+        "{kind} {sequence}: {report:?}"
+    );
+    let vouched = report.vouched.as_ref().map_or(0, |vouched| vouched.sequence);
+    assert!(vouched < sequence, "{report:?}");
+}
+
+/// The frame with another body, its checksum and, if it is said so, its link made anew.
+fn forged(frame: &[u8], follows: Option<Position>) -> Vec<u8> {
+    let old = Frame::at(frame, 0).unwrap();
+    let body = String::from_utf8(old.body.to_vec())
+        .unwrap()
+        .replace("uid 7", "uid 0")
+        .replace("\"acts\":0", "\"acts\":1");
+    let link = follows.map_or(old.link, |p| p.link.next(old.sequence, old.byte, body.as_bytes()));
+    let payload = [&link.0[..], body.as_bytes()].concat();
+    [frame::encode(old.sequence, old.byte, 0, &payload).to_vec(), payload].concat()
+}
+
+#[test]
+fn an_edited_record_is_named() {
+    let bench = trail();
+    each_record(&bench, |number, header, frames, index, sequence| {
+        // A byte of it, and nothing else.
+        let mut edited = frames.to_vec();
+        edited[index][HEADER_LEN + 40] ^= 1;
+        let report = changed(&bench, number, &join(header, &edited));
+        let last = number == 3 && index + 1 == frames.len();
+        if last {
+            // As a crash may leave it: then it vouches for nothing.
+            assert!(matches!(report.end, End::Torn { .. }) && report.sound, "{report:?}");
+        } else {
+            names(&report, "edited", number, sequence);
+        }
+        // With its checksum made anew.
+        let mut edited = frames.to_vec();
+        edited[index] = forged(&frames[index], None);
+        names(&changed(&bench, number, &join(header, &edited)), "edited", number, sequence);
+    });
+}
+
+/// Whoever knows the format can make all links anew, but not sign.
+#[test]
+fn a_record_that_was_edited_with_all_links_behind_it_is_found_at_the_next_checkpoint() {
+    let bench = trail();
+    each_record(&bench, |number, header, frames, index, sequence| {
+        let before = |index: usize| match index {
+            0 => bytes::SegmentHeader::decode(header).unwrap().follows,
+            index => Frame::at(&frames[index - 1], 0).unwrap().position(),
+        };
+        let mut edited = frames.to_vec();
+        edited[index] = forged(&frames[index], Some(before(index)));
+        for next in index + 1..frames.len() {
+            let position = Frame::at(&edited[next - 1], 0).unwrap().position();
+            let old = Frame::at(&frames[next], 0).unwrap();
+            let mut out = Vec::new();
+            let mut position = position;
+            position.push(old.kind.unwrap(), old.body, &mut out);
+            edited[next] = out;
+        }
+        let report = changed(&bench, number, &join(header, &edited));
+        let is_last = number == 3 && index + 1 == frames.len();
+        let first = report.items.first();
+        assert!(
+            is_last || (!report.sound && first.is_some_and(|found| found.sequence <= sequence + 1)),
+            "{sequence}: {report:?}"
+        );
+        let vouched = report.vouched.as_ref().map_or(0, |vouched| vouched.sequence);
+        assert!(vouched < sequence, "{report:?}");
+    });
+}
+
+#[test]
+fn a_deleted_record_is_named() {
+    let bench = trail();
+    each_record(&bench, |number, header, frames, index, sequence| {
+        let mut left = frames.to_vec();
+        left.remove(index);
+        let report = changed(&bench, number, &join(header, &left));
+        if number == 3 && index + 1 == frames.len() {
+            // What is behind the last checkpoint nobody can miss but by a kept one.
+            assert!(report.sound && report.end == End::Open, "{report:?}");
+        } else {
+            let segment = if index + 1 == frames.len() { number + 1 } else { number };
+            names(&report, "deleted", segment, sequence);
+        }
+    });
+}
+
+#[test]
+fn a_moved_record_and_one_that_was_put_in_are_named() {
+    let bench = trail();
+    each_record(&bench, |number, header, frames, index, sequence| {
+        if index + 1 < frames.len() {
+            let mut moved = frames.to_vec();
+            moved.swap(index, index + 1);
+            let report = changed(&bench, number, &join(header, &moved));
+            // The first of a segment is its checkpoint.
+            let kind = if index == 0 { "deleted" } else { "reordered" };
+            names(&report, kind, number, sequence);
+        }
+        // A copy of it behind it.
+        let mut more = frames.to_vec();
+        more.insert(index + 1, frames[index].clone());
+        let report = changed(&bench, number, &join(header, &more));
+        names(&report, "inserted", number, sequence);
+        if index + 1 == frames.len() && number < 3 {
+            let mut position = Frame::at(&frames[index], 0).unwrap().position();
+            let mut more = join(header, frames);
+            position.push(Kind::Record, br#"{"reason":"made up"}"#, &mut more);
+            let report = changed(&bench, number, &more);
+            names(&report, "inserted", number + 1, sequence + 1);
+        }
+        // Another one before it, with the number and the link that belong there.
+        let mut position = match index {
+            0 => bytes::SegmentHeader::decode(header).unwrap().follows,
+            index => Frame::at(&frames[index - 1], 0).unwrap().position(),
+        };
+        let mut made = Vec::new();
+        position.push(Kind::Record, br#"{"reason":"made up"}"#, &mut made);
+        let mut more = frames.to_vec();
+        more.insert(index, made);
+        let report = changed(&bench, number, &join(header, &more));
+        let first = report.items.first().map(|found| found.sequence);
+        assert!(!report.sound && first == Some(sequence), "{sequence}: {report:?}");
+    });
+}
+
+#[test]
+fn no_bit_of_it_can_be_turned_without_being_found() {
+    let bench = trail();
+    for number in 1..=2 {
+        let segment = load(&bench.disk, number);
+        for at in (0..segment.len()).step_by(5) {
+            let mut turned = segment.clone();
+            turned[at] ^= 1 << (at % 8);
+            let report = changed(&bench, number, &turned);
+            assert!(!report.sound, "segment {number}, byte {at}");
+        }
+    }
+}
+
+/// Cut anywhere, it looks as after a crash, until somebody has kept a checkpoint elsewhere.
+#[test]
+fn a_trail_that_was_cut_off_is_told_from_one_after_a_crash_by_a_kept_checkpoint() {
+    let bench = trail();
+    let kept = bench.reader().checkpoint().unwrap().unwrap();
+    assert!(bench.verify(std::slice::from_ref(&kept)).sound);
+    let segment = load(&bench.disk, 3);
+    let last = bytes::frames(&segment).last().unwrap().offset;
+    for len in 0..segment.len() {
+        set(&bench.disk, 3, &segment[..len]);
+        let report = bench.verify(&[]);
+        assert!(report.sound && report.end != End::Stopped, "{len}: {report:?}");
+        let report = bench.verify(std::slice::from_ref(&kept));
+        let gone = len < last;
+        assert_eq!(report.sound, !gone, "{len}: {report:?}");
+        if gone {
+            assert_eq!(report.items.last().unwrap().kind, "cut_off", "{len}: {report:?}");
+        }
+    }
+}
+
+/// Cut, and then the gateway has gone on: nothing is missing in what it writes, but the kept one knows.
+#[test]
+fn a_gateway_that_goes_on_behind_a_cut_does_not_hide_it() {
+    let bench = trail();
+    let kept = bench.reader().checkpoint().unwrap().unwrap();
+    let segment = load(&bench.disk, 3);
+    let frames = split(&segment);
+    set(&bench.disk, 3, &join(&segment[..SEGMENT_HEADER], &frames[..3]));
+    let mut bench = bench.restart();
+    for n in 0..20 {
+        bench.own(n);
+        bench.step().unwrap();
+    }
+    bench.stop();
+    assert!(bench.verify(&[]).sound);
+    let report = bench.verify(&[kept]);
+    assert!(!report.sound, "{report:?}");
+}
+
+#[test]
+fn segments_that_are_missing_renamed_or_another_trail_s_are_named() {
+    let bench = trail();
+    let segments = [1, 2, 3].map(|number| load(&bench.disk, number));
+    let first = |report: &Report| report.items[0].kind;
+    assert_eq!(first(&changed(&bench, 2, &segments[0])), "reordered");
+    let other = trail();
+    assert_eq!(first(&changed(&bench, 2, &load(&other.disk, 2))), "inserted");
+    bench.disk.remove(&bytes::path(&dir(), 2)).unwrap();
+    let report = bench.verify(&[]);
+    names(&report, "deleted", 3, 9);
+    bench.disk.remove(&bytes::path(&dir(), 1)).unwrap();
+    let report = bench.verify(&[]);
+    let first = &report.items[0];
+    assert_eq!((report.sound, first.kind, first.sequence), (false, "deleted", 1), "{report:?}");
+    let another = Bench::new();
+    assert!(!verify(&bench.disk, &dir(), &another.key(), &[]).unwrap().sound, "another's key");
+}

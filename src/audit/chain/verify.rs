@@ -1,0 +1,393 @@
+//! Whether a trail is what was written: link by link, checkpoint by checkpoint, offline and without
+//! secrets. Changes nothing.
+
+mod end;
+mod report;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde_json::Value;
+
+use self::end::Kept;
+pub use self::report::{Break, End, Report, Vouched};
+use super::bytes::{
+    self, Found, Frame, Kind, MAX_SEGMENT, Position, SEGMENT_HEADER, SegmentHeader,
+};
+use super::checkpoint::{Checkpoint, Noted};
+use super::keys::PublicKey;
+use super::open::noted;
+use crate::store::disk::Disk;
+
+/// Why nothing can be said of a trail.
+#[derive(Debug, thiserror::Error)]
+pub enum Unverifiable {
+    /// It cannot be read.
+    #[error("the audit trail cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// There is no segment at all.
+    #[error("there is no audit trail in {0}")]
+    Nothing(std::path::PathBuf),
+}
+
+/// Verifies the trail in this directory against its installation's public key, and against checkpoints that
+/// were kept elsewhere.
+///
+/// # Errors
+/// [`Unverifiable`] when there is nothing to be said of it.
+pub fn verify(
+    disk: &dyn Disk,
+    dir: &Path,
+    key: &PublicKey,
+    kept: &[Checkpoint],
+) -> Result<Report, Unverifiable> {
+    let numbers = match bytes::segments(disk, dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        found => found?,
+    };
+    let Some(last) = numbers.last().copied() else {
+        return Err(Unverifiable::Nothing(dir.to_owned()));
+    };
+    let mut walk = Walk::new(key, kept);
+    for number in numbers {
+        let len = disk.open(&bytes::path(dir, number))?.size()?;
+        let segment = bytes::load(disk, dir, number)?;
+        walk.segment(number, &segment, number == last);
+        if len > MAX_SEGMENT {
+            walk.broken(
+                "damaged",
+                MAX_SEGMENT as usize,
+                "the segment is longer than any that Hookward writes",
+            );
+        }
+    }
+    Ok(walk.finish())
+}
+
+/// What the walk knows of the trail.
+struct Walk<'a> {
+    key: &'a PublicKey,
+    kept: Kept<'a>,
+    report: Report,
+    /// The segment that is walked.
+    number: u32,
+    /// The record before.
+    before: Position,
+    trail: Option<u64>,
+    /// The first segment that is there, and what it follows.
+    first: Option<SegmentHeader>,
+    /// The segments that went, as a record says, and the position behind them.
+    shortened: Option<(u32, Position)>,
+    /// Records that stand too early, and where the chain is with each.
+    early: BTreeMap<u64, Position>,
+    /// Whether what is right before is no record.
+    behind_gap: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn new(key: &'a PublicKey, kept: &'a [Checkpoint]) -> Self {
+        Self {
+            key,
+            kept: Kept::new(kept),
+            report: Report::default(),
+            number: 0,
+            before: Position::START,
+            trail: None,
+            first: None,
+            shortened: None,
+            early: BTreeMap::new(),
+            behind_gap: false,
+        }
+    }
+
+    fn broken(&mut self, kind: &'static str, offset: usize, message: impl Into<String>) {
+        let sequence = self.before.sequence.0 + 1;
+        self.broken_at(kind, offset, sequence, message);
+    }
+
+    fn broken_at(
+        &mut self,
+        kind: &'static str,
+        offset: usize,
+        sequence: u64,
+        message: impl Into<String>,
+    ) {
+        let offset = offset as u64;
+        let message = message.into();
+        self.report.add(Break { kind, segment: self.number, offset, sequence, message });
+    }
+
+    fn segment(&mut self, number: u32, segment: &[u8], last: bool) {
+        let previous = std::mem::replace(&mut self.number, number);
+        self.report.segments += 1;
+        self.report.end = End::Open;
+        if self.first.is_some() && number != previous + 1 {
+            let (from, to) = (previous + 1, number - 1);
+            self.broken("deleted", 0, format!("segments {from} to {to} are missing"));
+        }
+        let walked: Vec<Found<'_>> = bytes::walk(segment, SEGMENT_HEADER).collect();
+        let frames: Vec<Frame<'_>> = walked.iter().filter_map(frame_of).copied().collect();
+        match SegmentHeader::decode(segment) {
+            Some(header) => self.header(header, frames.first()),
+            None if last && segment.len() < SEGMENT_HEADER => {
+                self.report.end = End::Torn { bytes: segment.len() as u64 };
+                return;
+            }
+            None => self.broken("edited", 0, "the segment's header is not one"),
+        }
+        if let Some(Found::Frame(frame)) = walked.first()
+            && frame.kind != Some(Kind::Checkpoint)
+        {
+            let message = "the segment does not begin with its checkpoint";
+            self.broken("deleted", SEGMENT_HEADER, message);
+        }
+        let mut index = 0;
+        for found in &walked {
+            match found {
+                Found::Gap { from, until } => {
+                    let behind = frames.get(index..).unwrap_or_default();
+                    if last && !behind.iter().any(|frame| self.is_signed(frame)) {
+                        // Nothing behind it was ever vouched for: a crash leaves the same.
+                        self.report.end = End::Torn { bytes: (segment.len() - from) as u64 };
+                        return;
+                    }
+                    let bytes = until - from;
+                    self.broken("edited", *from, format!("{bytes} bytes are no record"));
+                    self.behind_gap = true;
+                }
+                Found::Frame(frame) => {
+                    self.frame(frame, frames.get(index + 1..).unwrap_or_default());
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    fn is_signed(&self, frame: &Frame<'_>) -> bool {
+        noted(frame).is_some_and(|noted| noted.checkpoint.is_signed_by(self.key))
+    }
+
+    /// A segment's header. `next`: the record behind it.
+    fn header(&mut self, header: SegmentHeader, next: Option<&Frame<'_>>) {
+        if header.number != self.number {
+            let said = header.number;
+            self.broken("reordered", 0, format!("the segment says that it is number {said}"));
+        }
+        let trail = *self.trail.get_or_insert(header.trail);
+        self.report.trail = format!("{trail:016x}");
+        if header.trail != trail {
+            self.broken("inserted", 0, "the segment is another trail's");
+        }
+        if self.first.is_none() {
+            self.first = Some(header);
+            self.before = header.follows;
+            return;
+        }
+        let (follows, before) = (header.follows, self.before);
+        if follows.sequence > before.sequence {
+            let (from, to) = (before.sequence.0 + 1, follows.sequence.0);
+            self.broken(
+                "deleted",
+                0,
+                format!("records {from} to {to} are missing before this segment"),
+            );
+        } else if follows != before && next.is_some_and(|next| next.follows(before.link)) {
+            self.broken("edited", 0, "the segment's header is not what was written");
+            return;
+        } else if follows.sequence < before.sequence {
+            let from = follows.sequence.0 + 1;
+            let message = "records were added at the end of the segment before";
+            self.broken_at("inserted", 0, from, message);
+        } else if follows != before {
+            let (from, to) = (self.first_unvouched(), before.sequence.0);
+            let message = format!(
+                "records {from} to {to} are not those that the segment follows: at least one was replaced"
+            );
+            self.broken_at("edited", 0, from, message);
+        }
+        self.before = follows;
+    }
+
+    /// The first record behind the last checkpoint that vouches.
+    fn first_unvouched(&self) -> u64 {
+        self.report.vouched.as_ref().map_or(1, |vouched| vouched.sequence + 1)
+    }
+
+    /// A record. `behind`: those that follow it in the segment.
+    fn frame(&mut self, frame: &Frame<'_>, behind: &[Frame<'_>]) {
+        let behind_gap = std::mem::take(&mut self.behind_gap);
+        while let Some(met) = self.early.remove(&(self.before.sequence.0 + 1)) {
+            // It was told of where it stands.
+            self.before = met;
+        }
+        let (expected, link) = (self.before.sequence.0 + 1, self.before.link);
+        if frame.sequence.0 < expected {
+            let message =
+                "the record stands further in front as well, or there is another of its number";
+            self.broken_at("inserted", frame.offset, frame.sequence.0, message);
+            return;
+        }
+        if frame.sequence.0 > expected {
+            if self.gap(frame, behind, behind_gap) {
+                self.sound(frame);
+            }
+            return;
+        }
+        if frame.follows(link) {
+            self.sound(frame);
+        } else if behind.iter().any(|next| next.sequence.0 == expected && next.follows(link)) {
+            let message = "the record was not written here: the one that belongs here is behind it";
+            self.broken("inserted", frame.offset, message);
+        } else {
+            let message = "the record is not what was written, or the one before it is not";
+            self.broken("edited", frame.offset, message);
+            self.sound(frame);
+        }
+    }
+
+    /// Records before this one are not where they should be. Whether to go on behind it.
+    fn gap(&mut self, frame: &Frame<'_>, behind: &[Frame<'_>], behind_gap: bool) -> bool {
+        let (offset, expected) = (frame.offset, self.before.sequence.0 + 1);
+        let until = frame.sequence.0 - 1;
+        let is_behind = |n: u64| behind.iter().any(|later| later.sequence.0 == n);
+        if is_behind(expected) {
+            let copy = is_behind(frame.sequence.0);
+            let kind = if copy { "inserted" } else { "reordered" };
+            let message =
+                format!("record {} stands where record {expected} should", frame.sequence.0);
+            self.broken(kind, offset, message);
+            self.early.insert(frame.sequence.0, frame.position());
+            return false;
+        }
+        if behind_gap {
+            // That is where they were.
+        } else if expected == until {
+            self.broken("deleted", offset, format!("record {expected} is missing"));
+        } else {
+            self.broken("deleted", offset, format!("records {expected} to {until} are missing"));
+        }
+        true
+    }
+
+    /// A record that is taken as the next one.
+    fn sound(&mut self, frame: &Frame<'_>) {
+        self.report.end = End::Open;
+        match frame.kind {
+            Some(Kind::Record) => self.report.records += 1,
+            Some(Kind::Shortened) => {
+                self.report.records += 1;
+                self.shortened = through(frame).or(self.shortened);
+            }
+            Some(Kind::Checkpoint) => self.checkpoint(frame),
+            None => self.broken("edited", frame.offset, "the record is of no kind that is known"),
+        }
+        self.report.first.get_or_insert(frame.sequence.0);
+        self.report.last = Some(frame.sequence.0);
+        if let Some((time, good)) = self.kept.meets(frame.position(), self.key) {
+            match good {
+                true => self.report.vouch(frame.sequence.0, &time),
+                false => self.not_as_signed(frame.offset, &time),
+            }
+        }
+        self.before = frame.position();
+    }
+
+    fn checkpoint(&mut self, frame: &Frame<'_>) {
+        let Some(Noted { checkpoint, torn, stop, .. }) = noted(frame) else {
+            self.broken("edited", frame.offset, "the checkpoint cannot be read");
+            return;
+        };
+        self.report.checkpoints += 1;
+        if torn > 0 {
+            let segment = self.number;
+            self.report.notes.push(format!(
+                "the start that began segment {segment} has cut off {torn} bytes that were not a whole record"
+            ));
+        }
+        let trail = self.trail.map(|trail| format!("{trail:016x}"));
+        if !checkpoint.is_signed_by(self.key) {
+            self.broken("edited", frame.offset, "the checkpoint is not signed by this key");
+        } else if trail.as_ref() != Some(&checkpoint.trail) {
+            self.broken("inserted", frame.offset, "the checkpoint is another trail's");
+        } else if checkpoint.position() != Some(self.before) {
+            self.not_as_signed(frame.offset, &checkpoint.time);
+        } else {
+            self.report.vouch(checkpoint.sequence, &checkpoint.time);
+            if stop {
+                self.report.end = End::Stopped;
+            }
+        }
+    }
+
+    fn not_as_signed(&mut self, offset: usize, time: &str) {
+        let (from, to) = (self.first_unvouched(), self.before.sequence.0);
+        let message = format!(
+            "records {from} to {to} are not those that were signed at {time}: at least one was replaced"
+        );
+        self.broken_at("edited", offset, from, message);
+    }
+
+    fn finish(mut self) -> Report {
+        self.check_beginning();
+        let last = self.report.last.unwrap_or(0);
+        let first = self.report.first.unwrap_or(1);
+        let rest = self.kept.rest(first, last, self.key, self.trail);
+        for (sequence, kind, message) in rest.wrong {
+            self.broken_at(kind, 0, sequence, message);
+        }
+        if rest.older > 0 {
+            let older = rest.older;
+            self.report.notes.push(format!(
+                "kept checkpoints about records that are older than what is left: {older}"
+            ));
+        }
+        let vouched = self.report.vouched.as_ref().map_or(0, |vouched| vouched.sequence);
+        // The checkpoint that vouches is vouched for by its own signature.
+        self.report.unvouched = last.saturating_sub(vouched.max(first.saturating_sub(1)) + 1);
+        self.report.sound = self.report.breaks == 0;
+        self.report
+    }
+
+    /// What is missing at the beginning must have been let go of by the gateway itself.
+    fn check_beginning(&mut self) {
+        let Some(first) = self.first else { return };
+        let (number, follows) = (first.number, first.follows);
+        if number == 1 && follows == Position::START {
+            return;
+        }
+        let goes = self.shortened.is_some_and(|(through, behind)| {
+            number <= through || (number == through + 1 && follows == behind)
+        });
+        if !goes {
+            self.number = number;
+            let until = follows.sequence.0;
+            self.report.add_first(Break {
+                kind: "deleted",
+                segment: number,
+                offset: 0,
+                sequence: 1,
+                message: format!(
+                    "the trail begins behind record {until}, and no record says that what was before went for its age or size"
+                ),
+            });
+        }
+    }
+}
+
+fn frame_of<'f, 'a>(found: &'f Found<'a>) -> Option<&'f Frame<'a>> {
+    match found {
+        Found::Frame(frame) => Some(frame),
+        Found::Gap { .. } => None,
+    }
+}
+
+/// The last segment that went, and the position behind it.
+fn through(frame: &Frame<'_>) -> Option<(u32, Position)> {
+    let record: Value = serde_json::from_slice(frame.body).ok()?;
+    let details = record.get("details")?;
+    let segment = u32::try_from(details.get("segment")?.as_u64()?).ok()?;
+    let sequence = crate::event::Sequence(details.get("sequence")?.as_u64()?);
+    let link = bytes::Link::parse(details.get("hash")?.as_str()?)?;
+    Some((segment, Position { sequence, link }))
+}

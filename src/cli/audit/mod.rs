@@ -1,0 +1,107 @@
+//! `hookward audit`: what was refused and done. `list` asks the running gateway; the others look at the
+//! trail's files, which may be a copy, and change nothing.
+
+mod export;
+mod list;
+mod verify;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Subcommand;
+
+use super::{client, table};
+use crate::audit::chain::{DIR, PublicKey, Reader};
+use crate::hardening;
+use crate::store::disk::OsDisk;
+
+/// What to do with the audit trail.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List what was refused and why, and what operators have done, newest first
+    List(list::Args),
+    /// Check that nobody has changed the trail; works on a copy, without secrets
+    Verify(verify::Args),
+    /// Print the trail as JSON lines or CSV, oldest first
+    Export(export::Args),
+    /// Print the newest signed checkpoint, to be kept off this machine
+    Checkpoint(Where),
+    /// Print the public key that the trail's checkpoints are verified with
+    Key(Where),
+}
+
+/// Which trail.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Where {
+    /// The configuration file that names the store [default: HOOKWARD_CONFIG, else hookward.toml
+    /// here, else /etc/hookward/hookward.toml]
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    config: Option<PathBuf>,
+
+    /// The store's directory itself, or a copy of it; no configuration is read then
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+impl Where {
+    /// The store's directory; 78 for an invalid configuration.
+    fn store(&self) -> Result<PathBuf, ExitCode> {
+        match &self.store {
+            Some(path) => Ok(path.clone()),
+            None => client::store_of(self.config.as_deref()),
+        }
+    }
+
+    /// Its trail, to be read.
+    fn reader(&self) -> Result<Reader, ExitCode> {
+        Ok(Reader::new(Arc::new(OsDisk), &self.store()?))
+    }
+}
+
+/// Runs the command: 0 done, 1 failed or the trail is not what was written, 2 wrong usage, 78 for an
+/// invalid configuration.
+pub fn run(command: &Command) -> ExitCode {
+    if let Command::List(args) = command {
+        return list::run(args);
+    }
+    let _ = hardening::harden();
+    let done = match command {
+        Command::List(_) => Ok(ExitCode::SUCCESS),
+        Command::Verify(args) => verify::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Checkpoint(which) => checkpoint(which),
+        Command::Key(which) => key(which),
+    };
+    done.unwrap_or_else(|code| code)
+}
+
+fn checkpoint(which: &Where) -> Result<ExitCode, ExitCode> {
+    let found = which.reader()?.checkpoint().map_err(|error| fail(&error))?;
+    let Some(checkpoint) = found else { return Err(fail(&"there is no audit trail yet")) };
+    let line = serde_json::to_string(&checkpoint).map_err(|error| fail(&error))?;
+    print(&line)
+}
+
+fn key(which: &Where) -> Result<ExitCode, ExitCode> {
+    let dir = which.store()?.join(DIR);
+    let key = PublicKey::beside(&OsDisk, &dir);
+    let key = key.map_err(|error| fail(&format!("{}: {error}", dir.display())))?;
+    print(&key.to_string())
+}
+
+fn print(line: &str) -> Result<ExitCode, ExitCode> {
+    writeln!(io::stdout().lock(), "{line}").map_err(|error| fail(&error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn complain(message: &str) {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr(), "{}", table::neutral(message));
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    complain(&format!("error: {error}"));
+    ExitCode::FAILURE
+}
