@@ -24,11 +24,10 @@ fn reasons(page: &Value) -> Vec<&str> {
 
 fn forged() -> Post {
     let body = format!(r#"{{"id":"{CANARY}","event":"order.done"}}"#);
-    Post::to(&format!("/hooks/lab?token={CANARY}"))
-        .header("X-API-Key", CANARY)
-        .without("user-agent")
-        .header("User-Agent", "=cmd|'/c calc'!A1")
-        .body(body)
+    let mut post = Post::to(&format!("/hooks/lab?token={CANARY}"));
+    // The User-Agent is a formula to who opens it in a spreadsheet.
+    post.tag = "=cmd|'/c calc'!A1".to_owned();
+    post.header("X-API-Key", CANARY).body(body)
 }
 
 async fn stopped(mut process: Process) {

@@ -432,9 +432,13 @@ fn read_or_zero(file: &dyn ReadFile, buf: &mut [u8], offset: u64) -> io::Result<
     if let Ok(len) = file.read_at(buf, offset) {
         return Ok(Read { len, unread: false });
     }
-    let mut at = offset;
+    let (mut at, mut rest) = (offset, buf);
     let mut read = Read { len: 0, unread: false };
-    for page in buf.chunks_mut(PAGE) {
+    while !rest.is_empty() {
+        // The file's own pages, so that one bad sector costs no more than one of them.
+        let upto = (PAGE - index(at % PAGE as u64)).min(rest.len());
+        let page;
+        (page, rest) = rest.split_at_mut(upto);
         match file.read_at(page, at) {
             Ok(n) if n < page.len() => return Ok(Read { len: read.len + n, ..read }),
             Ok(_) => {}
