@@ -35,6 +35,8 @@ struct Row {
     max_ms: f64,
     journal_mib: f64,
     index_mib: f64,
+    catalogue_mib: f64,
+    audit_mib: f64,
     rss_mib: f64,
 }
 
@@ -48,7 +50,7 @@ pub(crate) async fn run(options: &Options, soak: &Soak, events: u64) -> Result<(
         "\nhookward, {connections} connections, retention {retention} s, {kept} events carried"
     );
     println!(
-        "{:>8} {:>11} {:>9} {:>9} {:>9} {:>9} {:>12} {:>10} {:>9}",
+        "{:>8} {:>11} {:>9} {:>9} {:>9} {:>9} {:>12} {:>10} {:>14} {:>10} {:>9}",
         "second",
         "acked",
         "acks/s",
@@ -57,6 +59,8 @@ pub(crate) async fn run(options: &Options, soak: &Soak, events: u64) -> Result<(
         "max ms",
         "journal MiB",
         "index MiB",
+        "catalogue MiB",
+        "audit MiB",
         "RSS MiB"
     );
     let (mut rows, begun) = (Vec::<Row>::new(), Instant::now());
@@ -155,13 +159,19 @@ impl Row {
             max_ms: outcome.millis(1.0),
             journal_mib: mib_in(&hookward.data().join("journal")),
             index_mib: mib_in(&hookward.data().join("index")),
+            catalogue_mib: mib_in(&hookward.data().join("catalogue")),
+            audit_mib: mib_in(&hookward.data().join("audit")),
             rss_mib: hookward.process()?.memory_mib("VmRSS")?,
         })
     }
 
+    fn store_mib(&self) -> f64 {
+        self.journal_mib + self.index_mib + self.catalogue_mib + self.audit_mib
+    }
+
     fn print(&self) {
         println!(
-            "{:>8.0} {:>11} {:>9.0} {:>9.3} {:>9.3} {:>9.3} {:>12.1} {:>10.1} {:>9.1}",
+            "{:>8.0} {:>11} {:>9.0} {:>9.3} {:>9.3} {:>9.3} {:>12.1} {:>10.1} {:>14.1} {:>10.1} {:>9.1}",
             self.seconds,
             self.acked,
             self.acks_a_second,
@@ -170,6 +180,8 @@ impl Row {
             self.max_ms,
             self.journal_mib,
             self.index_mib,
+            self.catalogue_mib,
+            self.audit_mib,
             self.rss_mib,
         );
     }
@@ -190,23 +202,23 @@ fn mib_in(directory: &Path) -> f64 {
 }
 
 fn write(out: &Path, rows: &[Row], retention: u64) -> Result<()> {
-    let mut csv =
-        "seconds,acked,acks_per_second,p50_ms,p99_ms,max_ms,journal_mib,index_mib,rss_mib\n"
-            .to_owned();
+    let mut csv = "seconds,acked,acks_per_second,p50_ms,p99_ms,max_ms,journal_mib,index_mib,\
+                   catalogue_mib,audit_mib,rss_mib\n"
+        .to_owned();
     for row in rows {
         let Row { seconds, acked, acks_a_second, p50_ms, p99_ms, .. } = row;
-        let Row { max_ms, journal_mib, index_mib, rss_mib, .. } = row;
+        let Row { max_ms, journal_mib, index_mib, catalogue_mib, audit_mib, rss_mib, .. } = row;
         writeln!(
             csv,
             "{seconds:.1},{acked},{acks_a_second:.0},{p50_ms:.3},{p99_ms:.3},{max_ms:.3},\
-             {journal_mib:.1},{index_mib:.1},{rss_mib:.1}"
+             {journal_mib:.1},{index_mib:.1},{catalogue_mib:.1},{audit_mib:.1},{rss_mib:.1}"
         )?;
     }
     let series = |of: fn(&Row) -> f64| rows.iter().map(of).collect::<Vec<_>>();
     let panels = [
         Panel {
-            title: "journal and index on disk, MiB",
-            values: series(|row| row.journal_mib + row.index_mib),
+            title: "the store on disk (journal, index, catalogue, audit), MiB",
+            values: series(Row::store_mib),
         },
         Panel { title: "resident memory, MiB", values: series(|row| row.rss_mib) },
         Panel { title: "ack p99, ms", values: series(|row| row.p99_ms) },
