@@ -45,6 +45,8 @@ use crate::secret::Key;
 const GATHER: Duration = Duration::from_millis(100);
 /// How soon a catalogue that could not be kept is begun again.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// How soon one is that could not be kept again and again, as on a full disk.
+const TRY_SELDOM: Duration = Duration::from_secs(60);
 
 /// The catalogue, as far as it is made.
 #[derive(Debug)]
@@ -154,6 +156,7 @@ impl Catalogue {
     }
 
     fn keep(&self, core: &Core) {
+        let mut rest = TRY_AGAIN;
         loop {
             match self.load(core) {
                 Ok(()) => {
@@ -162,6 +165,7 @@ impl Catalogue {
                         if !self.catch_up(core, &mut keeping) {
                             break;
                         }
+                        rest = TRY_AGAIN;
                     }
                 }
                 Err(KeepError::Closing) => return,
@@ -169,9 +173,10 @@ impl Catalogue {
                     tracing::warn!(target: "hookward::store", %error, "the catalogue of events cannot be made now; it is tried again");
                 }
             }
-            if !self.pause(TRY_AGAIN) {
+            if !self.pause(rest) {
                 return;
             }
+            rest = (rest * 2).min(TRY_SELDOM);
         }
     }
 

@@ -113,6 +113,19 @@ pub enum OpenError {
         /// How many.
         plain: usize,
     },
+    /// A segment's file cannot be opened. What waits in it may be all that is left of an event.
+    #[error(
+        "opening the segment {} failed: {source}. Mend what keeps it from being opened (its owner and mode, or its \
+         file system); or put a copy of it in its place; or, if there is none, move it away: what stood in it is \
+         then told as missing, and everything else is delivered",
+        .path.display()
+    )]
+    Segment {
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A newer version of Hookward wrote it.
     #[error("the journal was written by a newer version of Hookward (format {version})")]
     Newer {

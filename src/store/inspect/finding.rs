@@ -27,6 +27,8 @@ pub struct Finding {
 pub enum What {
     /// The segment's header; its frames are read all the same.
     Header(BadHeader),
+    /// The segment's header says that its frames begin at a number that they do not begin at.
+    Numbers,
     /// The segment is of another journal than the one before it.
     Foreign,
     /// Bytes that are no frame, with good ones behind them.
@@ -78,6 +80,7 @@ impl What {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Header(_) => "header",
+            Self::Numbers => "header_numbers",
             Self::Foreign => "foreign",
             Self::Damaged => "damaged",
             Self::TornBatch => "torn_batch",
@@ -103,6 +106,10 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Header(error) => return write!(f, "{error}; frames are read all the same"),
+            Self::Numbers => {
+                "the segment header has another number than the first frame: not as it was written, and a \
+                 start would take the frames for old ones; put a copy of the segment in its place"
+            }
             Self::Foreign => "the segment belongs to another journal than the one before it",
             Self::Damaged => "damaged",
             Self::TornBatch => {

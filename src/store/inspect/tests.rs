@@ -15,7 +15,7 @@ use crate::identify::testing::identified;
 use crate::metrics::Metrics;
 use crate::secret::Key;
 use crate::store::crypt::{FRAMES_AT, Keyring, SLOT_LEN, SLOTS_AT};
-use crate::store::journal::segment::SEGMENT_HEADER_LEN;
+use crate::store::journal::segment::{SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::store::tests::{two_checkpoints, write_checkpoint};
 use crate::store::{
     Attempt, AttemptResult, Options, Store, Targets, Tuning, UpstreamOptions, Verdict,
@@ -28,6 +28,10 @@ fn key() -> Arc<Keyring> {
 }
 
 fn open_store(dir: &Path, keys: &Arc<Keyring>) -> Store {
+    try_open(dir, keys).unwrap()
+}
+
+fn try_open(dir: &Path, keys: &Arc<Keyring>) -> Result<Store, OpenError> {
     let upstream = UpstreamOptions {
         name: UpstreamName::new("app").unwrap(),
         ordered: false,
@@ -44,7 +48,7 @@ fn open_store(dir: &Path, keys: &Arc<Keyring>) -> Store {
         upstreams: vec![upstream],
     };
     let tuning = Tuning { segment_bytes: 1024, index: false, ..Tuning::default() };
-    Store::open_with(options, tuning).unwrap()
+    Store::open_with(options, tuning)
 }
 
 /// A store of three starts, each of which makes a segment, without an index. Of each, one event is
@@ -387,4 +391,37 @@ async fn what_is_left_of_two_checkpoints_settles_nothing() {
     let stat = stat(&Journal::open(dir.path(), &Arc::default()).unwrap()).unwrap();
     let app = UpstreamCounts { pending: 1, delivered: 0, dead: 0, discarded: 0, unknown: 0 };
     assert_eq!(stat.upstreams, [("app".to_owned(), app)].into());
+}
+
+/// A header that anybody can write in a plain store had the blame for its numbers put on the good segments
+/// behind it.
+#[tokio::test]
+async fn a_header_with_other_numbers_than_its_frames_is_named_and_nothing_else() {
+    for first in [1 << 33, 1 << 62, (1 << 63) - 5] {
+        let dir = three_segments().await;
+        let path = &segments(dir.path())[1];
+        let mut bytes = fs::read(path).unwrap();
+        let header = SegmentHeader::decode(&bytes).unwrap();
+        let wrong = SegmentHeader { first: Sequence(first), ..header }.encode();
+        bytes[..wrong.len()].copy_from_slice(&wrong);
+        fs::write(path, bytes).unwrap();
+        let (verified, found) = findings(dir.path());
+        assert_eq!(verified.damages, 1, "{first}: {found:?}");
+        assert_eq!((found[0].segment, found[0].offset), (2, 0), "{first}");
+        assert!(["header", "header_numbers"].contains(&found[0].what.as_str()), "{found:?}");
+        assert_eq!(verified.events, 9, "{first}");
+    }
+}
+
+/// A start that could not open an old segment said so, and left the operator alone with it.
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_is_told_with_what_can_be_done() {
+    let dir = three_segments().await;
+    let path = &segments(dir.path())[0];
+    fs::remove_file(path).unwrap();
+    fs::create_dir(path).unwrap();
+    let error = try_open(dir.path(), &Arc::default()).unwrap_err();
+    assert!(matches!(error, OpenError::Segment { .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("0000000001.journal") && said.contains("put a copy of it"), "{said}");
 }

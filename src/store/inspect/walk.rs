@@ -97,6 +97,16 @@ impl Walk<'_> {
                 return Ok(ControlFlow::Break(()));
             }
         }
+        let header = match self.wrong_numbers(&header).map_err(failed("reading", files.dir()))? {
+            Some(first) => {
+                let at = Place { segment: number, offset: 0 };
+                if visit(Seen::Finding(Finding::at(at, What::Numbers).of(first))).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                SegmentHeader { first, ..header }
+            }
+            None => header,
+        };
         if self.begin(&header, visit).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -191,6 +201,26 @@ impl Walk<'_> {
         };
         self.header = Some(header);
         Ok(Some(header))
+    }
+
+    /// The first frame's number, where the header says a larger one. Who believed that would look for the
+    /// damage in all that comes behind.
+    fn wrong_numbers(&self, header: &SegmentHeader) -> io::Result<Option<Sequence>> {
+        let last = self.walked.last;
+        if header.first.0 <= last.0 + 1 {
+            return Ok(None);
+        }
+        let mut scanner = match self.journal.files.scan(header.number, 0, last) {
+            Ok(scanner) => scanner,
+            Err(error) => return Err(error.into()),
+        };
+        while let Some(scanned) = scanner.step()? {
+            if let Scanned::Frame(frame) = scanned {
+                let first = frame.header.sequence;
+                return Ok((first < header.first).then_some(first));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the frames before the segment are the ones that its header says.

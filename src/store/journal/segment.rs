@@ -144,7 +144,8 @@ impl SegmentHeader {
         let number = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
         let (first, created_at) = (Sequence(word(16)), UnixMillis(word(24)));
         let (follows, journal) = (Sequence(word(32)), word(40));
-        if first.max(follows).0 > LAST_SEQUENCE {
+        // One of a journal that no start would go on with.
+        if first.max(follows).0 > LAST_SEQUENCE - FEW_SEQUENCES {
             return Err(BadHeader::Sequence);
         }
         Ok(Self { number, journal, follows, first, created_at, encrypted })

@@ -46,8 +46,7 @@ pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
     let mut unread = BTreeSet::new();
     for &number in &numbers {
         let preamble = files.preamble_if_given(number).map_err(|source| {
-            let path = segment::path(files.dir(), number);
-            OpenError::Io { what: "opening", path, source }
+            OpenError::Segment { path: segment::path(files.dir(), number), source }
         })?;
         let Some(preamble) = preamble else {
             if Some(&number) == numbers.last() {
