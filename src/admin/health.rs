@@ -86,6 +86,7 @@ fn unavailable(error: AcceptError) -> &'static str {
         AcceptError::Failed => "the journal has failed and waits for a restart",
         AcceptError::Unreadable => "the journal cannot be read",
         AcceptError::Closing => "the store is closing",
+        AcceptError::Barred => "nothing new is stored now",
     }
 }
 

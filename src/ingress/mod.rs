@@ -118,8 +118,6 @@ enum Stop {
     Unavailable(AcceptError),
     /// We: the store had not answered by the deadline. What it has begun goes on.
     Late,
-    /// We: the audit trail cannot be written, and `audit.required` is set.
-    Unrecorded,
 }
 
 impl Ingress {
@@ -235,10 +233,10 @@ impl Ingress {
         report.kind = report.shows_accepted().then(|| event.normalized_type().to_owned());
         let to = rules.roster.select(endpoint.targets(&event));
         timer.as_mut().reset(pace.deadline);
-        if self.refusals.chain().is_some_and(|chain| chain.blocks()) {
-            return Err(Stop::Unrecorded);
-        }
-        let accepted = by(timer, self.store.accept(*event, to)).await.ok_or(Stop::Late)?;
+        // Where each refusal has to be recorded, nothing is taken while none can be.
+        let may = || !self.refusals.chain().is_some_and(|chain| chain.blocks());
+        let accepted = self.store.accept_if(*event, to, may);
+        let accepted = by(timer, accepted).await.ok_or(Stop::Late)?;
         Ok(Passed::Event(accepted?))
     }
 }
@@ -270,7 +268,7 @@ fn answer_to(result: Result<Passed, Stop>, report: Report<'_>) -> Answer {
         Err(stop) => {
             let answer = match &stop {
                 Stop::Defective(defect) => answer::defective(defect.status()),
-                Stop::Refused(_) | Stop::Unavailable(_) | Stop::Late | Stop::Unrecorded => {
+                Stop::Refused(_) | Stop::Unavailable(_) | Stop::Late => {
                     answer::refused(stop.reason(), stop.retry_after())
                 }
             };
@@ -293,9 +291,10 @@ impl Stop {
                 | AcceptError::NoRoom
                 | AcceptError::Failed
                 | AcceptError::Unreadable
-                | AcceptError::Closing,
+                | AcceptError::Closing
+                | AcceptError::Barred,
             ) => Reason::StoreUnavailable,
-            Self::Late | Self::Unrecorded => Reason::StoreUnavailable,
+            Self::Late => Reason::StoreUnavailable,
         }
     }
 
@@ -303,7 +302,7 @@ impl Stop {
     fn retry_after(&self) -> Option<u8> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Defective(_) | Self::Unavailable(_) | Self::Late | Self::Unrecorded => None,
+            Self::Defective(_) | Self::Unavailable(_) | Self::Late => None,
         }
     }
 
@@ -321,8 +320,10 @@ impl Stop {
             Self::Unavailable(AcceptError::Failed) => "the journal has failed",
             Self::Unavailable(AcceptError::Unreadable) => "the journal cannot be read",
             Self::Unavailable(AcceptError::Closing) => "the store is closing",
+            Self::Unavailable(AcceptError::Barred) => {
+                "the audit trail cannot be written, and audit.required is set"
+            }
             Self::Late => "the store has not answered by the deadline",
-            Self::Unrecorded => "the audit trail cannot be written, and audit.required is set",
         }
     }
 }

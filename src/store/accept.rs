@@ -30,6 +30,19 @@ impl Store {
     /// # Errors
     /// [`AcceptError`]; then the event is not acknowledged.
     pub async fn accept(&self, event: Identified, to: Recipients) -> Result<Accepted, AcceptError> {
+        self.accept_if(event, to, || true).await
+    }
+
+    /// The same; what is no repeat is stored only if `may` says so when that has been found out.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; then the event is not acknowledged.
+    pub async fn accept_if(
+        &self,
+        event: Identified,
+        to: Recipients,
+        may: impl Fn() -> bool,
+    ) -> Result<Accepted, AcceptError> {
         let on_conflict = event.source().on_conflict;
         let mut key = event.key();
         let mut quarantined = false;
@@ -78,6 +91,9 @@ impl Store {
                 }
             };
             self.core.writable()?;
+            if !may() {
+                return Err(AcceptError::Barred);
+            }
             let conflict = event.conflict;
             let (reply, answer) = oneshot::channel();
             let submission = Submission {

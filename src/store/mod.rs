@@ -148,6 +148,9 @@ pub enum AcceptError {
     /// The store is being closed.
     #[error("the store is closing")]
     Closing,
+    /// Whoever asked does not want anything stored now.
+    #[error("nothing new is stored now")]
+    Barred,
 }
 
 /// An event as it stands in the journal.

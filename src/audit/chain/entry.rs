@@ -47,12 +47,10 @@ pub(super) struct Refusal {
 /// A request's body.
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// Nobody asked for it.
+    /// Nobody asked for it, or too many others wait to be hashed.
     Nothing,
     /// As far as it was read.
     Bytes(Bytes),
-    /// The SHA-256 of that.
-    Hash([u8; 32]),
 }
 
 impl Seen {
@@ -65,7 +63,6 @@ impl Seen {
         match self {
             Self::Nothing => None,
             Self::Bytes(bytes) => Some(Sha256::digest(bytes).into()),
-            Self::Hash(hash) => Some(*hash),
         }
     }
 }

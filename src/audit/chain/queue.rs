@@ -23,7 +23,8 @@ use crate::store::disk::Disk;
 
 /// Entries that wait: all single ones of two minutes.
 const MOST: usize = 8_192;
-/// Bytes of bodies that wait to be hashed; what is beyond is hashed by whoever brings it.
+/// Bytes of bodies that wait to be hashed; what comes beyond that is recorded without its hash: to
+/// compute it, who brings it would have to wait.
 const MOST_HELD: usize = 16 << 20;
 /// How often the writer looks.
 const TICK: Duration = Duration::from_millis(250);
@@ -166,7 +167,7 @@ impl Chain {
         let mut refusal = Refusal::of(refused, id, at, credential);
         let held = refusal.body.held();
         if held > 0 && self.queue.lock().held + held > MOST_HELD {
-            refusal.body = refusal.body.hash().map_or(Seen::Nothing, Seen::Hash);
+            refusal.body = Seen::Nothing;
         }
         self.push(Entry::Refusal(Box::new(refusal)));
     }

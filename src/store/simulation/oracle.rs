@@ -194,6 +194,8 @@ impl Oracle {
             AcceptError::Low | AcceptError::NoRoom => excuses.full,
             AcceptError::Failed | AcceptError::Unreadable => excuses.fault || excuses.closing,
             AcceptError::Closing => excuses.closing,
+            // Nobody here has asked for that.
+            AcceptError::Barred => false,
         };
         if !excused {
             self.fail(format!("refused without a reason: {error:?}"));

@@ -494,3 +494,18 @@ async fn what_waits_is_told_with_the_age_of_the_oldest() {
     assert_eq!(state(&store), (0, 0, 0));
     assert_eq!(store.free_bytes(), Some(store.core.files.disk().free_space(dir.path()).unwrap()));
 }
+
+/// While nothing new could be recorded, repeats were refused as well, and a provider gave up on events that
+/// the gateway had.
+#[tokio::test]
+async fn a_repeat_is_acknowledged_while_nothing_new_may_be_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let stored = store.accept(event(1), app(&store)).await.unwrap();
+    let barred = || false;
+    let again = store.accept_if(event(1), app(&store), barred).await.unwrap();
+    assert_eq!((again.id(), again.outcome()), (stored.id(), Outcome::Repeat));
+    let new = store.accept_if(event(2), app(&store), barred).await;
+    assert_eq!(new.unwrap_err(), AcceptError::Barred);
+    assert_eq!(store.accept(event(2), app(&store)).await.unwrap().outcome(), Outcome::Stored);
+}
