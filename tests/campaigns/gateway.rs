@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 pub(crate) const KEY: &[u8] = b"the-key-that-the-senders-share-with-it";
 /// The keys that a store is encrypted with, each of one hexadecimal digit.
 const STORE_KEYS: [(&str, &str); 2] = [("store-1", "1"), ("store-2", "2")];
+/// Where checkpoints of the audit trail go, in a gateway's directory.
+const CHECKPOINTS: &str = "checkpoints.jsonl";
 /// In each delivery: which of the gateway's lives it comes from, counted from 1.
 pub(crate) const LIFE_HEADER: &str = "campaign-life";
 /// For a start that replays a small journal, in a debug build on a busy machine.
@@ -72,7 +74,7 @@ impl Gateway {
             let file = options.write(true).create_new(true).mode(0o600).open(secrets.join(name));
             file.unwrap().write_all(&bytes).unwrap();
         }
-        let config = config(settings, public, admin, app);
+        let config = config(settings, public, admin, app, &directory.join(CHECKPOINTS));
         fs::write(directory.join("hookward.toml"), config).unwrap();
         Self {
             directory: directory.to_owned(),
@@ -89,6 +91,11 @@ impl Gateway {
     pub(crate) fn after(mut self, life: u32) -> Self {
         self.life = life;
         self
+    }
+
+    /// Where it appends the checkpoints of its audit trail.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.directory.join(CHECKPOINTS)
     }
 
     /// Where events go.
@@ -314,7 +321,7 @@ impl Gateway {
 }
 
 /// The one that was built with this, or another to be put to the test.
-fn binary() -> OsString {
+pub(crate) fn binary() -> OsString {
     std::env::var_os("HOOKWARD_CAMPAIGN_BINARY")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_hookward").into())
 }
@@ -326,9 +333,15 @@ impl Drop for Gateway {
     }
 }
 
-fn config(settings: &Settings, public: SocketAddr, admin: SocketAddr, app: SocketAddr) -> String {
+fn config(
+    settings: &Settings,
+    public: SocketAddr,
+    admin: SocketAddr,
+    app: SocketAddr,
+    checkpoints: &Path,
+) -> String {
     let Settings { store, min_free, retention, give_up, encrypted } = settings;
-    let store = store.display();
+    let (store, checkpoints) = (store.display(), checkpoints.display());
     let [first, second] = STORE_KEYS.map(|(name, _)| key_file(name));
     let encryption = match encrypted {
         true => format!("encryption_key = [{first}, {second}]"),
@@ -347,6 +360,9 @@ path = "{store}"
 min_free = "{min_free}"
 retention = "{retention}"
 {encryption}
+
+[audit]
+checkpoints = {{ file = "{checkpoints}" }}
 
 [source.lab]
 auth = {{ kind = "hmac", header = "X-Lab-Signature", algorithm = "sha256", encoding = "hex", prefix = "sha256=", signed = "{{body}}" }}

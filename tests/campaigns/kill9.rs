@@ -16,7 +16,8 @@ use crate::Plan;
 use crate::app::App;
 use crate::gateway::{Gateway, Settings};
 use crate::ledger::Ledger;
-use crate::senders;
+use crate::senders::{self, Sender};
+use crate::trail::Trail;
 
 const ROUNDS: u64 = 5;
 const CONNECTIONS: usize = 8;
@@ -47,6 +48,7 @@ async fn campaign(directory: &Path, plan: &Plan) -> Result<(), String> {
         ..Settings::new(directory.join("data"))
     };
     let mut gateway = Gateway::new(directory, &settings, app.address());
+    let mut trail = Trail::new(settings.store.clone(), gateway.checkpoints());
     let begun = Instant::now();
 
     for round in 0..plan.rounds {
@@ -66,24 +68,38 @@ async fn campaign(directory: &Path, plan: &Plan) -> Result<(), String> {
         if round % 20 == 0 {
             println!("kill: round {round}: {}", ledger.summary());
         }
+        if Trail::is_due(round) {
+            trail.check(&ledger);
+        }
         if round % 64 == 63 {
-            deliver(&app, &mut gateway, &ledger).await;
+            deliver(&app, &mut gateway, &ledger, &mut trail, &mut rng).await;
         }
     }
 
-    deliver(&app, &mut gateway, &ledger).await;
+    deliver(&app, &mut gateway, &ledger, &mut trail, &mut rng).await;
     println!("kill: {} rounds in {:?}: {}", plan.rounds, begun.elapsed(), ledger.summary());
+    println!("kill: {}", trail.summary());
     ledger.verdict()
 }
 
 /// The app is there, and nothing happens until it has everything, or not. What is missing stands
 /// in the verdict.
-async fn deliver(app: &App, gateway: &mut Gateway, ledger: &Ledger) {
+async fn deliver(
+    app: &App,
+    gateway: &mut Gateway,
+    ledger: &Arc<Ledger>,
+    trail: &mut Trail,
+    rng: &mut Rng,
+) {
     app.set_down(false);
     gateway.start().await;
+    let sender = Sender::connect(gateway.public(), gateway.life(), ledger, rng).await;
+    let mark = trail.mark(&mut sender.expect("it listens")).await;
     if !ledger.all_delivered(LONGEST_DELIVERY).await {
         ledger.note_problem("not everything was delivered in time".to_owned());
     }
+    trail.settle(mark).await;
     ledger.note_end(gateway.life());
     gateway.kill();
+    trail.check(ledger);
 }

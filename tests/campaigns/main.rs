@@ -29,6 +29,7 @@ mod promises;
 mod senders;
 mod stage;
 mod system_calls;
+mod trail;
 mod volume;
 
 use std::io::Write;

@@ -31,6 +31,7 @@ use crate::event::TestEvent;
 use crate::gateway::{Gateway, Settings};
 use crate::ledger::Ledger;
 use crate::senders::{self, Sender};
+use crate::trail::Trail;
 use crate::volume::{FileSystem, Volume, run};
 
 const ROUNDS: u64 = 4;
@@ -104,6 +105,9 @@ async fn run_on(kind: FileSystem) {
     for round in 0..plan.rounds {
         let moment = Moment::choose(round, &mut campaign.rng, plan.encrypted());
         campaign.round(moment).await;
+        if Trail::is_due(round) {
+            campaign.trail.check(&campaign.ledger);
+        }
         if round % 20 == 0 {
             println!("{kind:?}: round {round}, {moment:?}: {}", campaign.ledger.summary());
         }
@@ -118,6 +122,7 @@ async fn run_on(kind: FileSystem) {
     println!("{kind:?}: {} rounds in {:?}: {}", plan.rounds, begun.elapsed(), ledger.summary());
     println!("{kind:?}: cut at {moments:?}; the longest start took {longest_start:?}");
     println!("{kind:?}: segments {first:?} to {last:?} are left");
+    println!("{kind:?}: {}", campaign.trail.summary());
     let result = ledger.verdict();
     drop(campaign);
     plan.conclude(directory, result);
@@ -182,6 +187,7 @@ struct Campaign {
     without_sync: bool,
     /// What is kept back, by the events whose ids it has, and what the gateway calls it.
     kept_back: Vec<(TestEvent, String)>,
+    trail: Trail,
     volume: Volume,
 }
 
@@ -199,6 +205,7 @@ impl Campaign {
             ..Settings::new(store.clone())
         };
         let gateway = Gateway::new(directory, &settings, app.address());
+        let trail = Trail::new(store.clone(), gateway.checkpoints());
         Self {
             gateway,
             app,
@@ -211,6 +218,7 @@ impl Campaign {
             moments: std::collections::BTreeMap::new(),
             without_sync: false,
             kept_back: Vec::new(),
+            trail,
             volume,
         }
     }
@@ -327,6 +335,7 @@ impl Campaign {
         }
         let flush_log = self.rng.u8(..4) == 0;
         self.ledger.note_end(self.gateway.life());
+        let kept = self.trail.kept();
         self.volume.cut_power(flush_log);
         if self.rng.bool() {
             tokio::time::sleep(Duration::from_millis(self.rng.u64(..60))).await;
@@ -337,6 +346,7 @@ impl Campaign {
             self.gateway.end()
         }
         senders.join_all().await;
+        self.trail.forget_behind(kept);
         self.volume.remount().await;
     }
 
@@ -381,8 +391,13 @@ impl Campaign {
         self.app.set_down(false);
         self.power_on();
         self.start().await;
+        let mut sender = self.sender().await;
+        let mark = self.trail.mark(&mut sender).await;
         let all = self.ledger.all_delivered(longest).await;
         self.check_kept_back().await;
+        if !self.without_sync {
+            self.trail.settle(mark).await;
+        }
         self.cut(JoinSet::new(), true).await;
         all
     }

@@ -36,6 +36,7 @@ pub(crate) struct Sender {
     life: u32,
     ledger: Arc<Ledger>,
     rng: Rng,
+    user_agent: Option<String>,
 }
 
 /// Starts the senders, and an operator beside them; they end when the gateway does.
@@ -73,7 +74,8 @@ impl Sender {
         let stream = TcpStream::connect(gateway).await.ok()?;
         let (connection, driver) = handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(driver);
-        Some(Self { connection, life, ledger: Arc::clone(ledger), rng: rng.fork() })
+        let (ledger, rng) = (Arc::clone(ledger), rng.fork());
+        Some(Self { connection, life, ledger, rng, user_agent: None })
     }
 
     /// Sends a new event; the answer's status, `None` without an answer.
@@ -147,6 +149,14 @@ impl Sender {
         Some(answer.status)
     }
 
+    /// Sends a forgery under this name.
+    pub(crate) async fn forge_as(&mut self, user_agent: &str) -> Option<()> {
+        self.user_agent = Some(user_agent.to_owned());
+        let forged = self.forge().await;
+        self.user_agent = None;
+        forged
+    }
+
     async fn forge(&mut self) -> Option<()> {
         let mut body = TestEvent::new(0, &mut self.rng).body();
         body = body.replacen("evt_", "forged_", 1);
@@ -171,6 +181,9 @@ impl Sender {
             .header("content-type", "application/json");
         if let Some(signature) = signature {
             request = request.header("x-lab-signature", signature);
+        }
+        if let Some(user_agent) = &self.user_agent {
+            request = request.header("user-agent", user_agent);
         }
         let request = request.body(Full::from(body)).unwrap();
         let answer = async {
