@@ -51,10 +51,7 @@ const HEADERS: [(&str, &str); 6] = [
     ("accept", "*/*"),
     ("content-type", "application/json"),
     ("content-length", "700"),
-    (
-        "x-lab-signature",
-        "sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-    ),
+    ("x-lab-signature", "sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
 ];
 
 fn main() {

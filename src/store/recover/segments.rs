@@ -45,8 +45,9 @@ pub(super) fn list_segments(files: &SegmentFiles) -> Result<Listed, OpenError> {
     let mut unfinished = None;
     let mut unread = BTreeSet::new();
     for &number in &numbers {
-        let preamble = files.preamble_if_given(number).map_err(|source| {
-            OpenError::Segment { path: segment::path(files.dir(), number), source }
+        let preamble = files.preamble_if_given(number).map_err(|source| OpenError::Segment {
+            path: segment::path(files.dir(), number),
+            source,
         })?;
         let Some(preamble) = preamble else {
             if Some(&number) == numbers.last() {
