@@ -56,6 +56,16 @@ fn forwarded() {
 }
 
 #[test]
+fn trail() {
+    run("trail", fuzzing::trail);
+}
+
+#[test]
+fn capture() {
+    run("capture", fuzzing::capture);
+}
+
+#[test]
 fn request() {
     let mut gateway = in_memory();
     run("request", |data| gateway.request(data));

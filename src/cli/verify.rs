@@ -17,7 +17,7 @@ mod tries;
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -147,6 +147,19 @@ fn verify(
     }
     out.flush()?;
     Ok(verdict.refused().is_none())
+}
+
+/// Judges what these bytes capture, as JSON, without a file that they may name: for fuzzing. `None`: they
+/// capture nothing.
+pub(crate) fn judge_bytes(config: &Config, source: &str, bytes: &[u8]) -> Option<(bool, String)> {
+    let (source, at) = (source.to_owned(), Some(Given::Now));
+    let (request, client) = ("-".into(), None);
+    let args = Args { source, config: None, request, at, client, payload: true, json: true };
+    let none = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let capture = |config: &Config| capture::of_with(bytes.to_vec(), &config.server, &none);
+    let mut out = Vec::new();
+    let taken = verify(config, &args, capture, UnixMillis(1_800_000_000_000), &mut out).ok()?;
+    Some((taken, String::from_utf8(out).ok()?))
 }
 
 fn find_source<'c>(config: &'c Config, name: &str) -> Result<&'c Arc<Source>, VerifyError> {

@@ -4,11 +4,13 @@
 
 mod address;
 mod connection;
+mod evidence;
 mod journal;
 mod request;
 
 pub use address::{forwarded, proxy_header};
 pub use connection::InMemory;
+pub use evidence::{capture, trail};
 pub use journal::journal;
 pub use request::*;
 

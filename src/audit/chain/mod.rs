@@ -32,3 +32,4 @@ pub use self::queue::{Chain, Running, StartError};
 pub use self::read::{Filter, Listed, Page, Reader};
 pub use self::record::Record;
 pub use self::verify::{Break, End, Report, Unverifiable, Vouched, verify};
+pub(crate) use self::verify::verify_segment;

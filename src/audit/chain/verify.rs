@@ -65,6 +65,13 @@ pub fn verify(
     Ok(walk.finish())
 }
 
+/// What there is to say of one segment, whatever stands in it: for fuzzing.
+pub(crate) fn verify_segment(segment: &[u8], key: &PublicKey) -> Report {
+    let mut walk = Walk::new(key, &[]);
+    walk.segment(1, segment, true);
+    walk.finish()
+}
+
 /// What the walk knows of the trail.
 struct Walk<'a> {
     key: &'a PublicKey,
@@ -143,11 +150,13 @@ impl<'a> Walk<'a> {
             self.broken("deleted", SEGMENT_HEADER, message);
         }
         let mut index = 0;
+        // Looked for once, however many there are that only look like it.
+        let has_gap = walked.iter().any(|found| matches!(found, Found::Gap { .. }));
+        let signed = frames.iter().rposition(|frame| last && has_gap && self.is_signed(frame));
         for found in &walked {
             match found {
                 Found::Gap { from, until } => {
-                    let behind = frames.get(index..).unwrap_or_default();
-                    if last && !behind.iter().any(|frame| self.is_signed(frame)) {
+                    if last && signed.is_none_or(|signed| signed < index) {
                         // Nothing behind it was ever vouched for: a crash leaves the same.
                         self.report.end = End::Torn { bytes: (segment.len() - from) as u64 };
                         return;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::curl::{self, CurlError};
+use super::curl::{self, CurlError, Files};
 use super::raw;
 use crate::config::Server;
 use crate::regular::{self, Link};
@@ -162,15 +162,26 @@ pub(super) fn read(from: Option<&Path>, server: &Server) -> Result<Capture, Capt
 /// # Errors
 /// As [`read`].
 pub(super) fn of(bytes: Vec<u8>, server: &Server) -> Result<Capture, CaptureError> {
+    let most = max_body(server).saturating_add(1);
+    of_with(bytes, server, &|path: &Path| bounded(file(path)?, most))
+}
+
+/// The same; what the capture names is read through `files`.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn of_with(
+    bytes: Vec<u8>,
+    server: &Server,
+    files: Files<'_>,
+) -> Result<Capture, CaptureError> {
     if bytes.trim_ascii().is_empty() {
         return Err(CaptureError::Empty);
     }
     if !curl::is_command(&bytes) {
         return Ok(raw::read(bytes));
     }
-    let most = max_body(server).saturating_add(1);
-    let files = |path: &Path| bounded(file(path)?, most);
-    Ok(curl::read(&bytes, max_body(server), &files)?)
+    Ok(curl::read(&bytes, max_body(server), files)?)
 }
 
 fn file(path: &Path) -> io::Result<std::fs::File> {
