@@ -56,7 +56,7 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// Longest name of a source or an upstream, in bytes.
+/// Longest name of a source, an upstream or a token, in bytes.
 pub const MAX_NAME_LEN: usize = 64;
 
 /// Why a name was refused.
@@ -102,6 +102,10 @@ name_type! {
 name_type! {
     /// The name of an upstream, as in `[upstream.NAME]`.
     UpstreamName
+}
+name_type! {
+    /// The name of an operators' token, as in `[admin.tokens.NAME]`.
+    TokenName
 }
 
 /// SHA-256 of an event's raw body: two events with the same one have the same content.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 /// The bytes of a key, a token or a password.
@@ -34,8 +34,12 @@ impl Secret {
 
     /// Whether `presented` is this secret, in time that depends on the length of `presented` only.
     pub fn matches(&self, presented: &[u8]) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented).into();
-        self.digest.ct_eq(&presented).into()
+        self.is(&Presented::new(presented)).into()
+    }
+
+    /// The same for what is compared with several secrets, in time that depends on nothing.
+    pub fn is(&self, presented: &Presented) -> Choice {
+        self.digest.ct_eq(&*presented.0)
     }
 
     /// Length in bytes.
@@ -46,6 +50,22 @@ impl Secret {
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+}
+
+/// What somebody has presented as a secret, digested once however many it is compared with.
+pub struct Presented(Zeroizing<[u8; 32]>);
+
+impl Presented {
+    /// These bytes.
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(Sha256::digest(bytes).into()))
+    }
+}
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
     }
 }
 

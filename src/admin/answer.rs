@@ -14,8 +14,12 @@ pub(super) enum Problem {
     Malformed,
     /// No token, or a wrong one.
     Unauthenticated,
-    /// A wrong token, after too many of them from the same client: seconds to wait.
+    /// No client certificate, or one that does not do.
+    Certificate,
+    /// A wrong token or certificate, after too many of them from the same client: seconds to wait.
     TooMany(u8),
+    /// The token's role does not include it.
+    Forbidden,
     /// There is no token that could be right.
     NoToken,
     /// Nothing has this path.
@@ -26,46 +30,68 @@ pub(super) enum Problem {
     Internal,
 }
 
+/// The status that it is answered with.
+pub(super) fn status(problem: Problem) -> StatusCode {
+    match problem {
+        Problem::Malformed => StatusCode::BAD_REQUEST,
+        Problem::Unauthenticated | Problem::Certificate => StatusCode::UNAUTHORIZED,
+        Problem::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+        Problem::Forbidden | Problem::NoToken => StatusCode::FORBIDDEN,
+        Problem::NotFound => StatusCode::NOT_FOUND,
+        Problem::OnlyGet => StatusCode::METHOD_NOT_ALLOWED,
+        Problem::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn body(problem: Problem) -> &'static str {
+    match problem {
+        Problem::Malformed => {
+            r#"{"title":"Bad Request","status":400,"detail":"The request is malformed."}"#
+        }
+        Problem::Unauthenticated => {
+            r#"{"title":"Unauthorized","status":401,"detail":"The admin token is missing or wrong."}"#
+        }
+        Problem::Certificate => {
+            r#"{"title":"Unauthorized","status":401,"detail":"A client certificate of admin.tls.client_ca is missing or not valid."}"#
+        }
+        Problem::TooMany(_) => {
+            r#"{"title":"Too Many Requests","status":429,"detail":"Too many wrong tokens; try again later."}"#
+        }
+        Problem::Forbidden => {
+            r#"{"title":"Forbidden","status":403,"detail":"The role of this token does not include this."}"#
+        }
+        Problem::NoToken => {
+            r#"{"title":"Forbidden","status":403,"detail":"Nothing but health is served here until admin.token or admin.tokens is configured."}"#
+        }
+        Problem::NotFound => {
+            r#"{"title":"Not Found","status":404,"detail":"There is nothing here."}"#
+        }
+        Problem::OnlyGet => {
+            r#"{"title":"Method Not Allowed","status":405,"detail":"Only GET is answered here."}"#
+        }
+        Problem::Internal => INTERNAL_ERROR,
+    }
+}
+
 /// The answer for it.
 pub(super) fn problem(problem: Problem) -> Answer {
-    let (status, body) = match problem {
-        Problem::Malformed => (
-            StatusCode::BAD_REQUEST,
-            r#"{"title":"Bad Request","status":400,"detail":"The request is malformed."}"#,
-        ),
-        Problem::Unauthenticated => (
-            StatusCode::UNAUTHORIZED,
-            r#"{"title":"Unauthorized","status":401,"detail":"The admin token is missing or wrong."}"#,
-        ),
-        Problem::TooMany(_) => (
-            StatusCode::TOO_MANY_REQUESTS,
-            r#"{"title":"Too Many Requests","status":429,"detail":"Too many wrong tokens; try again later."}"#,
-        ),
-        Problem::NoToken => (
-            StatusCode::FORBIDDEN,
-            r#"{"title":"Forbidden","status":403,"detail":"Nothing but health is served here until admin.token is configured."}"#,
-        ),
-        Problem::NotFound => (
-            StatusCode::NOT_FOUND,
-            r#"{"title":"Not Found","status":404,"detail":"There is nothing here."}"#,
-        ),
-        Problem::OnlyGet => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            r#"{"title":"Method Not Allowed","status":405,"detail":"Only GET is answered here."}"#,
-        ),
-        Problem::Internal => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR),
+    let body = Bytes::from_static(body(problem).as_bytes());
+    let mut answer = plain(status(problem), "application/problem+json", body);
+    let headers = answer.headers_mut();
+    // RFC 6750, section 3.
+    let challenge = match problem {
+        Problem::Unauthenticated | Problem::Certificate => Some("Bearer"),
+        Problem::Forbidden => Some("Bearer error=\"insufficient_scope\""),
+        _ => None,
     };
-    let mut answer = plain(status, "application/problem+json", Bytes::from_static(body.as_bytes()));
-    if problem == Problem::Unauthenticated {
-        // RFC 6750, section 3.
-        let bearer = HeaderValue::from_static("Bearer");
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    if let Some(challenge) = challenge {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Problem::TooMany(seconds) = problem {
-        answer.headers_mut().insert(header::RETRY_AFTER, u16::from(seconds).into());
+        headers.insert(header::RETRY_AFTER, u16::from(seconds).into());
     }
     if problem == Problem::OnlyGet {
-        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     answer
 }
@@ -91,7 +117,9 @@ mod tests {
         for kind in [
             Problem::Malformed,
             Problem::Unauthenticated,
+            Problem::Certificate,
             Problem::TooMany(7),
+            Problem::Forbidden,
             Problem::NoToken,
             Problem::NotFound,
             Problem::OnlyGet,
@@ -100,7 +128,7 @@ mod tests {
             let answer = problem(kind);
             let status = answer.status().as_u16();
             let challenged = answer.headers().contains_key(header::WWW_AUTHENTICATE);
-            assert_eq!(challenged, kind == Problem::Unauthenticated);
+            assert_eq!(challenged, status == 401 || kind == Problem::Forbidden, "{kind:?}");
             let waits = answer.headers().get(header::RETRY_AFTER);
             assert_eq!(waits.is_some_and(|wait| wait == "7"), kind == Problem::TooMany(7));
             let body = answer.into_body().collect().await.unwrap().to_bytes();

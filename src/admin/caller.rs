@@ -1,8 +1,9 @@
-//! Who asks: whoever has the token, or a user of this machine.
+//! Who asks: whoever has a token, or a user of this machine.
 
 use std::fs;
 
 use crate::audit::Operator;
+use crate::config::Role;
 use crate::listen::Origin;
 
 /// Where the names of users stand.
@@ -11,15 +12,28 @@ const PASSWD: &str = "/etc/passwd";
 /// The longest name of a user that is shown, in bytes.
 const MAX_NAME: usize = 32;
 
-/// Who asks on this connection, after they were let in.
-pub(super) fn operator(origin: &Origin) -> Operator {
-    match origin.local {
-        Some(uid) => {
-            // Where the sandbox or the machine has no names, the number says it all.
-            let users = fs::read_to_string(PASSWD).unwrap_or_default();
-            Operator { who: user(uid, &users), peer: "admin.sock".to_owned() }
-        }
-        None => Operator { who: "token".to_owned(), peer: origin.address().to_string() },
+/// Somebody who was let in.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// Who it is, in records.
+    pub(super) operator: Operator,
+    /// What they may do.
+    pub(super) role: Role,
+}
+
+impl Caller {
+    /// A user of this machine, over the Unix socket, who may do everything.
+    pub(super) fn local(uid: u32) -> Self {
+        // Where the sandbox or the machine has no names, the number says it all.
+        let users = fs::read_to_string(PASSWD).unwrap_or_default();
+        let operator = Operator { who: user(uid, &users), peer: "admin.sock".to_owned() };
+        Self { operator, role: Role::Admin }
+    }
+
+    /// Who has shown the token of this name.
+    pub(super) fn of_token(who: &str, role: Role, origin: &Origin) -> Self {
+        let operator = Operator { who: who.to_owned(), peer: origin.address().to_string() };
+        Self { operator, role }
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer::{self, Problem};
+use crate::audit::chain::{Chain, Status};
 use crate::listen::Answer;
 use crate::metrics::{CONTENT_TYPE, Exposition, Kind, Metrics};
 use crate::store::{CircuitState, LaneStatus, Store, StoreBytes};
@@ -14,12 +15,17 @@ use crate::store::{CircuitState, LaneStatus, Store, StoreBytes};
 ///
 /// # Errors
 /// [`Problem::Internal`] when making it has panicked.
-pub(super) async fn answer(metrics: Arc<Metrics>, store: Arc<Store>) -> Result<Answer, Problem> {
+pub(super) async fn answer(
+    metrics: Arc<Metrics>,
+    store: Arc<Store>,
+    chain: Arc<Chain>,
+) -> Result<Answer, Problem> {
     let made = tokio::task::spawn_blocking(move || {
         let mut text = Exposition::default();
         metrics.write(&mut text);
         write_lanes(&store.lanes().collect::<Vec<_>>(), &mut text);
         write_store(&store, &mut text);
+        write_trail(chain.status(), &mut text);
         text.finish()
     });
     let text = made.await.map_err(|_| Problem::Internal)?;
@@ -80,4 +86,14 @@ fn write_store(store: &Store, text: &mut Exposition) {
     let writable = u8::from(store.writable().is_ok());
     let help = "Whether new events are taken: 1, or 0.";
     text.single("hookward_store_writable", Kind::Gauge, help, writable);
+}
+
+fn write_trail(status: Status, text: &mut Exposition) {
+    let Status { writable, written, squeezed } = status;
+    let help = "Whether the audit trail can be written: 1, or 0.";
+    text.single("hookward_audit_writable", Kind::Gauge, help, u8::from(writable));
+    let help = "Records that were written to the audit trail.";
+    text.single("hookward_audit_records_total", Kind::Counter, help, written);
+    let help = "Refusals that are only counted in the audit trail, for its queue was full.";
+    text.single("hookward_audit_queue_full_total", Kind::Counter, help, squeezed);
 }

@@ -1,8 +1,8 @@
 //! The admin side, for operators: is the process alive, does it take events, what has it counted, which
 //! events there are, and what is to be done with them. Asks the store, and never reaches into the roads.
 //! It has two doors: the admin listener, where `/healthz` and `/readyz` are for everyone who reaches it
-//! and all else needs the token; and the Unix socket in the store's directory, for the store's owner and
-//! root.
+//! and all else needs a token whose role includes it (`rights`); and the Unix socket in the store's
+//! directory, for the store's owner and root.
 
 mod access;
 mod answer;
@@ -10,6 +10,8 @@ mod api;
 mod caller;
 mod health;
 mod metrics;
+mod refusal;
+mod rights;
 pub mod socket;
 
 use std::sync::Arc;
@@ -17,16 +19,20 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use self::access::Access;
+pub use self::access::Gate;
 use self::answer::Problem;
 use self::api::Api;
 pub use self::api::{show_auth, show_source};
+use self::caller::Caller;
 use self::health::Health;
+use self::refusal::{Denied, Seen, permit};
+use self::rights::Asked;
+use crate::audit::Refusals;
 use crate::audit::chain::Chain;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::listen::{Answer, Arrival, Origin};
 use crate::metrics::Metrics;
-use crate::secret::Secret;
 use crate::store::Store;
 
 /// Connections at once: probes and scrapers are few.
@@ -39,28 +45,48 @@ pub struct Admin {
     access: Access,
     api: Api,
     store: Arc<Store>,
+    chain: Arc<Chain>,
     metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
+    clock: Clock,
+}
+
+/// Why a request does not get what it asks for.
+enum Stop {
+    /// There is no such thing.
+    Problem(Problem),
+    /// Not for this one: that is recorded.
+    Denied(Denied),
+}
+
+/// What is not health.
+enum Page {
+    Metrics,
+    Api,
 }
 
 impl Admin {
     /// The operators' side of a gateway with this store. Without a token in `[admin]`, or without
-    /// that table, the listener answers for health only; the socket needs none.
+    /// that table, the listener answers for health only; the socket needs none. Who is turned away is
+    /// recorded in `refusals`.
     pub fn new(
         config: &Arc<Config>,
+        gate: Gate,
         store: Arc<Store>,
         chain: Arc<Chain>,
         metrics: Arc<Metrics>,
+        refusals: Arc<Refusals>,
         clock: Clock,
     ) -> Self {
-        let access = Access::new(token(config), config.server.failure_rate_limit);
+        let access = Access::new(gate);
         let health = Health::new(Arc::clone(&store), Arc::clone(&chain));
-        let api = Api::new(config, Arc::clone(&store), chain, clock);
-        Self { health, access, api, store, metrics }
+        let api = Api::new(config, Arc::clone(&store), Arc::clone(&chain), clock.clone());
+        Self { health, access, api, store, chain, metrics, refusals, clock }
     }
 
-    /// From here on this configuration's token is asked for.
-    pub fn reload(&self, config: &Arc<Config>) {
-        self.access.set(token(config), config.server.failure_rate_limit);
+    /// From here on this configuration holds, with its gate.
+    pub fn reload(&self, config: &Arc<Config>, gate: Gate) {
+        self.access.set(gate);
         self.api.reload(config);
     }
 
@@ -72,49 +98,77 @@ impl Admin {
 
     /// Answers a request.
     pub async fn answer(&self, arrival: Arrival) -> Answer {
+        let seen = Seen::of(&arrival);
         match self.route(arrival).await {
             Ok(answer) => answer,
-            Err(problem) => answer::problem(problem),
+            Err(Stop::Problem(problem)) => answer::problem(problem),
+            Err(Stop::Denied(denied)) => {
+                seen.refused(&denied, &self.refusals);
+                answer::problem(denied.problem)
+            }
         }
     }
 
-    async fn route(&self, arrival: Arrival) -> Result<Answer, Problem> {
+    async fn route(&self, arrival: Arrival) -> Result<Answer, Stop> {
         let Arrival { request, origin, defect } = arrival;
-        if defect.is_some() {
-            return Err(Problem::Malformed);
+        if let Some(defect) = defect {
+            return Err(Stop::Denied(Denied::malformed(&defect)));
         }
         let path = request.uri().path();
         if let Some(answer) = self.health.answer(path) {
             only_get(request.method())?;
             return Ok(answer);
         }
-        match (path, self.admit(&origin, request.headers())) {
-            // Who does not show the token is not told either what there is.
-            (_, Err(problem @ (Problem::Unauthenticated | Problem::TooMany(_)))) => Err(problem),
-            ("/metrics", admitted) => {
-                admitted?;
+        let page = Page::at(path);
+        let caller = match self.admit(&origin, request.headers()) {
+            // Where no token can be right, there is nothing to keep back.
+            Err(Denied { problem: Problem::NoToken, .. }) if page.is_none() => {
+                return Err(Problem::NotFound.into());
+            }
+            // Else, who is not let in is not told either what there is.
+            admitted => admitted?,
+        };
+        match page {
+            Some(Page::Metrics) => {
                 only_get(request.method())?;
-                metrics::answer(Arc::clone(&self.metrics), Arc::clone(&self.store)).await
+                permit(&caller, Asked::Metrics)?;
+                let (metrics, store) = (Arc::clone(&self.metrics), Arc::clone(&self.store));
+                Ok(metrics::answer(metrics, store, Arc::clone(&self.chain)).await?)
             }
-            (path, admitted) if path.starts_with(api::ROOT) => {
-                admitted?;
-                Ok(self.api.answer(request, caller::operator(&origin)).await)
-            }
-            (_, _) => Err(Problem::NotFound),
+            Some(Page::Api) => Ok(self.api.answer(request, caller).await?),
+            None => Err(Problem::NotFound.into()),
         }
     }
 
-    /// Lets in whoever came by the socket, where only few can, or shows the token.
-    fn admit(&self, origin: &Origin, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Lets in whoever came by the socket, where only few can, or shows a token.
+    fn admit(&self, origin: &Origin, headers: &HeaderMap) -> Result<Caller, Denied> {
         match origin.local {
-            Some(_) => Ok(()),
-            None => self.access.check(headers, origin.address()),
+            Some(uid) => Ok(Caller::local(uid)),
+            None => self.access.check(headers, origin, self.clock.now()),
         }
     }
 }
 
-fn token(config: &Config) -> Option<Secret> {
-    config.admin.as_ref().and_then(|admin| admin.token.clone())
+impl Page {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/metrics" => Some(Self::Metrics),
+            path if path.starts_with(api::ROOT) => Some(Self::Api),
+            _ => None,
+        }
+    }
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Denied> for Stop {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
 }
 
 /// Answers a request while the gateway starts: it is alive, and not ready.

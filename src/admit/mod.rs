@@ -19,6 +19,7 @@ use crate::config::{Auth, Source};
 use crate::listen::Origin;
 
 pub use address::check_address;
+pub(crate) use certificate::ClientRoots;
 pub use certificate::VerifierError;
 pub use client::{Outlived, Proxies, client_address};
 pub use rate::{Failures, REMEMBERED_CLIENTS, Rates};

@@ -42,7 +42,8 @@ impl Who {
 /// Who acts through the running gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Operator {
-    /// How they were let in: `token`, or the user behind the Unix socket, such as `uid 0 (root)`.
+    /// How they were let in: by the token of this name, or as the user behind the Unix socket, such as
+    /// `uid 0 (root)`.
     pub who: String,
     /// From where: an address, or `admin.sock`.
     pub peer: String,
@@ -244,12 +245,12 @@ mod tests {
     #[test]
     fn an_operator_s_acts_say_how_they_were_let_in() {
         let dir = tempfile::tempdir().unwrap();
-        let operator = Operator { who: "token".into(), peer: "192.0.2.1".into() };
+        let operator = Operator { who: "alice".into(), peer: "192.0.2.1".into() };
         let acts = Acts::of(dir.path(), operator).unwrap();
         acts.record("released", &json!({ "event": "e", "why": null })).unwrap();
         let text = fs::read_to_string(acts.path()).unwrap();
         let line: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&line["who"], &line["peer"]), (&json!("token"), &json!("192.0.2.1")));
+        assert_eq!((&line["who"], &line["peer"]), (&json!("alice"), &json!("192.0.2.1")));
         assert_eq!((&line["reason"], &line["event"]), (&json!("released"), &json!("e")));
         assert!(line["uid"].is_null(), "not the gateway's own user: {line}");
     }

@@ -59,15 +59,18 @@ pub enum Reason {
     ProtocolError,
     /// A defect of ours: handling the request has panicked.
     InternalError,
+    /// An operator whose token's role does not include what was asked for.
+    NotPermitted,
 }
 
 /// What operators and the gateway itself have done, as it is called in the trail.
-pub const ACTS: [&str; 10] = [
+pub const ACTS: [&str; 11] = [
     "payload_viewed",
     "replayed",
     "released",
     "discarded",
     "exported",
+    "rekeyed",
     "config_reloaded",
     "started",
     "stopped",
@@ -77,7 +80,7 @@ pub const ACTS: [&str; 10] = [
 
 impl Reason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::UnknownRoute,
         Self::MethodNotAllowed,
         Self::IpNotAllowed,
@@ -100,6 +103,7 @@ impl Reason {
         Self::StoreUnavailable,
         Self::ProtocolError,
         Self::InternalError,
+        Self::NotPermitted,
     ];
 
     /// The name in logs, metrics and the audit trail.
@@ -127,6 +131,7 @@ impl Reason {
             Self::StoreUnavailable => "store_unavailable",
             Self::ProtocolError => "protocol_error",
             Self::InternalError => "internal_error",
+            Self::NotPermitted => "not_permitted",
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Refused<'a> {
     pub user_agent: &'a [u8],
     /// Where it came in.
     pub listener: Listener,
+    /// Whose credential it showed, where that was right and was not enough.
+    pub who: Option<&'a str>,
     /// Length of its body that was declared.
     pub declared: Option<u64>,
     /// Length of its body, as far as it is known: what was read, or what was declared.
@@ -71,6 +73,7 @@ impl<'a> Refused<'a> {
             path: "",
             user_agent: b"",
             listener: origin.listener,
+            who: None,
             declared: None,
             size: 0,
             body: None,
@@ -90,6 +93,8 @@ impl<'a> Refused<'a> {
             reason = self.reason.as_str(),
             detail = self.detail,
             source = self.source.map_or("", SourceName::as_str),
+            listener = (self.listener != Listener::Public).then(|| self.listener.as_str()),
+            who = self.who,
             client = %Client(self.client),
             peer = self.peer.map(tracing::field::display),
             tls = self.tls.map(|session| session.version),

@@ -15,6 +15,7 @@ use super::chain::{self, Chain};
 use super::refused::{Client, Refused};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{EventId, SourceName};
+use crate::listen::Listener;
 use crate::network::Network;
 
 /// Refusals of one client and reason that stand singly in a minute.
@@ -75,6 +76,8 @@ struct Sum {
     last: UnixMillis,
     /// Of one source; `None`: of none, or of several.
     source: Option<SourceName>,
+    /// Where all came in; `None`: at several, or it does not matter.
+    listener: Option<Listener>,
     /// The first client's address.
     client: Option<IpAddr>,
 }
@@ -105,18 +108,21 @@ impl Refusals {
 
     /// Records a refusal: as a line of its own, or as a part of its client's sum.
     pub fn record(&self, refused: &Refused<'_>) {
-        let ending = Ending::Refused(refused.reason);
-        if self.stands_singly(ending, refused.client, refused.source) {
+        if self.refused_singly(refused) {
             refused.tell(self.keep(refused));
         }
     }
 
     /// The same for what the log has a line of already.
     pub fn record_silently(&self, refused: &Refused<'_>) {
-        let ending = Ending::Refused(refused.reason);
-        if self.stands_singly(ending, refused.client, refused.source) {
+        if self.refused_singly(refused) {
             self.keep(refused);
         }
+    }
+
+    fn refused_singly(&self, refused: &Refused<'_>) -> bool {
+        let ending = Ending::Refused(refused.reason);
+        self.count(ending, refused.client, refused.source, Some(refused.listener))
     }
 
     /// Puts it into the trail, under the id that is returned.
@@ -136,10 +142,21 @@ impl Refusals {
         client: Option<IpAddr>,
         source: Option<&SourceName>,
     ) -> bool {
+        self.count(ending, client, source, None)
+    }
+
+    fn count(
+        &self,
+        ending: Ending,
+        client: Option<IpAddr>,
+        source: Option<&SourceName>,
+        listener: Option<Listener>,
+    ) -> bool {
         let now = self.clock.now();
         let mut minute = self.minute.lock();
         minute.turn(now);
-        let one = || Sum { count: 1, first: now, last: now, source: source.cloned(), client };
+        let source = || source.cloned();
+        let one = || Sum { count: 1, first: now, last: now, source: source(), listener, client };
         minute.count(ending, Network::of(client), one)
     }
 
@@ -243,6 +260,9 @@ impl Sum {
         if self.source != more.source {
             self.source = None;
         }
+        if self.listener != more.listener {
+            self.listener = None;
+        }
     }
 }
 
@@ -262,6 +282,7 @@ impl Told {
             reason: reason.as_str(),
             detail: "",
             source: self.sum.source.as_ref().map(|source| source.as_str().to_owned()),
+            listener: self.sum.listener,
             client: self.client(),
             count,
             first,
@@ -313,6 +334,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::listen::Origin;
 
     const START: UnixMillis = UnixMillis(1_736_937_000_000);
     const FORGED: Ending = Ending::Refused(Reason::SignatureInvalid);
@@ -365,6 +387,7 @@ mod tests {
             first: UnixMillis(START.0 + 1000),
             last: UnixMillis(START.0 + 2490),
             source: Some(lab),
+            listener: None,
             client: client(1),
         };
         assert_eq!(told(&refusals), [Told { ending: FORGED, many_clients: false, sum }]);
@@ -383,6 +406,26 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert!(refusals.stands_singly(FORGED, client(1), None));
         assert_eq!(told(&refusals).len(), 1);
+    }
+
+    #[test]
+    fn a_sum_names_the_listener_if_it_is_one() {
+        let (refusals, clock) = refusals();
+        let refuse = |listener, n: u8| {
+            let peer = ([192, 0, 2, n], 9).into();
+            let origin = Origin { listener, ..Origin::plain(peer) };
+            refusals.record(&Refused::connection(Reason::CredentialInvalid, "why", &origin));
+        };
+        for _ in 0..101 {
+            refuse(Listener::Admin, 1);
+            refuse(Listener::Admin, 2);
+        }
+        refuse(Listener::Socket, 2);
+        clock.advance(MINUTE);
+        let mut sums = told(&refusals);
+        sums.sort_by_key(|told| told.sum.client);
+        let named: Vec<_> = sums.iter().map(|told| told.record().unwrap().listener).collect();
+        assert_eq!(named, [Some(Listener::Admin), None]);
     }
 
     #[test]

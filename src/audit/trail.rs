@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn operator() -> Operator {
-        Operator { who: "token".into(), peer: "192.0.2.1".into() }
+        Operator { who: "alice".into(), peer: "192.0.2.1".into() }
     }
 
     fn lines(dir: &std::path::Path) -> usize {

@@ -1,6 +1,8 @@
 //! Asking the running gateway: through the Unix socket of the store that the configuration names, or at
 //! a URL with the token. What it answers is bounded, and is never trusted to be plain text.
 
+mod trust;
+
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,17 +15,18 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use self::trust::Trust;
 use super::{seam, table};
 use crate::admin::socket;
 use crate::config::{Placeholders, check_text};
 use crate::hardening;
+use crate::pem::PemError;
 use crate::secret::Secret;
 
 /// Where the token stands.
@@ -50,6 +53,9 @@ pub struct Via {
     /// HOOKWARD_ADMIN_TOKEN
     #[arg(long, value_name = "URL")]
     url: Option<Uri>,
+
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Why there is no answer to go on with.
@@ -75,8 +81,14 @@ pub(super) enum Trouble {
     Token,
     #[error("{url}: {source}; is the gateway running, and is that its admin listener?")]
     Connect { url: String, source: io::Error },
+    #[error("{url}: {source}; --ca names whose certificates to believe")]
+    Handshake { url: String, source: io::Error },
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    #[error("--ca, --cert and --key are for a --url that begins with https://")]
+    NotTls,
+    #[error("{} {error}", .path.display())]
+    Pem { path: PathBuf, error: PemError },
     #[error("the gateway has ended the connection before it answered: {0}")]
     Broken(#[from] hyper::Error),
     #[error("the request cannot be built: {0}")]
@@ -100,9 +112,15 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    fn pem(path: &Path, error: PemError) -> Self {
+        Self::Pem { path: path.to_owned(), error }
+    }
+
     fn code(&self) -> u8 {
         match self {
-            Self::Refused { status: StatusCode::BAD_REQUEST, .. } | Self::Url => WRONG_USAGE,
+            Self::Refused { status: StatusCode::BAD_REQUEST, .. } | Self::Url | Self::NotTls => {
+                WRONG_USAGE
+            }
             Self::Told(code) => *code,
             _ => 1,
         }
@@ -164,7 +182,7 @@ pub(super) struct Client(Way);
 
 enum Way {
     Socket(PathBuf),
-    Url { url: Uri, token: Secret },
+    Url { url: Uri, token: Secret, trust: Trust },
 }
 
 /// What was answered, with success.
@@ -189,7 +207,7 @@ impl Reply {
 impl Client {
     fn new(via: &Via) -> Result<Self, ExitCode> {
         let way = match &via.url {
-            Some(url) => by_url(url).map_err(|trouble| {
+            Some(url) => by_url(url, &via.trust).map_err(|trouble| {
                 complain(&format!("error: {trouble}"));
                 ExitCode::from(trouble.code())
             })?,
@@ -246,7 +264,7 @@ impl Way {
     async fn connect(&self) -> Result<Box<dyn Stream>, Trouble> {
         match self {
             Self::Socket(path) => connect_local(path).await,
-            Self::Url { url, .. } => connect_url(url).await,
+            Self::Url { url, trust, .. } => connect_url(url, trust).await,
         }
     }
 
@@ -295,12 +313,15 @@ pub(super) fn store_of(file: Option<&Path>) -> Result<PathBuf, ExitCode> {
     }
 }
 
-fn by_url(url: &Uri) -> Result<Way, Trouble> {
+fn by_url(url: &Uri, trust: &Trust) -> Result<Way, Trouble> {
     let (Some(scheme), Some(host), None) = (url.scheme_str(), url.host(), url.query()) else {
         return Err(Trouble::Url);
     };
     if !matches!(scheme, "http" | "https") {
         return Err(Trouble::Url);
+    }
+    if scheme == "http" && trust.is_given() {
+        return Err(Trouble::NotTls);
     }
     let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
     let token = Secret::new(token.ok_or(Trouble::NoToken)?.into_bytes());
@@ -308,7 +329,7 @@ fn by_url(url: &Uri) -> Result<Way, Trouble> {
     if scheme == "http" && !here && host != "localhost" {
         complain(&format!("warning: the token goes to {host} unencrypted"));
     }
-    Ok(Way::Url { url: url.clone(), token })
+    Ok(Way::Url { url: url.clone(), token, trust: trust.clone() })
 }
 
 /// An IPv6 address without its brackets.
@@ -333,7 +354,7 @@ async fn connect_local(path: &Path) -> Result<Box<dyn Stream>, Trouble> {
     }
 }
 
-async fn connect_url(url: &Uri) -> Result<Box<dyn Stream>, Trouble> {
+async fn connect_url(url: &Uri, trust: &Trust) -> Result<Box<dyn Stream>, Trouble> {
     let https = url.scheme_str() == Some("https");
     let host = bare(url.host().unwrap_or_default());
     let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
@@ -343,22 +364,9 @@ async fn connect_url(url: &Uri) -> Result<Box<dyn Stream>, Trouble> {
         return Ok(Box::new(stream));
     }
     let name = ServerName::try_from(host.to_owned()).map_err(|_| Trouble::Url)?;
-    let connector = TlsConnector::from(Arc::new(tls()?));
+    let connector = TlsConnector::from(Arc::new(trust.config()?));
+    let failed = |source| Trouble::Handshake { url: url.to_string(), source };
     Ok(Box::new(connector.connect(name, stream).await.map_err(failed)?))
-}
-
-/// TLS with the platform's roots.
-fn tls() -> Result<ClientConfig, Trouble> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(Trouble::Tls("the platform has no root certificates".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let versions = versions.map_err(|error| Trouble::Tls(error.to_string()))?;
-    Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -369,7 +377,7 @@ mod tests {
     fn urls_are_those_of_a_listener() {
         for wrong in ["127.0.0.1:9443", "ftp://a/", "/only/a/path", "http://a/?x=1"] {
             let url: Uri = wrong.parse().unwrap();
-            assert!(matches!(by_url(&url), Err(Trouble::Url)), "{wrong}");
+            assert!(matches!(by_url(&url, &Trust::default()), Err(Trouble::Url)), "{wrong}");
         }
         assert_eq!((bare("[::1]"), bare("a.example")), ("::1", "a.example"));
     }

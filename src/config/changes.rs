@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    Acme, Admin, Audit, Auth, Config, EventPaths, Log, Retry, Route, Server, Source, Store, Tls,
-    Upstream,
+    Acme, Admin, AdminTls, Audit, Auth, Config, EventPaths, Log, Retry, Route, Server, Source,
+    Store, Tls, Token, Upstream,
 };
 use crate::event::SourceName;
 use crate::provider::Retries;
@@ -44,6 +44,7 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ),
         ("server.sandbox", old.server.sandbox != new.server.sandbox),
         ("admin", before.is_some() != after.is_some()),
+        ("admin.tls", admin_tls(old).zip(admin_tls(new)).is_some_and(|(old, new)| old != new)),
         ("admin.listen", before.zip(after).is_some_and(|(before, after)| before != after)),
         ("store.path", old.store.path != new.store.path),
         // What is known of events in memory is digested with a key, or without.
@@ -56,6 +57,11 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
     .collect()
+}
+
+/// Whether the admin listener has TLS, if there is one.
+fn admin_tls(config: &Config) -> Option<bool> {
+    config.admin.as_ref().map(|admin| admin.tls.is_some())
 }
 
 /// What of TLS is decided at start.
@@ -103,7 +109,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     keys.extend(tls_keys(server.tls.as_ref(), new.server.tls.as_ref()));
     match (admin, &new.admin) {
         (Some(old), Some(new)) => {
-            keys.extend(under("admin", differing!(old, new, Admin { listen, token })));
+            keys.extend(admin_keys(old, new));
         }
         (None, Some(_)) => keys.push("admin (added)".to_owned()),
         (Some(_), None) => keys.push("admin (removed)".to_owned()),
@@ -202,6 +208,29 @@ fn tls_keys(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
         }
         _ => vec!["server.tls".to_owned()],
     }
+}
+
+fn admin_keys(old: &Admin, new: &Admin) -> Vec<String> {
+    let mut keys =
+        under("admin", differing!(old, new, Admin { listen, token } but { tls, tokens }));
+    match (&old.tls, &new.tls) {
+        (Some(old), Some(new)) => {
+            let AdminTls { cert, key, identity, client_ca } = old;
+            let differ = [
+                ("cert", *cert != new.cert || *identity != new.identity),
+                ("key", *key != new.key),
+                ("client_ca", *client_ca != new.client_ca),
+            ];
+            let differ = differ.into_iter().filter_map(|(key, differs)| differs.then_some(key));
+            keys.extend(under("admin.tls", differ.collect()));
+        }
+        (None, None) => {}
+        (Some(_), None) | (None, Some(_)) => keys.push("admin.tls".to_owned()),
+    }
+    let token_keys =
+        |old: &Token, new: &Token| differing!(old, new, Token { role, secret } but { name });
+    keys.extend(tables("admin.tokens", &old.tokens, &new.tokens, |t| t.name.as_str(), token_keys));
+    keys
 }
 
 fn source_keys(old: &Source, new: &Source) -> Vec<&'static str> {

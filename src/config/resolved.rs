@@ -1,6 +1,7 @@
 //! The checked, immutable configuration that the rest of the crate works from. Built by
 //! [`super::load`] only; every invariant named here holds once it exists.
 
+mod admin;
 mod source;
 mod upstream;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::admin::{Admin, AdminTls, Role, Token};
 pub use self::source::{
     Algorithm, Auth, Encoding, EventPaths, HmacScheme, OnConflict, Pattern, Place, Selector,
     SignedPart, Source, TimestampPlace,
@@ -19,7 +21,7 @@ pub use self::source::{
 pub use self::upstream::{Format, Ordering, OriginalSignature, Resign, Retry, Route, Upstream};
 use super::Authorities;
 use crate::pem::Identity;
-use crate::secret::{Key, Secret};
+use crate::secret::Key;
 
 /// Everything `hookward run` needs to know.
 #[derive(Clone, Debug)]
@@ -140,15 +142,6 @@ pub struct RateLimit {
     pub per_second: NonZeroU32,
     /// What it holds.
     pub burst: NonZeroU32,
-}
-
-/// `[admin]`: health, metrics, API and console.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Never the public listener's address.
-    pub listen: SocketAddr,
-    /// The bearer token of everything but the health endpoints.
-    pub token: Option<Secret>,
 }
 
 /// `[store]`

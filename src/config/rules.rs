@@ -26,6 +26,13 @@ pub(super) fn check(
         let found = format!("\"{}\"", admin.admin.listen);
         cx.problem(&admin.listen, ProblemKind::Taken { found, by: server.listen.key.clone() });
     }
+    let shakes_hands = server.has_tls || server.server.proxy_protocol;
+    if let Some(spot) = &server.handshake
+        && !shakes_hands
+        && !admin.is_some_and(|admin| admin.has_tls)
+    {
+        cx.problem(spot, Warning::NoHandshake);
+    }
     unique_paths(sources, cx);
     unique_keys(sources, cx);
     for source in sources {
@@ -92,7 +99,7 @@ fn client_certificates(source: &source::Checked, server: &server::Checked, cx: &
     let Some(spot) = &source.client_ca else {
         return;
     };
-    let server::Checked { server, listen: _, has_tls } = server;
+    let server::Checked { server, listen: _, has_tls, handshake: _ } = server;
     let only_proxies = server.listen.ip().is_loopback() && local(&server.trusted_proxies);
     if !has_tls {
         cx.problem(spot, Contradiction::ClientCaWithoutTls);

@@ -45,6 +45,8 @@ pub(super) struct Checked {
     pub(super) listen: Spot,
     /// Whether it is to have TLS, even if that could not be read.
     pub(super) has_tls: bool,
+    /// Where `handshake_timeout` stands, if it does.
+    pub(super) handshake: Option<Spot>,
 }
 
 /// Reads the table; all defaults hold where it is absent. `store` is the store's directory.
@@ -87,7 +89,8 @@ pub(super) fn read(table: &Table<'_>, store: &Path, cx: &mut Context<'_>) -> Che
         failure_rate_limit: failure_rate.unwrap_or(d::FAILURES),
         sandbox: flag("sandbox", cx).unwrap_or(false),
     };
-    let checked = Checked { server, listen: listen.spot, has_tls: table.has("tls") };
+    let handshake = table.get("handshake_timeout").map(|node| node.spot().clone());
+    let checked = Checked { server, listen: listen.spot, has_tls: table.has("tls"), handshake };
     agree(&checked, table, cx);
     checked
 }
@@ -105,15 +108,12 @@ impl Server {
 
 /// The keys that only make sense together.
 fn agree(checked: &Checked, table: &Table<'_>, cx: &mut Context<'_>) {
-    let Checked { server, listen, has_tls } = checked;
+    let Checked { server, listen, has_tls, handshake: _ } = checked;
     let here = |key| table.get(key).map_or_else(|| table.spot().child(key), |n| n.spot().clone());
     // Named, even if not well: then that has been told.
     let proxies = table.get("trusted_proxies").is_some_and(|node| !node.elements().is_empty());
     if server.proxy_protocol && !proxies {
         cx.problem(&here("proxy_protocol"), Contradiction::ProxyProtocolWithoutProxies);
-    }
-    if table.has("handshake_timeout") && !has_tls && !server.proxy_protocol {
-        cx.problem(&here("handshake_timeout"), Warning::NoHandshake);
     }
     if server.body_memory < server.max_body {
         let show = |bytes| ByteSize(bytes).show();

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::GatewayError;
 use crate::admin::socket::{self, Socket};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Gate};
 use crate::audit::Refusals;
 use crate::config::defaults::admin::MAX_LOCAL_CONNECTIONS;
 use crate::config::{Config, Server};
@@ -146,10 +146,10 @@ impl AdminDesk {
         drop(self.0.set(admin));
     }
 
-    /// From here on this configuration's token is asked for.
-    pub(super) fn reload(&self, config: &Arc<Config>) {
+    /// From here on this configuration holds, with its gate.
+    pub(super) fn reload(&self, config: &Arc<Config>, gate: Gate) {
         if let Some(admin) = self.0.get() {
-            admin.reload(config);
+            admin.reload(config, gate);
         }
     }
 
@@ -199,6 +199,7 @@ pub(super) fn public(
 pub(super) fn admin(
     reserved: Reserved,
     server: &Server,
+    tls: Option<Arc<Acceptor>>,
     desk: &Arc<AdminDesk>,
     refusals: &Arc<Refusals>,
 ) -> Result<Listening, GatewayError> {
@@ -208,7 +209,7 @@ pub(super) fn admin(
         async move { desk.answer(arrival).await }
     };
     let (listener, address) = reserved.open()?;
-    let settings = admin_settings(server, refusals);
+    let settings = admin_settings(server, tls, refusals);
     Ok(Listening::start(address, settings, |settings, stop| {
         listen::run(listener, settings, handler, stop.soon)
     }))
@@ -267,7 +268,11 @@ fn expected(config: &Config) -> Networks {
     Networks::new(allowed.flatten().copied().filter(is_narrow))
 }
 
-pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
+pub(super) fn admin_settings(
+    server: &Server,
+    tls: Option<Arc<Acceptor>>,
+    refusals: &Arc<Refusals>,
+) -> Settings {
     let max_connections = admin::MAX_CONNECTIONS;
     let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
     // Probes and scrapers ask and go. None may take the place of the others.
@@ -280,11 +285,11 @@ pub(super) fn admin_settings(server: &Server, refusals: &Arc<Refusals>) -> Setti
         timeouts,
         ..limits
     };
-    Settings { listener: Listener::Admin, ..Settings::plain(limits, Arc::clone(refusals)) }
+    Settings { listener: Listener::Admin, tls, ..Settings::plain(limits, Arc::clone(refusals)) }
 }
 
 pub(super) fn local_settings(server: &Server, refusals: &Arc<Refusals>) -> Settings {
-    let admin = admin_settings(server, refusals);
+    let admin = admin_settings(server, None, refusals);
     let most = MAX_LOCAL_CONNECTIONS;
     let limits = Limits { max_connections: most, max_connections_per_client: most, ..admin.limits };
     Settings { listener: Listener::Socket, limits, ..admin }

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use self::listeners::{AdminDesk, Listening};
 use crate::acme::Keeper;
 use crate::admit::VerifierError;
-use crate::audit::chain;
+use crate::audit::{Refusals, chain};
 use crate::clock::Clock;
 use crate::config::{Config, Ordering};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
@@ -87,6 +87,11 @@ pub struct Gateway {
     ingress: Arc<Ingress>,
     desk: Arc<AdminDesk>,
     tls: Option<Arc<Acceptor>>,
+    /// What the admin listener makes TLS with.
+    admin_tls: Option<Arc<Acceptor>>,
+    /// Who was turned away there. They are counted apart from the public listener's, so that no flood
+    /// there drowns them.
+    turned_away: Arc<Refusals>,
     acme: Option<Keeper>,
     public: Listening,
     admin: Option<Listening>,

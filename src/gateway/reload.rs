@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::listeners::{admin_settings, local_settings, public_settings};
 use super::{Gateway, TlsError, descriptors, store_options, tls, trail_options};
+use crate::admin::Gate;
 use crate::admit::VerifierError;
 use crate::audit::Who;
 use crate::audit::chain::Own;
@@ -47,6 +48,7 @@ pub struct Running {
     clock: Clock,
     metrics: Arc<Metrics>,
     tls: Option<Arc<Acceptor>>,
+    admin_tls: Option<Arc<Acceptor>>,
     store: Arc<Store>,
 }
 
@@ -57,6 +59,8 @@ pub struct Next {
     rules: Rules,
     plan: Plan,
     certificate: Option<Replacement>,
+    admin_certificate: Option<Replacement>,
+    gate: Gate,
     changes: Vec<String>,
 }
 
@@ -91,16 +95,18 @@ impl Running {
         let certificate = self.tls.as_ref().map(|acceptor| tls::prepare(acceptor, &config));
         let certificate = certificate.transpose();
         let certificate = certificate.map_err(|error| obstacles.push(error.into())).ok();
+        let admin = self.prepare_admin(&config).map_err(|error| obstacles.push(error)).ok();
         if let Err(error) = self.check_keys(&config) {
             obstacles.push(error);
         }
         if !obstacles.is_empty() {
             return Err(obstacles);
         }
-        match (plan, rules, certificate) {
-            (Some(plan), Some(rules), Some(certificate)) => {
+        match (plan, rules, certificate, admin) {
+            (Some(plan), Some(rules), Some(certificate), Some((gate, admin_certificate))) => {
                 let changes = config::changes(&self.config, &config);
-                Ok(Next { config: Arc::new(config), rules, plan, certificate, changes })
+                let config = Arc::new(config);
+                Ok(Next { config, rules, plan, certificate, admin_certificate, gate, changes })
             }
             _ => Err(obstacles),
         }
@@ -108,6 +114,13 @@ impl Running {
 }
 
 impl Running {
+    /// Who is let in as an operator, and what they are shown for it.
+    fn prepare_admin(&self, config: &Config) -> Result<(Gate, Option<Replacement>), Obstacle> {
+        let acceptor = self.admin_tls.as_ref();
+        let certificate = acceptor.map(|acceptor| tls::prepare_admin(acceptor, config));
+        Ok((Gate::of(config)?, certificate.transpose()?))
+    }
+
     /// Whether the journal can be read with the configuration's keys, if they are others.
     fn check_keys(&self, config: &Config) -> Result<(), Obstacle> {
         let (old, new) = (&self.config.store.encryption_keys, &config.store.encryption_keys);
@@ -129,6 +142,7 @@ impl Gateway {
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
             tls: self.tls.clone(),
+            admin_tls: self.admin_tls.clone(),
             store: Arc::clone(&self.store),
         }
     }
@@ -145,7 +159,7 @@ impl Gateway {
     /// whose order or patience changes.
     pub fn switch(&mut self, next: Next, cause: &'static str) {
         self.record(&next, cause);
-        let Next { config, rules, plan, certificate, changes: _ } = next;
+        let Next { config, rules, plan, certificate, admin_certificate, gate, changes: _ } = next;
         // The lanes first: an event that is accepted by the new rules must find them.
         let options = store_options(&config, self.clock.clone(), Arc::clone(&self.metrics));
         let roster = self.store.reconfigure(&options);
@@ -154,17 +168,22 @@ impl Gateway {
             tls::put(acceptor, certificate);
             self.metrics.set_certificate_expiry(acceptor.expires_at());
         }
+        if let (Some(acceptor), Some(certificate)) = (&self.admin_tls, admin_certificate) {
+            tls::put(acceptor, certificate);
+            self.metrics.set_admin_certificate_expiry(acceptor.expires_at());
+        }
         if let (Some(keeper), Some(acme)) = (&self.acme, tls::acme(&config)) {
             keeper.reload(acme);
         }
         let settings = public_settings(&config, self.tls.clone(), &self.ingress);
         self.public.reload(settings);
-        self.desk.reload(&config);
+        self.desk.reload(&config, gate);
         if let Some(admin) = &self.admin {
-            admin.reload(admin_settings(&config.server, self.ingress.refusals()));
+            let tls = self.admin_tls.clone();
+            admin.reload(admin_settings(&config.server, tls, &self.turned_away));
         }
         if let Some(socket) = &self.socket {
-            socket.reload(local_settings(&config.server, self.ingress.refusals()));
+            socket.reload(local_settings(&config.server, &self.turned_away));
         }
         // Until here the old upstreams were served; what came for the new ones meanwhile waits.
         self.delivery.reload(plan, &roster, &self.store);

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::listeners::{self, AdminDesk, Listening, Reserved};
 use super::stop::stopped;
 use super::{Gateway, GatewayError, descriptors, store_options, tls, trail_options};
-use crate::admin::Admin;
+use crate::admin::{Admin, Gate};
 use crate::audit::chain::{self, Chain, Own};
 use crate::audit::{Refusals, Who};
 use crate::clock::Clock;
@@ -42,8 +42,13 @@ impl Gateway {
         let plan = plan(&config, &clock).await?;
         let desk = Arc::new(AdminDesk::default());
         let chain = Arc::new(Chain::new(clock.clone()));
-        let refusals = Arc::new(Refusals::recorded(clock.clone(), Arc::clone(&chain)));
-        let admin = admin.map(|admin| listeners::admin(admin, &config.server, &desk, &refusals));
+        let refusals = || Arc::new(Refusals::recorded(clock.clone(), Arc::clone(&chain)));
+        let (refusals, turned_away) = (refusals(), refusals());
+        let admin_tls = tls::admin_acceptor(&config)?;
+        let gate = Gate::of(&config)?;
+        let admin = admin.map(|admin| {
+            listeners::admin(admin, &config.server, admin_tls.clone(), &desk, &turned_away)
+        });
         let admin = admin.transpose()?;
         // Reading a long journal takes its time, and nothing else is heard until then.
         tracing::info!(
@@ -86,18 +91,26 @@ impl Gateway {
             metrics.set_certificate_expiry(tls.expires_at());
             watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
         }
+        if let Some(tls) = &admin_tls {
+            metrics.set_admin_certificate_expiry(tls.expires_at());
+            watches.spawn(watch_expiry(Arc::clone(tls), clock.clone()));
+        }
+        let told = Arc::clone(&turned_away);
+        watches.spawn(async move { told.tell_sums().await });
         let (acme, renewal) = tls::keeper(&config, tls.as_ref(), &clock, &metrics).unzip();
         renewal.map(|renewal| watches.spawn(renewal));
         let delivery = Delivery::start(plan, &store.roster(), &store, Arc::clone(&metrics));
         let operators = Admin::new(
             &config,
+            gate,
             Arc::clone(&store),
             Arc::clone(trail.chain()),
             Arc::clone(&metrics),
+            Arc::clone(&turned_away),
             clock.clone(),
         );
         desk.open(operators);
-        let socket = listeners::local(&config, &desk, ingress.refusals());
+        let socket = listeners::local(&config, &desk, &turned_away);
         Ok(Self {
             config,
             clock,
@@ -107,6 +120,8 @@ impl Gateway {
             ingress,
             desk,
             tls,
+            admin_tls,
+            turned_away,
             acme,
             public,
             admin,

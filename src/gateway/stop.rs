@@ -72,6 +72,7 @@ impl Gateway {
         if let Some(socket) = &mut self.socket {
             socket.ended().await;
         }
+        self.turned_away.tell_rest().await;
         self.trail.chain().own(stopped(safe));
         end_trail(Arc::clone(self.trail.chain())).await;
         safe

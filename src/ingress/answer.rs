@@ -85,7 +85,8 @@ fn problem(reason: Reason) -> Problem {
         | Reason::TimestampMissing
         | Reason::TimestampInvalid
         | Reason::TimestampOutOfRange => UNAUTHENTICATED,
-        Reason::IpNotAllowed => FORBIDDEN,
+        // The second is an operator's, and never answered here.
+        Reason::IpNotAllowed | Reason::NotPermitted => FORBIDDEN,
         Reason::UnknownRoute => NOT_FOUND,
         Reason::MethodNotAllowed => NOT_ALLOWED,
         Reason::BodyTimeout => TIMEOUT,

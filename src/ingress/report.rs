@@ -199,6 +199,7 @@ impl<'r> Report<'r> {
             path,
             user_agent,
             listener: self.origin.listener,
+            who: None,
             declared: self.declared,
             size: self.size,
             body: self.body.clone(),

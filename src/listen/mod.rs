@@ -38,7 +38,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub(crate) use self::accept::Occasionally;
 pub use self::accept::{begin, reserve};
 pub use self::body::Unread;
 pub use self::framing::{Defect, Defective};

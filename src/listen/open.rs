@@ -14,7 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::accept::Occasionally;
 use super::crowd::{ClientPlace, Crowd, Place};
-use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol, tls};
+use super::{
+    Answer, Arrival, Ended, Listener, Origin, Settings, Stage, connection, h2, proxy_protocol, tls,
+};
+use crate::audit::{Reason, Refused};
 use crate::network::Network;
 
 /// A connection that is ready for HTTP.
@@ -101,6 +104,7 @@ where
         Ok(opened) => opened,
         Err(failure) => {
             door.failures.note(failure, &origin);
+            record(failure, &origin, door.settings);
             return Ended::Quietly;
         }
     };
@@ -111,6 +115,15 @@ where
         Opened::Plain(stream) => connection::serve(stream, origin, settings, stage, handler).await,
         Opened::Tls(stream) if http2 => h2::serve(stream, origin, settings, stage, handler).await,
         Opened::Tls(stream) => connection::serve(stream, origin, settings, stage, handler).await,
+    }
+}
+
+/// Who shows operators' certificates and cannot prove that they are its own has tried to get in.
+fn record(failure: Failure, origin: &Origin, settings: &Settings) {
+    let certificate = matches!(failure, Failure::Tls(tls::Failure::ClientCertificate));
+    if certificate && settings.listener == Listener::Admin {
+        let (reason, detail) = (Reason::CredentialInvalid, failure.as_str());
+        settings.refusals.record(&Refused::connection(reason, detail, origin));
     }
 }
 

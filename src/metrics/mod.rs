@@ -92,6 +92,8 @@ pub struct Metrics {
     reloads_rejected: Counter,
     /// Unix milliseconds; 0: there is none.
     certificate_expiry: AtomicU64,
+    /// The same of the admin listener's.
+    admin_certificate_expiry: AtomicU64,
 }
 
 /// What is counted of one upstream.
@@ -124,6 +126,7 @@ impl Default for Metrics {
             reloads_ok: Counter::default(),
             reloads_rejected: Counter::default(),
             certificate_expiry: AtomicU64::new(0),
+            admin_certificate_expiry: AtomicU64::new(0),
         }
     }
 }
@@ -164,6 +167,11 @@ impl Metrics {
     /// When the public listener's certificate ends; `None`: there is no certificate.
     pub fn set_certificate_expiry(&self, expiry: Option<UnixMillis>) {
         self.certificate_expiry.store(expiry.map_or(0, |at| at.0), Ordering::Relaxed);
+    }
+
+    /// When the admin listener's certificate ends; `None`: there is no certificate.
+    pub fn set_admin_certificate_expiry(&self, expiry: Option<UnixMillis>) {
+        self.admin_certificate_expiry.store(expiry.map_or(0, |at| at.0), Ordering::Relaxed);
     }
 }
 

@@ -112,7 +112,7 @@ impl SourceMetrics {
 
     fn is_usual(&self, reason: Reason) -> bool {
         if self.routed {
-            !matches!(reason, Reason::UnknownRoute | Reason::Conflict)
+            !matches!(reason, Reason::UnknownRoute | Reason::Conflict | Reason::NotPermitted)
         } else {
             matches!(reason, Reason::UnknownRoute | Reason::ProtocolError)
         }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn series_that_a_source_can_have_are_there_before_they_count() {
         let source = SourceMetrics::new(|_| 400, true);
-        assert_eq!(shown(&source).len(), 1 + Reason::ALL.len() - 2);
+        assert_eq!(shown(&source).len(), 1 + Reason::ALL.len() - 3);
         assert!(shown(&source).contains(&(200, "", 0)));
         let unrouted = SourceMetrics::new(|_| 404, false);
         assert_eq!(shown(&unrouted), [(404, "unknown_route", 0), (404, "protocol_error", 0)]);

@@ -45,18 +45,29 @@ impl Metrics {
         );
         family.sample(&[("result", "ok")], self.reloads_ok.get());
         family.sample(&[("result", "rejected")], self.reloads_rejected.get());
-        let expiry = self.certificate_expiry.load(Ordering::Relaxed);
-        if expiry > 0 {
-            text.single(
-                "hookward_tls_certificate_expiry_timestamp_seconds",
-                Kind::Gauge,
-                "When the public listener's certificate ends, in Unix time.",
-                expiry / 1000,
-            );
-        }
+        self.certificates(text);
         let help = "How long a sync of the journal took.";
         text.family("hookward_journal_sync_duration_seconds", Kind::Histogram, help)
             .histogram(&[], &self.journal_sync);
+    }
+}
+
+impl Metrics {
+    /// The public listener's stands without a label, as it did when it was the only one.
+    fn certificates(&self, text: &mut Exposition) {
+        let public = self.certificate_expiry.load(Ordering::Relaxed);
+        let admin = self.admin_certificate_expiry.load(Ordering::Relaxed);
+        if public == 0 && admin == 0 {
+            return;
+        }
+        let name = "hookward_tls_certificate_expiry_timestamp_seconds";
+        let help = "When a listener's certificate ends, in Unix time.";
+        let mut family = text.family(name, Kind::Gauge, help);
+        for (expiry, labels) in [(public, &[][..]), (admin, &[("listener", "admin")])] {
+            if expiry > 0 {
+                family.sample(labels, expiry / 1000);
+            }
+        }
     }
 }
 

@@ -131,6 +131,24 @@ async fn a_key_is_rotated_without_a_stop() {
     let again = command(&dir, &["store", "rekey"]).await;
     assert!(again.out.contains(": 0 segments rewrapped, 2 already current, 0 plain, 0 failed"));
 
+    // Who did it is in the trail, and by which keys, but no key.
+    let (_, page) = crate::api::ask(dir.path(), "GET /api/v1/audit?reason=rekeyed", "").await;
+    let recorded = page["items"].as_array().unwrap();
+    let ended = recorded.iter().rev().find(|item| item["details"]["phase"] == "ended").unwrap();
+    assert!(ended["who"].as_str().unwrap().starts_with("uid "), "{ended}");
+    let details = &ended["details"];
+    assert_eq!((&details["rewrapped"], &details["complete"]), (&1.into(), &true.into()), "{ended}");
+    assert_eq!(details["keys"].as_array().unwrap().len(), 2, "{ended}");
+    assert_eq!(details["key"], details["keys"][0], "{ended}");
+    assert!(rekeyed.out.starts_with(&format!("key {}:", details["key"].as_str().unwrap())));
+    let begun = recorded.iter().filter(|item| item["details"]["phase"] == "begun").count();
+    let over = recorded.iter().filter(|item| item["details"]["phase"] != "begun").count();
+    assert!(begun == over && begun >= 2, "{recorded:?}");
+    for name in ["old.key", "new.key"] {
+        let key = std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert!(!page.to_string().contains(key.trim()), "{name}");
+    }
+
     configure(dir.path(), &app.url(), &["new.key"]);
     process.signal("HUP");
     process.lines(RELOADED, 2).await;

@@ -80,15 +80,6 @@ pub async fn accepted(event: &str) -> Value {
     wait(event, |line| line["message"] == "accepted").await
 }
 
-/// The lines so far about this peer, which the admin listener has turned away.
-pub async fn not_let_in(peer: &str) -> Vec<Value> {
-    let needle = format!("\"peer\":\"{peer}\"");
-    wait(&needle, |line| line["message"] == "not let in").await;
-    let lines = LOG.borrow();
-    let about = lines.iter().filter(|line| line.contains(&needle)).map(|line| parse(line));
-    about.filter(|line| line["message"] == "not let in").collect()
-}
-
 /// The line with this message that holds `needle`.
 pub async fn said(needle: &str, message: &str) -> Value {
     wait(needle, |line| line["message"] == message).await

@@ -21,6 +21,7 @@ mod pebble;
 mod pki;
 mod process;
 
+mod access;
 mod acme;
 mod addresses;
 mod api;

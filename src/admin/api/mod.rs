@@ -34,11 +34,13 @@ use self::bulk::{Bulk, Order, Workers};
 use self::desk::Desk;
 use self::fault::Fault;
 use self::params::{ActBody, BulkBody, FILTERS, PAGING, Params, ReplayBody, show_cursor};
-pub(super) use self::route::ROOT;
-use self::route::Route;
+pub(super) use self::route::{ROOT, Route};
 use self::show::{Event, List};
 pub use self::show::{auth as show_auth, source as show_source};
 use super::answer::plain;
+use super::caller::Caller;
+use super::refusal::{Denied, permit};
+use super::rights::Asked;
 use crate::audit::chain::{Chain, Reader};
 use crate::audit::{Operator, Trail};
 use crate::clock::Clock;
@@ -116,35 +118,53 @@ impl Api {
     }
 
     /// Answers a request of somebody who was let in.
-    pub(super) async fn answer<B>(&self, request: Request<B>, operator: Operator) -> Answer
-    where
-        B: Body<Data = Bytes>,
-    {
-        self.route(request, operator).await.unwrap_or_else(Fault::into_answer)
-    }
-
-    async fn route<B>(&self, request: Request<B>, operator: Operator) -> Result<Answer, Fault>
+    ///
+    /// # Errors
+    /// [`Denied`] when their role does not include it.
+    pub(super) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        caller: Caller,
+    ) -> Result<Answer, Denied>
     where
         B: Body<Data = Bytes>,
     {
         let (head, body) = request.into_parts();
-        let route = Route::of(&head.method, head.uri.path())?;
-        let params = Params::parse(head.uri.query())?;
+        let (route, params, asked) = match read(&head) {
+            Ok(read) => read,
+            Err(fault) => return Ok(fault.into_answer()),
+        };
+        permit(&caller, asked)?;
+        let done = self.work(route, &params, (&head, body), caller.operator).await;
+        Ok(done.unwrap_or_else(Fault::into_answer))
+    }
+
+    /// Does what somebody asks for who may.
+    async fn work<B>(
+        &self,
+        route: Route,
+        params: &Params<'_>,
+        (head, body): (&Parts, B),
+        operator: Operator,
+    ) -> Result<Answer, Fault>
+    where
+        B: Body<Data = Bytes>,
+    {
         match route {
-            Route::Events => self.list(&params, Ok).await,
-            Route::DeadLetters => self.list(&params, params::dead).await,
+            Route::Events => self.list(params, Ok).await,
+            Route::DeadLetters => self.list(params, params::dead).await,
             Route::Event(id) => {
                 params.only(&["payload"])?;
                 self.event(id, params.payload()?, operator).await
             }
             Route::Act(id, what) => {
                 params.only(&[])?;
-                let act = act(&head, body, what, &operator).await?;
+                let act = act(head, body, what, &operator).await?;
                 self.act(id, act, operator).await
             }
             Route::ReplayDeadLetters => {
                 params.only(&[])?;
-                let order = body::read(&head, body, Need::Required).await?;
+                let order = body::read(head, body, Need::Required).await?;
                 self.replay_dead_letters(order, operator).await
             }
             Route::Sources => {
@@ -155,7 +175,7 @@ impl Api {
                 params.only(&[])?;
                 self.gaps().await
             }
-            Route::Audit => self.audit(&params).await,
+            Route::Audit => self.audit(params).await,
             Route::OpenApi => {
                 params.only(&[])?;
                 Ok(plain(
@@ -306,6 +326,14 @@ impl Api {
 
 fn reply(status: StatusCode, body: &Value) -> Result<Answer, Fault> {
     Ok(plain(status, "application/json", body.to_string().into()))
+}
+
+/// What a request asks for.
+fn read(head: &Parts) -> Result<(Route, Params<'_>, Asked), Fault> {
+    let route = Route::of(&head.method, head.uri.path())?;
+    let params = Params::parse(head.uri.query())?;
+    let payload = params.payload()?;
+    Ok((route, params, Asked::Api { route, payload }))
 }
 
 /// The act that a request's body asks for.

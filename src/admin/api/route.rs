@@ -11,7 +11,7 @@ pub(in super::super) const ROOT: &str = "/api/v1/";
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(in super::super) enum Route {
     Sources,
     Events,
     Event(EventId),

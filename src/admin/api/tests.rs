@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::clock::UnixMillis;
-use crate::config::{Placeholders, check_text};
+use crate::config::{Placeholders, Role, check_text};
 use crate::event::{BodyHash, EventMeta, Sequence, SourceName};
 use crate::gaps::Report;
 use crate::store::presence::Known;
@@ -143,7 +143,7 @@ impl Archive for Fake {
         let stored = Happening::Stored { upstreams: vec!["app".into()], quarantined: false };
         let done = Act {
             what: ActKind::Replayed,
-            who: "token".into(),
+            who: "alice".into(),
             reason: Some("mended".into()),
             upstream: None,
         };
@@ -226,7 +226,8 @@ struct Got {
 impl Bench {
     async fn ask(&self, request: Request<Full<Bytes>>) -> Got {
         let operator = Operator { who: "uid 7 (ann)".into(), peer: "admin.sock".into() };
-        let answer = self.api.answer(request, operator).await;
+        let caller = Caller { operator, role: Role::Admin };
+        let answer = self.api.answer(request, caller).await.unwrap();
         let (head, body) = answer.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap();

@@ -30,6 +30,7 @@ pub(super) struct Refusal {
     detail: &'static str,
     source: Option<String>,
     listener: Listener,
+    who: Option<String>,
     peer: Option<IpAddr>,
     client: Option<IpAddr>,
     tls: Option<&'static str>,
@@ -76,6 +77,8 @@ pub struct Sum {
     pub detail: &'static str,
     /// Whose endpoint they were sent to, if it was one.
     pub source: Option<String>,
+    /// Where they came in, if it was one listener.
+    pub listener: Option<Listener>,
     /// Who sent them.
     pub client: String,
     /// How many there were.
@@ -114,6 +117,7 @@ impl Refusal {
             detail: refused.detail,
             source: refused.source.map(|source| source.as_str().to_owned()),
             listener: refused.listener,
+            who: refused.who.map(str::to_owned),
             peer: refused.peer.or(refused.client),
             client: refused.client,
             tls: refused.tls.map(|tls| tls.version),
@@ -148,6 +152,7 @@ impl Refusal {
             listener: Some(self.listener.as_str().to_owned()),
             peer: Some(address(self.peer)),
             client: Some(address(self.client)),
+            who: self.who,
             tls: self.tls.map(str::to_owned),
             server_name: self.server_name,
             method: some(self.method),
@@ -175,6 +180,7 @@ impl Entry {
                 reason: sum.reason.to_owned(),
                 detail: Some(sum.detail.to_owned()).filter(|text| !text.is_empty()),
                 source: sum.source,
+                listener: sum.listener.map(|listener| listener.as_str().to_owned()),
                 client: Some(sum.client),
                 count: sum.count,
                 first: Some(sum.first.to_string()),

@@ -28,7 +28,7 @@ pub use self::entry::{Own, Sum};
 pub use self::keys::{BadKey, PublicKey};
 pub use self::options::{Options, Retention};
 pub(super) use self::queue::new_id;
-pub use self::queue::{Chain, Running, StartError};
+pub use self::queue::{Chain, Running, StartError, Status};
 pub use self::read::{Filter, Listed, Page, Reader};
 pub use self::record::Record;
 pub use self::verify::{Break, End, Report, Unverifiable, Vouched, verify};

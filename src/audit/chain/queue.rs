@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -59,6 +59,9 @@ pub struct Chain {
     pub(super) writable: AtomicBool,
     /// Whether events are refused while it is not.
     required: AtomicBool,
+    /// Records that were written, and refusals that did not fit the queue.
+    pub(super) written: AtomicU64,
+    squeezed: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -73,6 +76,17 @@ struct Queue {
     stop: bool,
     ended: bool,
     options: Option<Options>,
+}
+
+/// How a trail stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether nothing is known that keeps records from the disk.
+    pub writable: bool,
+    /// Records that this process has written.
+    pub written: u64,
+    /// Refusals that did not fit the queue, and stand in the trail as numbers only.
+    pub squeezed: u64,
 }
 
 /// A trail that is written. Dropping it ends that, without waiting for the end.
@@ -114,6 +128,8 @@ impl Chain {
             fingerprints: OnceLock::new(),
             writable: AtomicBool::new(true),
             required: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            squeezed: AtomicU64::new(0),
             thread: Mutex::default(),
         }
     }
@@ -161,6 +177,15 @@ impl Chain {
         !self.writable.load(Ordering::Relaxed) && self.required.load(Ordering::Relaxed)
     }
 
+    /// How it stands, for metrics.
+    pub fn status(&self) -> Status {
+        Status {
+            writable: self.writable.load(Ordering::Relaxed),
+            written: self.written.load(Ordering::Relaxed),
+            squeezed: self.squeezed.load(Ordering::Relaxed),
+        }
+    }
+
     /// Records a refusal under this id. Does not wait.
     pub(in super::super) fn refused(&self, refused: &Refused<'_>, id: EventId, at: UnixMillis) {
         let credential = self.fingerprint(refused.credential);
@@ -198,10 +223,13 @@ impl Chain {
             return;
         }
         let sum = match entry {
-            Entry::Sum(sum) => Sum { detail: LOST, source: None, client: "many".to_owned(), ..sum },
+            Entry::Sum(sum) => {
+                Sum { detail: LOST, source: None, listener: None, client: "many".to_owned(), ..sum }
+            }
             Entry::Refusal(refusal) => lost(refusal.reason(), refusal.at),
             Entry::Own(own, _, at) => lost(own.reason, at),
         };
+        self.squeezed.fetch_add(sum.count, Ordering::Relaxed);
         queue.lost.entry(sum.reason).and_modify(|lost| lost.add(&sum)).or_insert(sum);
     }
 
@@ -273,8 +301,9 @@ fn held(entry: &Entry) -> usize {
 }
 
 fn lost(reason: &'static str, at: UnixMillis) -> Sum {
-    let (source, client) = (None, "many".to_owned());
-    Sum { reason, detail: LOST, source, client, count: 1, first: at, last: at }
+    let client = "many".to_owned();
+    let (source, listener) = (None, None);
+    Sum { reason, detail: LOST, source, listener, client, count: 1, first: at, last: at }
 }
 
 impl Sum {

@@ -29,7 +29,7 @@ pub struct Record {
     /// Who sent it: an address, `unknown`, or in a sum `many`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// Who did it: `token`, or a user of the machine.
+    /// Who did it, or was not allowed to: a token's name, or a user of the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
     /// `TLSv1.2` or `TLSv1.3`.

@@ -295,6 +295,29 @@ fn beyond_its_size_the_oldest_go_too() {
 }
 
 #[test]
+fn what_is_written_and_what_does_not_fit_is_counted() {
+    let mut bench = Bench::new();
+    let status = |written, squeezed| Status { writable: true, written, squeezed };
+    assert_eq!(bench.chain.status(), status(0, 0));
+    let origin = Origin::plain(([192, 0, 2, 1], 9).into());
+    let refused = Refused::connection(Reason::SignatureInvalid, "why", &origin);
+    for _ in 0..8_195 {
+        bench.chain.refused(&refused, new_id(START), START);
+    }
+    assert_eq!(bench.chain.status(), status(0, 3));
+    let mut written = 0;
+    while written < 8_193 {
+        bench.step().unwrap();
+        let now = bench.chain.status().written;
+        assert!(now > written, "{now}");
+        written = now;
+    }
+    assert_eq!(bench.chain.status(), status(8_193, 3), "one stands for the three");
+    bench.stop();
+    assert_eq!(bench.chain.status().written, 8_193, "a checkpoint is no record");
+}
+
+#[test]
 fn keys_are_made_once_and_the_public_one_is_beside() {
     let bench = Bench::new();
     let key = bench.key();

@@ -71,6 +71,8 @@ pub(super) struct Writer {
     opened: Option<Opened>,
     /// What is to be appended, and where the chain is behind it.
     unwritten: Vec<u8>,
+    /// Records in that.
+    pending: u64,
     position: Position,
     /// Bytes of `acts.jsonl` that are taken in with that.
     acts: u64,
@@ -113,6 +115,7 @@ impl Writer {
             dir: store.join(bytes::DIR),
             opened: None,
             unwritten: Vec::new(),
+            pending: 0,
             position: Position::START,
             acts: 0,
             newest: Sequence(0),
@@ -285,6 +288,7 @@ impl Writer {
             Ok(body) => {
                 self.position.push(kind, &body, &mut self.unwritten);
                 self.newest = self.position.sequence;
+                self.pending += u64::from(kind != Kind::Checkpoint);
             }
             Err(error) => {
                 tracing::error!(target: "hookward::audit", %error, "a record cannot be written down");
@@ -325,6 +329,8 @@ impl Writer {
             return Err(("writing", error));
         }
         head.len += self.unwritten.len() as u64;
+        let written = std::mem::take(&mut self.pending);
+        self.chain.written.fetch_add(written, Ordering::Relaxed);
         self.unwritten.clear();
         self.unwritten.shrink_to(CARRIED);
         Ok(())

@@ -11,8 +11,8 @@ use crate::clock::Clock;
 use crate::config::certificates::day;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{
-    self, Audit, Auth, Config, Format, OnConflict, Ordering, OriginalSignature, Place, Problem,
-    RateLimit, Selector, Server, SignedPart, Source, TimestampPlace, Tls, Upstream,
+    self, Admin, Audit, Auth, Config, Format, OnConflict, Ordering, OriginalSignature, Place,
+    Problem, RateLimit, Selector, Server, SignedPart, Source, TimestampPlace, Tls, Upstream,
 };
 use crate::event::SourceName;
 use crate::pem::Facts;
@@ -48,8 +48,7 @@ impl fmt::Display for Summary<'_> {
         summarize_server(f, server)?;
         match admin {
             Some(admin) => {
-                let token = if admin.token.is_some() { "with a token" } else { "without a token" };
-                writeln!(f, "admin     http://{}, {token}", admin.listen)?;
+                summarize_admin(f, admin)?;
             }
             None => writeln!(f, "admin     none")?,
         }
@@ -87,6 +86,19 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+fn summarize_admin(f: &mut fmt::Formatter<'_>, admin: &Admin) -> fmt::Result {
+    let scheme = if admin.tls.is_some() { "https" } else { "http" };
+    let token = if admin.token.is_some() { "with a token" } else { "without a token" };
+    write!(f, "admin     {scheme}://{}, {token}", admin.listen)?;
+    for token in &admin.tokens {
+        write!(f, ", {} ({})", token.name, token.role.as_str())?;
+    }
+    if admin.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
+        write!(f, "; asks for client certificates")?;
+    }
+    writeln!(f)
 }
 
 fn summarize_audit(f: &mut fmt::Formatter<'_>, audit: &Audit) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! `hookward store`: what an operator does with a store's files, without a gateway. Nothing here
 //! changes the store, but for `rebuild-index`, which makes the index again, `rekey`, which puts the
-//! segments' keys under another one, and `export`, which adds its record to the audit trail.
+//! segments' keys under another one; that and `export` add their records to the audit trail.
 
 mod export;
 mod rebuild;

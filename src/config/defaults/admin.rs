@@ -26,6 +26,8 @@ pub const BULK_WAIT: Duration = Duration::from_secs(4);
 pub const MAX_PER_SECOND: u32 = 1000;
 /// Connections at once over the Unix socket.
 pub const MAX_LOCAL_CONNECTIONS: usize = 16;
+/// The most tables `[admin.tokens.NAME]`.
+pub const MAX_TOKENS: usize = 64;
 
 /// These limits: what, how much, why.
 pub(super) fn fixed() -> Vec<(&'static str, String, &'static str)> {
@@ -61,6 +63,11 @@ pub(super) fn fixed() -> Vec<(&'static str, String, &'static str)> {
             "connections over the Unix socket",
             count(MAX_LOCAL_CONNECTIONS),
             "the people of one machine",
+        ),
+        (
+            "tables [admin.tokens.NAME]",
+            count(MAX_TOKENS),
+            "a presented token is compared with all of them",
         ),
     ]
 }

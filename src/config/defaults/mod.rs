@@ -386,7 +386,7 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
             "shorter ones can be guessed",
         ),
         (
-            "bytes of a source's or upstream's name",
+            "bytes of a source's, upstream's or token's name",
             count(crate::event::MAX_NAME_LEN),
             "names are metric labels and file names",
         ),

@@ -23,6 +23,11 @@ pub enum Warning {
     /// No token for the admin listener.
     #[error("no token: nothing but the health endpoints is served there")]
     NoAdminToken,
+    /// A plain admin listener that more than this machine can reach.
+    #[error(
+        "plain HTTP for more than this machine: whoever is on the way reads tokens and payloads. Set admin.tls, or listen on 127.0.0.1"
+    )]
+    PlainAdmin,
     /// No encryption at rest.
     #[error(
         "not set: events are stored unencrypted, and whoever gets at the disk reads them; `hookward keygen` makes a key"
@@ -34,7 +39,7 @@ pub enum Warning {
     )]
     AllowsNobody,
     /// `handshake_timeout` where there is no handshake.
-    #[error("without effect: there is neither server.tls nor server.proxy_protocol")]
+    #[error("without effect: there is neither server.tls, admin.tls nor server.proxy_protocol")]
     NoHandshake,
     /// A plain listener that more than this machine can reach.
     #[error(

@@ -67,6 +67,11 @@ fn each_change_is_told_by_its_key() {
         ),
         ("[server]", "[server]\ntls = { acme = { domains = [\"a.b\"] } }", &["server.tls"]),
         ("[admin]", "[admin]\ntoken = { env = \"KEY\" }", &["admin.token"]),
+        (
+            "[admin]",
+            "[admin]\n[admin.tokens.alice]\nrole = \"viewer\"\nsecret = { env = \"KEY\" }",
+            &["admin.tokens.alice (added)"],
+        ),
         ("[admin]\n", "", &["admin (removed)"]),
         (
             "[store]",

@@ -23,6 +23,8 @@ fn the_example_is_valid_and_shows_every_key_that_works() {
         tls::KEYS,
         rate::KEYS,
         admin::KEYS,
+        admin::TLS_KEYS,
+        admin::TOKEN_KEYS,
         store::KEYS,
         log::KEYS,
         source::KEYS,

@@ -223,7 +223,7 @@ fn a_handshake_timeout_needs_a_handshake_and_trust_needs_bounds() {
         (
             "handshake_timeout = \"5s\"",
             Some(
-                "8:21: warning: server.handshake_timeout: without effect: there is neither server.tls nor server.proxy_protocol",
+                "8:21: warning: server.handshake_timeout: without effect: there is neither server.tls, admin.tls nor server.proxy_protocol",
             ),
         ),
         (

@@ -4,6 +4,7 @@ mod changes;
 mod documents;
 mod listener;
 mod mistakes;
+mod operators;
 mod presets;
 mod robust;
 mod upstreams;
@@ -181,7 +182,7 @@ fn what_is_doubtful_is_warned_about() {
             "2:8: warning: source.s.auth: DANGEROUS: nothing is authenticated; anyone who reaches this path can forge events, and all of them are forwarded",
             "6:1: warning: upstream.v: no route leads here: it gets no events",
             "11:1: warning: admin.token: no token: nothing but the health endpoints is served there",
-            "14:21: warning: server.handshake_timeout: without effect: there is neither server.tls nor server.proxy_protocol",
+            "14:21: warning: server.handshake_timeout: without effect: there is neither server.tls, admin.tls nor server.proxy_protocol",
         ]
     );
 }

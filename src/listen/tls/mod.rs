@@ -1,4 +1,4 @@
-//! TLS on the public listener, by rustls: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and client
+//! TLS on the listeners, by rustls: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and client
 //! certificates where somebody will judge them. Never says whom to trust: what a client shows is
 //! handed on with the connection.
 

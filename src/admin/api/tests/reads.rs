@@ -23,7 +23,7 @@ async fn an_event_has_the_fields_of_the_contract_and_its_payload_only_when_asked
             { "at": "2025-01-15T10:30:00.412Z", "what": "attempt", "upstream": "app", "number": 1,
               "duration_ms": 12, "result": "answered", "status": 503, "verdict": "retry",
               "next_at": "2025-01-15T10:30:00.412Z" },
-            { "at": "2025-01-15T10:30:00.412Z", "what": "replayed", "who": "token",
+            { "at": "2025-01-15T10:30:00.412Z", "what": "replayed", "who": "alice",
               "reason": "mended", "upstream": null },
         ],
     });
