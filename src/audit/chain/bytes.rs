@@ -20,6 +20,10 @@ pub(super) const SEGMENT_LEN: u64 = 16 << 20;
 pub(super) const MAX_PAYLOAD: u32 = 256 << 10;
 /// The most bytes of a file that are read as a segment: nothing that Hookward writes is longer.
 pub(super) const MAX_SEGMENT: u64 = 64 << 20;
+/// No record has a larger number: nobody writes as many.
+const LAST_SEQUENCE: u64 = 1 << 62;
+/// Bytes that are summed up at most to find the frames behind what is none, in one segment.
+const MAX_RESYNC: u64 = 256 << 20;
 /// Bytes of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 80;
 
@@ -158,6 +162,9 @@ impl SegmentHeader {
         if !known || u64::from(crc32c::crc32c(&bytes[..76])) != word(72) >> 32 {
             return None;
         }
+        if word(32) > LAST_SEQUENCE {
+            return None;
+        }
         let mut link = Link::START;
         link.0.copy_from_slice(&bytes[40..72]);
         let follows = Position { sequence: Sequence(word(32)), link };
@@ -185,7 +192,9 @@ impl<'a> Frame<'a> {
     /// The frame at this place, if there is one.
     pub(super) fn at(bytes: &'a [u8], offset: usize) -> Option<Self> {
         let rest = bytes.get(offset..)?;
-        let header = RawHeader::parse(rest).filter(|header| header.len <= MAX_PAYLOAD)?;
+        let is_one =
+            |header: &RawHeader| header.len <= MAX_PAYLOAD && header.sequence.0 <= LAST_SEQUENCE;
+        let header = RawHeader::parse(rest).filter(is_one)?;
         let payload = rest.get(HEADER_LEN..)?.get(..header.len as usize)?;
         let (link, body) = payload.split_at_checked(32)?;
         if !header.verifies(rest, payload) {
@@ -207,6 +216,11 @@ impl<'a> Frame<'a> {
         Position { sequence: self.sequence, link: self.link }
     }
 
+    /// Whether it is the next one behind this position.
+    pub(super) fn is_behind(&self, before: Position) -> bool {
+        self.sequence.0 == before.sequence.0 + 1 && self.follows(before.link)
+    }
+
     /// Whether it follows this link.
     pub(super) fn follows(&self, link: Link) -> bool {
         link.next(self.sequence, self.byte, self.body) == self.link
@@ -224,9 +238,18 @@ pub(super) enum Found<'a> {
     },
 }
 
-/// Walks a segment's bytes from this place on.
+/// Walks a segment's bytes from this place on. Somebody may have made them so that everything looks like the
+/// start of a frame: how much of that is tried is bounded, and what is behind it is then one gap.
 pub(super) fn walk(bytes: &[u8], from: usize) -> impl Iterator<Item = Found<'_>> {
-    let mut at = from;
+    let (mut at, mut work) = (from, MAX_RESYNC);
+    let mut is_frame = move |at: usize| {
+        let len = bytes.get(at..).and_then(RawHeader::parse).map_or(0, |header| header.len);
+        if len == 0 || len > MAX_PAYLOAD || work == 0 {
+            return false;
+        }
+        work = work.saturating_sub(u64::from(len));
+        Frame::at(bytes, at).is_some()
+    };
     std::iter::from_fn(move || {
         if at >= bytes.len() {
             return None;
@@ -236,8 +259,7 @@ pub(super) fn walk(bytes: &[u8], from: usize) -> impl Iterator<Item = Found<'_>>
             return Some(Found::Frame(frame));
         }
         let from = at;
-        at =
-            (at + 1..bytes.len()).find(|at| Frame::at(bytes, *at).is_some()).unwrap_or(bytes.len());
+        at = (at + 1..bytes.len()).find(|at| is_frame(*at)).unwrap_or(bytes.len());
         Some(Found::Gap { from, until: at })
     })
 }

@@ -9,7 +9,7 @@ use crate::clock::UnixMillis;
 use crate::event::Sequence;
 
 /// What every signature begins with, so that no other of ours can be taken for one.
-const DOMAIN: &[u8] = b"hookward audit checkpoint 1\0";
+const DOMAIN: &[u8] = b"hookward audit checkpoint 2\0";
 
 /// A signed statement that a trail's record of this number has this link. A line of JSON elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,29 +24,48 @@ pub struct Checkpoint {
     pub time: String,
     /// Which key has signed it, in hexadecimal digits.
     pub key: String,
+    /// Bytes of `acts.jsonl` that are in the trail.
+    pub acts: u64,
+    /// Bytes that the start which began this segment has cut off the one before.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub torn: u64,
+    /// Whether it is the last of a gateway that was told to stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stop: bool,
     /// Ed25519, in hexadecimal digits.
     pub signature: String,
 }
 
 impl Checkpoint {
     /// Signs that the trail stands like this now.
-    pub(super) fn sign(signer: &Signer, trail: u64, at: Position, now: UnixMillis) -> Self {
+    pub(super) fn sign(
+        signer: &Signer,
+        trail: u64,
+        at: Position,
+        now: UnixMillis,
+        noted: Noted,
+    ) -> Self {
+        let Noted { acts, torn, stop } = noted;
         let mut unsigned = Self {
             trail: format!("{trail:016x}"),
             sequence: at.sequence.0,
             hash: at.link.to_string(),
             time: now.to_string(),
             key: signer.public().id(),
+            acts,
+            torn,
+            stop,
             signature: String::new(),
         };
         unsigned.signature = hex::encode(signer.sign(&unsigned.message()));
         unsigned
     }
 
-    /// Whether this key has signed it.
+    /// Whether this key has signed it, as it stands.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         let signature = hex::decode(&self.signature);
-        signature.is_ok_and(|signature| key.verifies(&self.message(), &signature))
+        self.key == key.id()
+            && signature.is_ok_and(|signature| key.verifies(&self.message(), &signature))
     }
 
     /// Where the trail was.
@@ -54,31 +73,27 @@ impl Checkpoint {
         Some(Position { sequence: Sequence(self.sequence), link: Link::parse(&self.hash)? })
     }
 
-    /// The bytes that are signed. Each of the texts has one length, but for the time, which is last.
+    /// The bytes that are signed. Each text has its length in front of it: what is signed can be read in one
+    /// way only.
     fn message(&self) -> Vec<u8> {
         let mut message = DOMAIN.to_vec();
-        for text in [&self.trail, &self.hash, &self.key] {
+        for text in [&self.trail, &self.hash, &self.key, &self.time] {
+            message.extend_from_slice(&(text.len() as u64).to_le_bytes());
             message.extend_from_slice(text.as_bytes());
-            message.push(0);
         }
-        message.extend_from_slice(&self.sequence.to_le_bytes());
-        message.extend_from_slice(self.time.as_bytes());
+        for number in [self.sequence, self.acts, self.torn] {
+            message.extend_from_slice(&number.to_le_bytes());
+        }
+        message.push(u8::from(self.stop));
         message
     }
 }
 
-/// A checkpoint as it stands in the trail: with what a start needs to go on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What a checkpoint says beside how far the trail goes.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Noted {
-    #[serde(flatten)]
-    pub(super) checkpoint: Checkpoint,
-    /// Bytes of `acts.jsonl` that are in the trail.
     pub(super) acts: u64,
-    /// Bytes that the start which began this segment has cut off the one before.
-    #[serde(default, skip_serializing_if = "is_none")]
     pub(super) torn: u64,
-    /// Whether it is the last of a gateway that was told to stop.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) stop: bool,
 }
 

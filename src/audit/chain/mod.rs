@@ -31,5 +31,5 @@ pub(super) use self::queue::new_id;
 pub use self::queue::{Chain, Running, StartError, Status};
 pub use self::read::{Filter, Listed, Page, Reader};
 pub use self::record::Record;
-pub use self::verify::{Break, End, Report, Unverifiable, Vouched, verify};
 pub(crate) use self::verify::verify_segment;
+pub use self::verify::{Break, End, Report, Unverifiable, Vouched, verify};

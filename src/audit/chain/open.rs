@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::bytes::{self, Found as Walked, Frame, Kind, Position, SEGMENT_HEADER, SegmentHeader};
-use super::checkpoint::Noted;
+use super::checkpoint::Checkpoint;
 use super::keys::PublicKey;
 use crate::store::disk::Disk;
 
@@ -80,17 +80,19 @@ struct Last {
 impl Last {
     /// The trail's number as a checkpoint has it, where the header does not say.
     fn trail(&self, segment: &[u8]) -> Option<u64> {
-        let noted = bytes::frames(segment).find_map(|frame| noted(&frame))?;
-        u64::from_str_radix(&noted.checkpoint.trail, 16).ok()
+        let checkpoint = bytes::frames(segment).find_map(|frame| checkpoint(&frame))?;
+        u64::from_str_radix(&checkpoint.trail, 16).ok()
     }
 }
 
 impl End {
     /// What is behind a gap was written after it. A signed checkpoint is on stable storage with all that
-    /// is before it, so a gap in front of one is damage; any other is what a crash has left.
+    /// is before it, so a gap in front of one is damage; any other is what a crash has left. What does not
+    /// follow the record before it, or stands behind the checkpoint of a stop, the gateway has not written:
+    /// nothing that was put there is to be signed with the rest.
     fn of(segment: &[u8], key: &PublicKey) -> Self {
         let mut end = Self { last: None, acts: 0, cut: None, damaged: false };
-        let mut acts_behind = 0;
+        let (mut acts_behind, mut stopped) = (0, false);
         for walked in bytes::walk(segment, SEGMENT_HEADER) {
             let frame = match walked {
                 Walked::Gap { from, .. } => {
@@ -99,14 +101,24 @@ impl End {
                 }
                 Walked::Frame(frame) => frame,
             };
+            let follows = end.last.as_ref().is_none_or(|last| frame.is_behind(last.position));
             acts_behind = acts_of(&frame).unwrap_or(acts_behind);
-            let vouches = || noted(&frame).is_some_and(|noted| noted.checkpoint.is_signed_by(key));
-            if end.cut.is_some() && vouches() {
+            let newest = end.last.as_ref().map_or(0, |last| last.position.sequence.0);
+            let vouches = checkpoint(&frame).filter(|checkpoint| {
+                // An old one that was copied here vouches for nothing.
+                let about = checkpoint.position().filter(|_| frame.sequence.0 > newest);
+                about.is_some_and(|about| frame.is_behind(about)) && checkpoint.is_signed_by(key)
+            });
+            if (stopped && vouches.is_none()) || !follows {
+                end.cut = end.cut.or(Some(frame.offset));
+            }
+            if end.cut.is_some() && vouches.is_some() && !stopped {
                 (end.cut, end.damaged) = (None, true);
             }
             if end.cut.is_none() {
                 let last = Last { position: frame.position() };
                 (end.last, end.acts) = (Some(last), acts_behind);
+                stopped |= vouches.is_some_and(|checkpoint| checkpoint.stop);
             }
         }
         end
@@ -114,7 +126,7 @@ impl End {
 }
 
 /// The checkpoint that a frame is.
-pub(super) fn noted(frame: &Frame<'_>) -> Option<Noted> {
+pub(super) fn checkpoint(frame: &Frame<'_>) -> Option<Checkpoint> {
     if frame.kind != Some(Kind::Checkpoint) {
         return None;
     }

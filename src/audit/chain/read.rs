@@ -177,10 +177,10 @@ impl Reader {
     pub fn checkpoint(&self) -> io::Result<Option<super::Checkpoint>> {
         for number in self.segments()?.into_iter().rev() {
             let Some(segment) = self.load(number)? else { continue };
-            let noted =
-                bytes::frames(&segment).filter_map(|frame| super::open::noted(&frame)).last();
-            if let Some(noted) = noted {
-                return Ok(Some(noted.checkpoint));
+            let newest =
+                bytes::frames(&segment).filter_map(|frame| super::open::checkpoint(&frame)).last();
+            if newest.is_some() {
+                return Ok(newest);
             }
         }
         Ok(None)

@@ -4,7 +4,7 @@
 mod end;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 
@@ -15,9 +15,10 @@ pub use self::report::{Break, End, Report, Vouched};
 use super::bytes::{
     self, Found, Frame, Kind, MAX_SEGMENT, Position, SEGMENT_HEADER, SegmentHeader,
 };
-use super::checkpoint::{Checkpoint, Noted};
+use super::checkpoint::Checkpoint;
 use super::keys::PublicKey;
-use super::open::noted;
+use super::open::checkpoint;
+use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
 
 /// Why nothing can be said of a trail.
@@ -86,6 +87,14 @@ struct Walk<'a> {
     first: Option<SegmentHeader>,
     /// The segments that went, as a record says, and the position behind them.
     shortened: Option<(u32, Position)>,
+    /// What the record right before says that went: nobody has signed that yet.
+    letting_go: Option<(u32, Position)>,
+    /// What each segment follows.
+    follows: BTreeMap<u32, Position>,
+    /// When the segment was begun, by its header; the checkpoint behind that says it as well.
+    opened_at: Option<UnixMillis>,
+    /// Whether the segment has the checkpoint of a stop.
+    stopped: bool,
     /// Records that stand too early, and where the chain is with each.
     early: BTreeMap<u64, Position>,
     /// Whether what is right before is no record.
@@ -103,6 +112,10 @@ impl<'a> Walk<'a> {
             trail: None,
             first: None,
             shortened: None,
+            letting_go: None,
+            follows: BTreeMap::new(),
+            opened_at: None,
+            stopped: false,
             early: BTreeMap::new(),
             behind_gap: false,
         }
@@ -129,8 +142,9 @@ impl<'a> Walk<'a> {
         let previous = std::mem::replace(&mut self.number, number);
         self.report.segments += 1;
         self.report.end = End::Open;
-        if self.first.is_some() && number != previous + 1 {
-            let (from, to) = (previous + 1, number - 1);
+        (self.stopped, self.letting_go, self.opened_at) = (false, None, None);
+        if self.first.is_some() && number != previous.saturating_add(1) {
+            let (from, to) = (previous.saturating_add(1), number.saturating_sub(1));
             self.broken("deleted", 0, format!("segments {from} to {to} are missing"));
         }
         let walked: Vec<Found<'_>> = bytes::walk(segment, SEGMENT_HEADER).collect();
@@ -149,6 +163,7 @@ impl<'a> Walk<'a> {
             let message = "the segment does not begin with its checkpoint";
             self.broken("deleted", SEGMENT_HEADER, message);
         }
+        let places = Places::of(&frames);
         let mut index = 0;
         // Looked for once, however many there are that only look like it.
         let has_gap = walked.iter().any(|found| matches!(found, Found::Gap { .. }));
@@ -166,19 +181,21 @@ impl<'a> Walk<'a> {
                     self.behind_gap = true;
                 }
                 Found::Frame(frame) => {
-                    self.frame(frame, frames.get(index + 1..).unwrap_or_default());
                     index += 1;
+                    self.frame(frame, &Behind { frames: &frames, places: &places, from: index });
                 }
             }
         }
     }
 
     fn is_signed(&self, frame: &Frame<'_>) -> bool {
-        noted(frame).is_some_and(|noted| noted.checkpoint.is_signed_by(self.key))
+        checkpoint(frame).is_some_and(|checkpoint| checkpoint.is_signed_by(self.key))
     }
 
     /// A segment's header. `next`: the record behind it.
     fn header(&mut self, header: SegmentHeader, next: Option<&Frame<'_>>) {
+        self.opened_at = Some(header.created_at);
+        self.follows.insert(self.number, header.follows);
         if header.number != self.number {
             let said = header.number;
             self.broken("reordered", 0, format!("the segment says that it is number {said}"));
@@ -224,7 +241,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A record. `behind`: those that follow it in the segment.
-    fn frame(&mut self, frame: &Frame<'_>, behind: &[Frame<'_>]) {
+    fn frame(&mut self, frame: &Frame<'_>, behind: &Behind<'_>) {
         let behind_gap = std::mem::take(&mut self.behind_gap);
         while let Some(met) = self.early.remove(&(self.before.sequence.0 + 1)) {
             // It was told of where it stands.
@@ -245,7 +262,7 @@ impl<'a> Walk<'a> {
         }
         if frame.follows(link) {
             self.sound(frame);
-        } else if behind.iter().any(|next| next.sequence.0 == expected && next.follows(link)) {
+        } else if behind.with(expected).any(|next| next.follows(link)) {
             let message = "the record was not written here: the one that belongs here is behind it";
             self.broken("inserted", frame.offset, message);
         } else {
@@ -256,10 +273,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Records before this one are not where they should be. Whether to go on behind it.
-    fn gap(&mut self, frame: &Frame<'_>, behind: &[Frame<'_>], behind_gap: bool) -> bool {
+    fn gap(&mut self, frame: &Frame<'_>, behind: &Behind<'_>, behind_gap: bool) -> bool {
         let (offset, expected) = (frame.offset, self.before.sequence.0 + 1);
         let until = frame.sequence.0 - 1;
-        let is_behind = |n: u64| behind.iter().any(|later| later.sequence.0 == n);
+        let is_behind = |n: u64| behind.with(n).next().is_some();
         if is_behind(expected) {
             let copy = is_behind(frame.sequence.0);
             let kind = if copy { "inserted" } else { "reordered" };
@@ -282,11 +299,19 @@ impl<'a> Walk<'a> {
     /// A record that is taken as the next one.
     fn sound(&mut self, frame: &Frame<'_>) {
         self.report.end = End::Open;
+        // A stop that could not be made durable is signed once more.
+        if self.stopped && frame.kind != Some(Kind::Checkpoint) {
+            let message = "the gateway had stopped, and writes nothing here after that";
+            self.broken("inserted", frame.offset, message);
+        }
+        if frame.kind != Some(Kind::Checkpoint) {
+            self.letting_go = None;
+        }
         match frame.kind {
             Some(Kind::Record) => self.report.records += 1,
             Some(Kind::Shortened) => {
                 self.report.records += 1;
-                self.shortened = through(frame).or(self.shortened);
+                self.letting_go = through(frame);
             }
             Some(Kind::Checkpoint) => self.checkpoint(frame),
             None => self.broken("edited", frame.offset, "the record is of no kind that is known"),
@@ -303,17 +328,13 @@ impl<'a> Walk<'a> {
     }
 
     fn checkpoint(&mut self, frame: &Frame<'_>) {
-        let Some(Noted { checkpoint, torn, stop, .. }) = noted(frame) else {
+        let Some(checkpoint) = checkpoint(frame) else {
             self.broken("edited", frame.offset, "the checkpoint cannot be read");
             return;
         };
         self.report.checkpoints += 1;
-        if torn > 0 {
-            let segment = self.number;
-            self.report.notes.push(format!(
-                "the start that began segment {segment} has cut off {torn} bytes that were not a whole record"
-            ));
-        }
+        let letting_go = self.letting_go.take();
+        let opened_at = self.opened_at.take();
         let trail = self.trail.map(|trail| format!("{trail:016x}"));
         if !checkpoint.is_signed_by(self.key) {
             self.broken("edited", frame.offset, "the checkpoint is not signed by this key");
@@ -321,11 +342,27 @@ impl<'a> Walk<'a> {
             self.broken("inserted", frame.offset, "the checkpoint is another trail's");
         } else if checkpoint.position() != Some(self.before) {
             self.not_as_signed(frame.offset, &checkpoint.time);
+        } else if opened_at.is_some_and(|at| at.to_string() != checkpoint.time) {
+            self.broken("edited", 0, "the segment's header has another time than was signed");
         } else {
-            self.report.vouch(checkpoint.sequence, &checkpoint.time);
-            if stop {
-                self.report.end = End::Stopped;
-            }
+            self.vouched(&checkpoint, letting_go);
+        }
+    }
+
+    /// A checkpoint that is about the record before it.
+    fn vouched(&mut self, checkpoint: &Checkpoint, letting_go: Option<(u32, Position)>) {
+        self.report.vouch(checkpoint.sequence, &checkpoint.time);
+        // Only what is signed with it has let go of anything.
+        self.shortened = letting_go.or(self.shortened);
+        if checkpoint.torn > 0 {
+            let (segment, torn) = (self.number, checkpoint.torn);
+            self.report.notes.push(format!(
+                "the start that began segment {segment} has cut off {torn} bytes that were no record of this trail, or not a whole one"
+            ));
+        }
+        if checkpoint.stop {
+            self.report.end = End::Stopped;
+            self.stopped = true;
         }
     }
 
@@ -351,6 +388,9 @@ impl<'a> Walk<'a> {
                 "kept checkpoints about records that are older than what is left: {older}"
             ));
         }
+        if self.report.vouched.is_none() && self.report.breaks == 0 {
+            self.broken_at("edited", 0, first, "no checkpoint of this key vouches for anything");
+        }
         let vouched = self.report.vouched.as_ref().map_or(0, |vouched| vouched.sequence);
         // The checkpoint that vouches is vouched for by its own signature.
         self.report.unvouched = last.saturating_sub(vouched.max(first.saturating_sub(1)) + 1);
@@ -365,8 +405,10 @@ impl<'a> Walk<'a> {
         if number == 1 && follows == Position::START {
             return;
         }
+        // Where some of them could not be removed, the first that was to stay tells.
         let goes = self.shortened.is_some_and(|(through, behind)| {
-            number <= through || (number == through + 1 && follows == behind)
+            number <= through.saturating_add(1)
+                && self.follows.get(&through.saturating_add(1)) == Some(&behind)
         });
         if !goes {
             self.number = number;
@@ -381,6 +423,38 @@ impl<'a> Walk<'a> {
                 ),
             });
         }
+    }
+}
+
+/// Frames of one number that are looked at: of more than these somebody has copied them.
+const COPIES: usize = 4;
+
+/// Where the frames of each number stand, ascending.
+struct Places(HashMap<u64, Vec<usize>>);
+
+impl Places {
+    fn of(frames: &[Frame<'_>]) -> Self {
+        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (index, frame) in frames.iter().enumerate() {
+            places.entry(frame.sequence.0).or_default().push(index);
+        }
+        Self(places)
+    }
+}
+
+/// The frames of a segment behind one of them.
+struct Behind<'s> {
+    frames: &'s [Frame<'s>],
+    places: &'s Places,
+    from: usize,
+}
+
+impl Behind<'_> {
+    /// Those of this number, the next ones first.
+    fn with(&self, sequence: u64) -> impl Iterator<Item = &Frame<'_>> {
+        let places = self.places.0.get(&sequence).map(Vec::as_slice).unwrap_or_default();
+        let next = places.partition_point(|index| *index < self.from);
+        places.iter().skip(next).take(COPIES).filter_map(|index| self.frames.get(*index))
     }
 }
 

@@ -225,10 +225,10 @@ impl Writer {
         let now = self.clock.now();
         let follows = self.position;
         let header = SegmentHeader { number, trail, created_at: now, follows };
-        let checkpoint = Checkpoint::sign(&keys.signer, trail, follows, now);
-        let noted = Noted { checkpoint, acts: self.acts, torn, stop: false };
+        let noted = Noted { acts: self.acts, torn, stop: false };
+        let checkpoint = Checkpoint::sign(&keys.signer, trail, follows, now, noted);
         let (mut position, mut start) = (follows, header.encode().to_vec());
-        position.push(Kind::Checkpoint, &serde_json::to_vec(&noted)?, &mut start);
+        position.push(Kind::Checkpoint, &serde_json::to_vec(&checkpoint)?, &mut start);
         let path = bytes::path(&self.dir, number);
         let mut file = self.disk.create(&path)?;
         let written = file
@@ -243,7 +243,7 @@ impl Writer {
         self.position = position;
         (self.newest, self.vouched) = (position.sequence, position.sequence);
         self.since_checkpoint = self.clock.stopwatch();
-        self.options.publish(&noted.checkpoint);
+        self.options.publish(&checkpoint);
         let begun = self.clock.stopwatch();
         let len = start.len() as u64;
         Ok(Head { file, number, len, begun, torn: false, dirty: false, unsure: false })
@@ -357,15 +357,15 @@ impl Writer {
     /// Signs how far the trail goes. It is on stable storage then, and so is the signature.
     pub(super) fn checkpoint(&mut self, stop: bool) -> Result<(), Failure> {
         let Some(Opened { keys, trail, .. }) = &self.opened else { return Ok(()) };
-        let checkpoint = Checkpoint::sign(&keys.signer, *trail, self.position, self.clock.now());
-        let noted = Noted { checkpoint, acts: self.acts, torn: 0, stop };
-        self.add_as(Kind::Checkpoint, &noted);
+        let (now, noted) = (self.clock.now(), Noted { acts: self.acts, torn: 0, stop });
+        let checkpoint = Checkpoint::sign(&keys.signer, *trail, self.position, now, noted);
+        self.add_as(Kind::Checkpoint, &checkpoint);
         self.append()?;
         self.sync()?;
         self.vouched = self.position.sequence;
         self.newest = self.vouched;
         self.since_checkpoint = self.clock.stopwatch();
-        self.options.publish(&noted.checkpoint);
+        self.options.publish(&checkpoint);
         Ok(())
     }
 

@@ -83,13 +83,18 @@ fn checkpoints(given: &str) -> Result<Vec<Checkpoint>, ExitCode> {
         fs::read_to_string(given).map_err(|error| wrong(&format!("--checkpoint {given}: {error}")))
     };
     let text = if given.trim_start().starts_with('{') { given.to_owned() } else { read()? };
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let parsed = lines.map(|line| {
-        serde_json::from_str(line).map_err(|_| {
-            wrong("--checkpoint: a line is no checkpoint as `hookward audit checkpoint` prints it")
-        })
-    });
-    parsed.collect()
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let mut kept = Vec::new();
+    for (number, line) in lines {
+        match serde_json::from_str(line) {
+            Ok(checkpoint) => kept.push(checkpoint),
+            // Where they are appended, a crash may have cut one off.
+            Err(_) => complain(&format!(
+                "--checkpoint: line {number} is no checkpoint as `hookward audit checkpoint` prints it, and is left out"
+            )),
+        }
+    }
+    if kept.is_empty() { Err(wrong("--checkpoint: there is none")) } else { Ok(kept) }
 }
 
 /// The report for people.

@@ -256,3 +256,141 @@ fn segments_that_are_missing_renamed_or_another_trail_s_are_named() {
     let another = Bench::new();
     assert!(!verify(&bench.disk, &dir(), &another.key(), &[]).unwrap().sound, "another's key");
 }
+
+/// What was left out at the beginning was excused by a record that nobody had signed: the trail could be
+/// cut off in front, or invented, and was still sound.
+#[test]
+fn a_record_that_nobody_has_signed_lets_go_of_nothing() {
+    let bench = trail();
+    let third = bytes::SegmentHeader::decode(&load(&bench.disk, 3)).unwrap();
+    let details = serde_json::json!({
+        "segment": 2, "sequence": third.follows.sequence.0, "hash": third.follows.link.to_string(),
+    });
+    let body = serde_json::json!({ "reason": "trail_shortened", "details": details }).to_string();
+    let segment = load(&bench.disk, 3);
+    let last = bytes::frames(&segment).last().unwrap().position();
+    let all = [load(&bench.disk, 1), load(&bench.disk, 2), segment.clone()];
+    let put = |number: u32, bytes: Option<&[u8]>| {
+        let path = bytes::path(&dir(), number);
+        bench.disk.remove(&path).unwrap_or_default();
+        if let Some(bytes) = bytes {
+            bench.disk.create(&path).unwrap().append(bytes).unwrap();
+        }
+    };
+    put(1, None);
+    put(2, None);
+    let report = bench.verify(&[]);
+    assert_eq!((report.sound, report.items[0].kind), (false, "deleted"), "{report:?}");
+    let mut forged = segment.clone();
+    let mut position = last;
+    position.push(bytes::Kind::Shortened, body.as_bytes(), &mut forged);
+    put(3, Some(&forged));
+    let report = bench.verify(&[]);
+    assert!(
+        !report.sound && report.items.iter().any(|found| found.kind == "deleted"),
+        "{report:?}"
+    );
+    // Behind the checkpoint of a stop the gateway writes nothing at all.
+    for (number, bytes) in (1..).zip(&all) {
+        put(number, Some(bytes));
+    }
+    assert!(bench.verify(&[]).sound);
+    put(3, Some(&forged));
+    names(&bench.verify(&[]), "inserted", 3, last.sequence.0 + 1);
+}
+
+/// The next start signed what had been put behind the checkpoint of a stop.
+#[test]
+fn what_was_put_behind_a_stop_is_not_signed_by_the_next_start() {
+    let bench = trail();
+    let mut segment = load(&bench.disk, 3);
+    let whole = segment.len();
+    let mut position = bytes::frames(&segment).last().unwrap().position();
+    let forged = br#"{"reason":"discarded","who":"uid 0","count":1}"#;
+    position.push(bytes::Kind::Record, forged, &mut segment);
+    set(&bench.disk, 3, &segment);
+    let bench = bench.restart();
+    assert_eq!(load(&bench.disk, 3).len(), whole);
+    let torn = bytes::load_any(&bench.disk, &dir().join("0000000003.torn"));
+    assert!(torn.windows(forged.len()).any(|bytes| bytes == forged));
+    let report = bench.verify(&[]);
+    assert!(report.sound && report.notes.iter().any(|note| note.contains("cut off")), "{report:?}");
+}
+
+/// Texts of a checkpoint were signed one behind the other: with bytes moved from one to the next it was still
+/// signed, for another record.
+#[test]
+fn no_checkpoint_can_be_read_in_another_way_than_it_was_signed() {
+    let bench = trail();
+    let reader = Reader::new(Arc::new(bench.disk.clone()), &store());
+    let good = reader.checkpoint().unwrap().unwrap();
+    let key = PublicKey::beside(&bench.disk, &dir()).unwrap();
+    assert!(good.is_signed_by(&key));
+    let moved = |from: &str, to: &str| {
+        let (from, last) = from.split_at(from.len() - 1);
+        (from.to_owned(), format!("{last}{to}"))
+    };
+    let (trail, hash) = moved(&good.trail, &good.hash);
+    let (key_id, time) = moved(&good.key, &good.time);
+    let changed = [
+        Checkpoint { trail, hash, ..good.clone() },
+        Checkpoint { key: key_id, time, ..good.clone() },
+        Checkpoint { sequence: good.sequence + 1, ..good.clone() },
+        Checkpoint { stop: !good.stop, ..good.clone() },
+        Checkpoint { acts: good.acts + 1, ..good.clone() },
+        Checkpoint { torn: good.torn + 1, ..good.clone() },
+    ];
+    for other in changed {
+        assert!(!other.is_signed_by(&key), "{other:?}");
+    }
+}
+
+/// A segment's header says when it was begun, and nobody had signed that: retention went by it.
+#[test]
+fn a_header_with_another_time_than_was_signed_is_named() {
+    let bench = trail();
+    let mut segment = load(&bench.disk, 2);
+    let header = bytes::SegmentHeader::decode(&segment).unwrap();
+    let older = bytes::SegmentHeader { created_at: UnixMillis(0), ..header };
+    segment[..SEGMENT_HEADER].copy_from_slice(&older.encode());
+    let report = changed(&bench, 2, &segment);
+    assert!(!report.sound && report.items[0].segment == 2, "{report:?}");
+}
+
+/// Bytes of which each looks like the start of a frame took hours, and so did copies of one frame.
+#[test]
+fn crafted_segments_take_no_long_time() {
+    let bench = trail();
+    let good = load(&bench.disk, 3);
+    let mut resync = good.clone();
+    resync.extend([0, 0, 3, 0, 0, 0].repeat(1 << 18));
+    let first = split(&good).remove(1);
+    let mut copies = good[..SEGMENT_HEADER].to_vec();
+    let mut frames = split(&good);
+    frames[0][HEADER_LEN + 40] ^= 1;
+    for _ in 0..20_000 {
+        copies.extend_from_slice(&first);
+        copies.push(0);
+    }
+    copies.extend(frames.concat());
+    let begun = std::time::Instant::now();
+    for crafted in [resync, copies] {
+        changed(&bench, 3, &crafted);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+/// A trail of which nothing was signed was sound.
+#[test]
+fn where_nothing_is_signed_nothing_is_sound() {
+    let bench = trail();
+    for number in [2, 3] {
+        bench.disk.remove(&bytes::path(&dir(), number)).unwrap();
+    }
+    let header = load(&bench.disk, 1)[..SEGMENT_HEADER].to_vec();
+    for rest in [&b""[..], b"junk that is no record"] {
+        set(&bench.disk, 1, &[&header, rest].concat());
+        let report = bench.verify(&[]);
+        assert!(!report.sound && report.vouched.is_none(), "{report:?}");
+    }
+}
