@@ -116,10 +116,8 @@ fn there_is_a_bound_to_them() {
     let checked = |n| check_text(Path::new(FILE), &many(n), &Placeholders);
     assert_eq!(checked(most).unwrap().0.admin.unwrap().tokens.len(), most);
     let problems = checked(most + 1).unwrap_err().problems;
-    assert!(
-        problems[0].to_string().contains("found 65; accepted: at most 64 tables"),
-        "{problems:?}"
-    );
+    let told = |problem: &Problem| problem.to_string().contains("found 65; accepted: at most 64");
+    assert!(problems.iter().any(told), "{problems:?}");
 }
 
 const TLS: &str = "[admin]\ntoken = { env = \"KEY\" }\nlisten = \"0.0.0.0:9443\"\n\

@@ -36,6 +36,9 @@ fn replace(dir: &Path, own: &Issued) {
     private(&dir.join("cert.pem"), &own.pem);
 }
 
+/// A reload for the certificate alone.
+const RENEWED: &str = "\"changed\":\"admin.tls.cert\"";
+
 fn sources() -> Post {
     with(&secret("ADMIN"), asking("GET", "/api/v1/sources", ""))
 }
@@ -58,13 +61,13 @@ async fn the_admin_listener_speaks_tls_and_takes_a_renewed_certificate() {
     assert!(!plain.rest().await.contains("HTTP"));
     // Renewed in its files without a word to anyone.
     replace(dir.path(), &here(&authority, 0x5c02));
-    process.line("admin.tls.cert").await;
+    process.line(RENEWED).await;
     assert_eq!(serial(&client.connect(at).await.unwrap()), "5c02");
     assert_eq!(status(&ask(&mut kept, &sources()).await.unwrap()), Some(200));
     // By a signal as well; then the watch has nothing left to do, or the other way round.
     replace(dir.path(), &here(&authority, 0x5c03));
     process.signal("HUP");
-    process.lines("admin.tls.cert", 2).await;
+    process.lines(RENEWED, 2).await;
     assert_eq!(serial(&client.connect(at).await.unwrap()), "5c03");
     let mut scraped = client.connect(at).await.unwrap();
     let metrics =
