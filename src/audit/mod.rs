@@ -3,6 +3,7 @@
 
 mod act;
 pub mod chain;
+pub mod ocsf;
 mod refused;
 mod summed;
 mod trail;
@@ -76,6 +77,11 @@ pub const ACTS: [&str; 10] = [
 ];
 
 impl Reason {
+    /// The one of this public name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// All of them, in the order of their declaration.
     pub const ALL: [Self; 22] = [
         Self::UnknownRoute,
