@@ -20,8 +20,9 @@ const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Arguments of `audit top`.
 ///
-/// Operators' acts, starts and stops are not counted, unless --reason names one. A sum counts as many
-/// as it stands for, and is in the window when it was written there.
+/// Without --since the last 24 hours are counted. Operators' acts, starts and stops are not, unless
+/// --reason names one. A sum counts as many as it stands for, and is in the window when it was
+/// written there.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -31,7 +32,6 @@ pub struct Args {
     #[arg(long, value_enum)]
     by: Option<By>,
 
-    // Without --since a day.
     #[command(flatten)]
     selection: Selection,
 

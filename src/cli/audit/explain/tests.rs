@@ -1,6 +1,7 @@
 //! What is said of records, with and without a configuration.
 
 use std::path::Path;
+use std::slice::from_ref;
 
 use serde_json::json;
 
@@ -58,7 +59,7 @@ fn said(record: &Record, others: &[Record], setup: Option<&Setup>) -> Explanatio
 }
 
 fn all(said: &Explanation) -> String {
-    [&[said.meaning.clone()], &said.known[..], &said.check[..]].concat().join("\n")
+    [from_ref(&said.meaning), &said.known[..], &said.check[..]].concat().join("\n")
 }
 
 #[test]
@@ -68,8 +69,8 @@ fn every_reason_is_explained_with_and_without_a_configuration() {
         let record = record(reason.as_str());
         let bare = Record { reason: reason.as_str().into(), ..Record::default() };
         for said in [
-            said(&record, &[record.clone()], Some(&setup)),
-            said(&record, &[record.clone()], None),
+            said(&record, from_ref(&record), Some(&setup)),
+            said(&record, from_ref(&record), None),
             said(&bare, &[], None),
         ] {
             assert!(said.meaning.ends_with('.') && !said.check.is_empty(), "{reason:?}: {said:?}");
@@ -105,7 +106,7 @@ fn a_proxy_that_is_not_believed_is_named() {
 fn clocks_are_compared_by_who_else_was_too_late() {
     let late = record("timestamp_out_of_range");
     let setup = setup();
-    let alone = all(&said(&late, &[late.clone()], Some(&setup)));
+    let alone = all(&said(&late, from_ref(&late), Some(&setup)));
     assert!(alone.contains("no other source had this"), "{alone}");
     assert!(alone.contains("at most 5m from now"), "{alone}");
     let other = Record { source: Some("other".into()), ..late.clone() };
