@@ -3,6 +3,7 @@
 
 mod act;
 pub mod chain;
+pub mod ocsf;
 mod refused;
 mod summed;
 mod trail;
@@ -79,6 +80,11 @@ pub const ACTS: [&str; 11] = [
 ];
 
 impl Reason {
+    /// The one of this public name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// All of them, in the order of their declaration.
     pub const ALL: [Self; 23] = [
         Self::UnknownRoute,

@@ -22,7 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use self::trust::Trust;
-use super::{seam, table};
+use super::{pipe, seam, table};
 use crate::admin::socket;
 use crate::config::{Placeholders, check_text};
 use crate::hardening;
@@ -147,14 +147,19 @@ where
 {
     // Payloads pass through this process.
     let _ = hardening::harden();
-    let client = match Client::new(via) {
-        Ok(client) => client,
-        Err(code) => return code,
-    };
+    match Client::new(via) {
+        Ok(client) => alone(work(client)),
+        Err(code) => code,
+    }
+}
+
+/// Does this without a gateway; the same exit codes.
+pub(super) fn alone(work: impl Future<Output = Result<(), Trouble>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.map_err(Trouble::Runtime).and_then(|runtime| runtime.block_on(work(client)));
+    let done = runtime.map_err(Trouble::Runtime).and_then(|runtime| runtime.block_on(work));
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Trouble::Output(error)) if pipe::is_closed(&error) => ExitCode::SUCCESS,
         Err(trouble) => {
             if !matches!(trouble, Trouble::Told(_)) {
                 complain(&format!("error: {trouble}"));
@@ -214,6 +219,14 @@ impl Client {
             None => Way::Socket(socket::path(&store_of(via.config.as_deref())?)),
         };
         Ok(Self(way))
+    }
+
+    /// The store whose gateway it asks; `None`: the one at a URL.
+    pub(super) fn store(&self) -> Option<&Path> {
+        match &self.0 {
+            Way::Socket(socket) => socket.parent(),
+            Way::Url { .. } => None,
+        }
     }
 
     /// Gets what is at this path.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::seam;
+use super::{pipe, seam};
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::gaps::{GapReport, Report, SourceReport, Verdict, WindowReport};
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if pipe::printed(printed).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The report, from the store's files.

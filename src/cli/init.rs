@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::seam;
+use super::{pipe, seam};
 use crate::config::{Auth, Placeholders, check_text};
 use crate::event::SourceName;
 use crate::provider::Preset;
@@ -87,12 +87,12 @@ fn init(dir: &Path, sources: &[String], out: &mut dyn Write) -> Result<(), InitE
     // Last, so that a first run that was cut short can be run again.
     write_new(&config, 0o644, text(&sources).as_bytes())?;
     say(out, &config, "written")?;
-    writeln!(
+    let next = writeln!(
         out,
         "\nNext: read {0}, then\n  hookward check --config {0}\n  hookward run --config {0}",
         config.display()
-    )
-    .map_err(InitError::Print)
+    );
+    pipe::printed(next).map_err(InitError::Print)
 }
 
 fn named_sources(names: &[String]) -> Result<Vec<SourceName>, InitError> {
@@ -149,7 +149,8 @@ fn at(path: &Path, error: io::Error) -> InitError {
 }
 
 fn say(out: &mut dyn Write, path: &Path, what: &str) -> Result<(), InitError> {
-    writeln!(out, "{what:8}{}", path.display()).map_err(InitError::Print)
+    // Who reads no further gets all files all the same.
+    pipe::printed(writeln!(out, "{what:8}{}", path.display())).map_err(InitError::Print)
 }
 
 fn text(sources: &[SourceName]) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, Reply, Trouble};
 use super::filters::query;
@@ -44,11 +44,69 @@ pub(super) struct Columns {
 pub(super) const EVENTS: Columns =
     Columns { head: &["ID", "RECEIVED (UTC)", "STATE", "TYPE", "SUBJECT", "UPSTREAMS"], row };
 
-/// Lists what is at this path.
+/// A page of a list.
+pub(super) struct Page {
+    pub(super) items: Vec<Value>,
+    /// Where the next one begins, if there are more.
+    pub(super) next: Option<String>,
+    /// All of it, as it came from the gateway.
+    whole: Option<Reply>,
+}
+
+impl Page {
+    /// One that was not made by the gateway.
+    pub(super) fn made(items: Vec<Value>, next: Option<String>) -> Self {
+        Self { items, next, whole: None }
+    }
+
+    fn of(reply: Reply) -> Result<Self, Trouble> {
+        let mut page = reply.json()?;
+        let next = page["next"].as_str().map(str::to_owned);
+        match page["items"].take() {
+            Value::Array(items) => Ok(Self { items, next, whole: Some(reply) }),
+            _ => Err(Trouble::Unexpected),
+        }
+    }
+
+    /// As the API answers it.
+    fn print(self, out: &mut impl Write) -> Result<(), Trouble> {
+        let Self { items, next, whole } = self;
+        if let Some(reply) = whole {
+            return reply.print(out);
+        }
+        let page = json!({ "items": items, "next": next }).to_string();
+        Ok(writeln!(out, "{}", table::neutral_json(&page))?)
+    }
+}
+
+/// Lists what the gateway has at this path.
 pub(super) async fn list(
     client: &Client,
     path: &str,
     filters: Vec<(&'static str, String)>,
+    paging: &Paging,
+    columns: &Columns,
+) -> Result<(), Trouble> {
+    let fetch = async |limit, cursor| page(client, path, &filters, limit, cursor).await;
+    pages(fetch, paging, columns).await
+}
+
+/// A page of what the gateway has at this path.
+pub(super) async fn page(
+    client: &Client,
+    path: &str,
+    filters: &[(&'static str, String)],
+    limit: Option<u32>,
+    cursor: Option<String>,
+) -> Result<Page, Trouble> {
+    let more = [("limit", limit.map(|n| n.to_string())), ("cursor", cursor)];
+    let more = more.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    Page::of(client.get(&query(path, filters.iter().cloned().chain(more))).await?)
+}
+
+/// Lists what is fetched page by page: at most so many items, from this cursor on.
+pub(super) async fn pages(
+    mut fetch: impl AsyncFnMut(Option<u32>, Option<String>) -> Result<Page, Trouble>,
     paging: &Paging,
     columns: &Columns,
 ) -> Result<(), Trouble> {
@@ -57,29 +115,17 @@ pub(super) async fn list(
     let mut cursor = paging.cursor.clone();
     let mut shown = Shown::new(paging.json, columns);
     loop {
-        let more = [("limit", limit.map(|n| n.to_string())), ("cursor", cursor.clone())];
-        let more = more.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let reply = client.get(&query(path, filters.iter().cloned().chain(more))).await?;
+        let page = fetch(limit, cursor).await?;
         if paging.json && !paging.all {
-            reply.print(&mut out)?;
+            page.print(&mut out)?;
             return Ok(out.flush()?);
         }
-        let (items, next) = page(&reply)?;
-        shown.page(&items, &mut out)?;
-        if !paging.all || next.is_none() {
-            shown.end(next.as_deref(), &mut out)?;
+        shown.page(&page.items, &mut out)?;
+        if !paging.all || page.next.is_none() {
+            shown.end(page.next.as_deref(), &mut out)?;
             return Ok(out.flush()?);
         }
-        cursor = next;
-    }
-}
-
-fn page(reply: &Reply) -> Result<(Vec<Value>, Option<String>), Trouble> {
-    let mut page = reply.json()?;
-    let next = page["next"].as_str().map(str::to_owned);
-    match page["items"].take() {
-        Value::Array(items) => Ok((items, next)),
-        _ => Err(Trouble::Unexpected),
+        cursor = page.next;
     }
 }
 
@@ -163,8 +209,6 @@ pub(super) fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

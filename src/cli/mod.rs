@@ -12,6 +12,8 @@ pub mod gaps;
 pub mod init;
 pub mod keygen;
 mod listing;
+mod moment;
+mod pipe;
 pub mod run;
 mod seam;
 pub mod send;

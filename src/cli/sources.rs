@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::table::{self, Table};
-use super::{client, seam};
+use super::{client, pipe, seam};
 use crate::admin::{show_auth, show_source};
 use crate::config::{Config, Source};
 
@@ -23,7 +23,7 @@ pub fn run(file: Option<&Path>, as_json: bool) -> ExitCode {
     let mut out = io::stdout().lock();
     let printed =
         if as_json { print_json(&config, last, &mut out) } else { print(&config, last, &mut out) };
-    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if pipe::printed(printed).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// When the source's last event was received, by what the gateway answers.

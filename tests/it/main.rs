@@ -27,6 +27,7 @@ mod addresses;
 mod api;
 mod api_events;
 mod audit;
+mod audit_reading;
 mod bodies;
 mod canaries;
 mod client_certificates;

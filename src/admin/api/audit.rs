@@ -1,18 +1,14 @@
 //! The audit trail, for operators: which records are asked for, and how they are shown.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use serde::Serialize;
-use serde_json::Value;
 
 use super::fault::Fault;
 use super::params::{Params, show_cursor};
 use super::show::List;
-use crate::audit::chain::{Chain, Filter, Listed, Reader};
-use crate::audit::{ACTS, Reason};
+use crate::audit::chain::filter::{self, BadFilter};
+use crate::audit::chain::{Chain, Filter, Reader, Shown};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::query::Cursor;
@@ -21,7 +17,8 @@ use crate::store::query::Cursor;
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// The filters of a list of records.
-pub(super) const FILTERS: [&str; 5] = ["reason", "source", "client", "since", "until"];
+pub(super) const FILTERS: [&str; 7] =
+    ["reason", "source", "client", "credential", "listener", "since", "until"];
 
 /// The trail of a gateway.
 #[derive(Clone, Debug)]
@@ -42,7 +39,7 @@ impl Records {
         self.chain.settle(SETTLE);
         let before = cursor.map(|cursor| cursor.before.0);
         let page = self.reader.newest(filter, before, limit).map_err(|error| unread(&error))?;
-        let items = page.items.into_iter().map(Shown::of).collect();
+        let items = page.items.into_iter().map(Shown::from).collect();
         let next = page.next.map(|before| show_cursor(Cursor { before: Sequence(before) }));
         Ok(List { items, next })
     }
@@ -54,93 +51,27 @@ fn unread(error: &io::Error) -> Fault {
 }
 
 /// Which records are meant.
-pub(super) fn filter(params: &Params<'_>, now: UnixMillis) -> Result<Filter, Fault> {
+pub(super) fn wanted(params: &Params<'_>, now: UnixMillis) -> Result<Filter, Fault> {
     let events = params.times_and_source(now)?;
     Ok(Filter {
-        reason: params.get("reason").map(reason).transpose()?,
+        id: None,
+        reason: checked(params, "reason", filter::reason)?,
         source: events.source,
-        client: params.get("client").map(client).transpose()?,
+        client: checked(params, "client", filter::client)?,
+        credential: checked(params, "credential", filter::credential)?,
+        listener: checked(params, "listener", filter::listener)?,
         since: events.since,
         until: events.until,
     })
 }
 
-fn reason(text: &str) -> Result<String, Fault> {
-    let refused = Reason::ALL.map(Reason::as_str);
-    if refused.iter().chain(&ACTS).any(|known| *known == text) {
-        return Ok(text.to_owned());
-    }
-    let known = [&refused[..], &ACTS[..]].concat().join(", ");
-    Err(Fault::bad(format!("reason: one of {known}.")))
-}
-
-fn client(text: &str) -> Result<String, Fault> {
-    if matches!(text, "unknown" | "many" | "admin.sock") {
-        return Ok(text.to_owned());
-    }
-    let address = text.parse::<IpAddr>().map(|ip| ip.to_canonical().to_string());
-    address.map_err(|_| Fault::bad("client: an IP address, unknown, many, or admin.sock."))
-}
-
-/// A record as the API shows it: what does not apply is null.
-#[derive(Debug, Serialize)]
-pub(super) struct Shown {
-    id: String,
-    sequence: u64,
-    time: String,
-    reason: String,
-    detail: Option<String>,
-    source: Option<String>,
-    listener: Option<String>,
-    peer: Option<String>,
-    client: Option<String>,
-    who: Option<String>,
-    tls: Option<String>,
-    server_name: Option<String>,
-    method: Option<String>,
-    path: Option<String>,
-    user_agent: Option<String>,
-    declared: Option<u64>,
-    size: Option<u64>,
-    sha256: Option<String>,
-    credential: Option<String>,
-    status: Option<u16>,
-    count: u64,
-    first: Option<String>,
-    last: Option<String>,
-    details: Option<Value>,
-}
-
-impl Shown {
-    fn of(listed: Listed) -> Self {
-        let Listed { sequence, record } = listed;
-        Self {
-            id: record.id,
-            sequence,
-            time: record.time,
-            reason: record.reason,
-            detail: record.detail,
-            source: record.source,
-            listener: record.listener,
-            peer: record.peer,
-            client: record.client,
-            who: record.who,
-            tls: record.tls,
-            server_name: record.server_name,
-            method: record.method,
-            path: record.path,
-            user_agent: record.user_agent,
-            declared: record.declared,
-            size: record.size,
-            sha256: record.sha256,
-            credential: record.credential,
-            status: record.status,
-            count: record.count,
-            first: record.first,
-            last: record.last,
-            details: record.details,
-        }
-    }
+fn checked(
+    params: &Params<'_>,
+    name: &str,
+    check: fn(&str) -> Result<String, BadFilter>,
+) -> Result<Option<String>, Fault> {
+    let found = params.get(name).map(check).transpose();
+    found.map_err(|bad| Fault::bad(format!("{name}: {bad}.")))
 }
 
 #[cfg(test)]
@@ -149,7 +80,7 @@ mod tests {
 
     fn read(query: &str) -> Result<Filter, Fault> {
         let params = Params::parse(Some(query))?;
-        filter(&params, UnixMillis(1_736_937_000_000))
+        wanted(&params, UnixMillis(1_736_937_000_000))
     }
 
     #[test]
@@ -165,6 +96,8 @@ mod tests {
         for (query, words) in [
             ("reason=forged", "reason: one of unknown_route"),
             ("client=localhost", "client: an IP address"),
+            ("credential=12", "credential: a fingerprint"),
+            ("listener=all", "listener: public, admin, or socket"),
             ("source=A", "source: 1 to 64"),
             ("until=today", "until: a time"),
         ] {

@@ -306,7 +306,7 @@ impl Api {
     /// A page of the audit trail.
     async fn audit(&self, params: &Params<'_>) -> Result<Answer, Fault> {
         params.only(&[&audit::FILTERS[..], &PAGING[..]].concat())?;
-        let filter = audit::filter(params, self.clock.now())?;
+        let filter = audit::wanted(params, self.clock.now())?;
         let (limit, cursor) = (params.limit()?, params.cursor()?);
         let records = self.records.clone();
         self.json(move || records.page(&filter, cursor, limit)).await

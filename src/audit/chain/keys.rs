@@ -128,6 +128,33 @@ impl Fingerprints {
     }
 }
 
+/// What tells whether a fingerprint in a trail is that of a credential which is known. For whoever can read
+/// the installation's key.
+#[derive(Clone, Debug)]
+pub struct Fingerprinted(Fingerprints);
+
+impl Fingerprinted {
+    /// Of the trail of the store in this directory. Makes no key.
+    ///
+    /// # Errors
+    /// As the file system says, and for what is no key.
+    pub fn open(disk: &dyn Disk, store: &Path) -> io::Result<Self> {
+        let path = store.join(super::DIR).join(FINGERPRINTS);
+        let text = read(disk, &path)?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim(), &mut *bytes)
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok(Self(Fingerprints::new(&Key::new(bytes))))
+    }
+
+    /// Whether it is that of a header with these bytes, one part behind the other, as its only value.
+    pub fn is(&self, fingerprint: &str, parts: &[&[u8]]) -> bool {
+        let value = Zeroizing::new(parts.concat());
+        let header = HeaderValue::from_bytes(&value);
+        header.is_ok_and(|header| self.0.of(std::iter::once(&header)) == fingerprint)
+    }
+}
+
 impl fmt::Debug for Fingerprints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")

@@ -6,30 +6,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memchr::memmem;
-
-use super::bytes::{self, Frame, Kind, SEGMENT_HEADER, SegmentHeader};
+use super::bytes::{self, SEGMENT_HEADER, SegmentHeader};
+use super::filter::{Filter, Wanted};
 use super::record::Record;
 use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
 
 /// Bytes of segments that are read for one page; what it has by then is the page.
 const MOST_READ: u64 = 128 << 20;
-
-/// Which records are meant; what is absent does not narrow them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Refused for this reason, or this act.
-    pub reason: Option<String>,
-    /// Sent to this source.
-    pub source: Option<String>,
-    /// From this client: an address, `unknown` or `many`.
-    pub client: Option<String>,
-    /// At this time or later.
-    pub since: Option<UnixMillis>,
-    /// Before this time.
-    pub until: Option<UnixMillis>,
-}
 
 /// A record with its number in the trail.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,49 +40,6 @@ pub struct Reader {
     dir: PathBuf,
 }
 
-/// A filter, ready to be compared.
-struct Wanted<'f> {
-    filter: &'f Filter,
-    /// The reason as it stands in a record's bytes.
-    reason: Option<memmem::Finder<'static>>,
-    since: Option<String>,
-    until: Option<String>,
-}
-
-impl<'f> Wanted<'f> {
-    fn new(filter: &'f Filter) -> Self {
-        let needle = |reason: &String| {
-            memmem::Finder::new(format!("\"reason\":\"{reason}\"").as_bytes()).into_owned()
-        };
-        Self {
-            filter,
-            reason: filter.reason.as_ref().map(needle),
-            since: filter.since.map(|at| at.to_string()),
-            until: filter.until.map(|at| at.to_string()),
-        }
-    }
-
-    /// The record in the frame, if it is one that is wanted.
-    fn of(&self, frame: &Frame<'_>) -> Option<Listed> {
-        let is_record = matches!(frame.kind, Some(Kind::Record | Kind::Shortened));
-        let may_fit = self.reason.as_ref().is_none_or(|reason| reason.find(frame.body).is_some());
-        let record = (is_record && may_fit).then(|| serde_json::from_slice(frame.body).ok())??;
-        self.takes(&record).then_some(Listed { sequence: frame.sequence.0, record })
-    }
-
-    fn takes(&self, record: &Record) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
-        };
-        // All times are of one form, so that their texts sort as they do.
-        is(&self.filter.reason, Some(&record.reason))
-            && is(&self.filter.source, record.source.as_deref())
-            && is(&self.filter.client, record.client.as_deref())
-            && self.since.as_ref().is_none_or(|since| record.time >= *since)
-            && self.until.as_ref().is_none_or(|until| record.time < *until)
-    }
-}
-
 impl Reader {
     /// Of the store in this directory, or a copy of it.
     pub fn new(disk: Arc<dyn Disk>, store: &Path) -> Self {
@@ -117,7 +58,7 @@ impl Reader {
         let (mut next_began, mut reached) = (None, None);
         for number in self.segments()?.into_iter().rev() {
             let Some(header) = self.header(number)? else { continue };
-            // What was written before something began was recorded before it.
+            // As in `is_over`.
             let over = next_began.zip(filter.since).is_some_and(|(end, since)| end < since);
             if over {
                 return Ok(page);
@@ -157,8 +98,12 @@ impl Reader {
         mut each: impl FnMut(Listed) -> ControlFlow<()>,
     ) -> io::Result<()> {
         let wanted = Wanted::new(filter);
-        for number in self.segments()? {
-            let Some(segment) = self.load(number)? else { continue };
+        let numbers = self.segments()?;
+        for (at, number) in numbers.iter().enumerate() {
+            if self.is_over(numbers.get(at + 1), filter.since)? {
+                continue;
+            }
+            let Some(segment) = self.load(*number)? else { continue };
             for frame in bytes::frames(&segment) {
                 if let Some(listed) = wanted.of(&frame)
                     && each(listed).is_break()
@@ -168,6 +113,13 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Whether all in front of this segment was recorded before then: what was written before something
+    /// began was recorded before it.
+    fn is_over(&self, next: Option<&u32>, since: Option<UnixMillis>) -> io::Result<bool> {
+        let Some((next, since)) = next.zip(since) else { return Ok(false) };
+        Ok(self.header(*next)?.is_some_and(|header| header.created_at < since))
     }
 
     /// The newest checkpoint, if there is one.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::read::Listed;
+
 /// What was refused or done. Nothing in it is a credential or payload, and whatever a stranger chose is
 /// bounded. What does not apply is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,4 +75,65 @@ pub struct Record {
     /// What else is to be said of what was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
+}
+
+/// A record as the API and `--json` show it: what does not apply is null.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shown {
+    id: String,
+    sequence: u64,
+    time: String,
+    reason: String,
+    detail: Option<String>,
+    source: Option<String>,
+    listener: Option<String>,
+    peer: Option<String>,
+    client: Option<String>,
+    who: Option<String>,
+    tls: Option<String>,
+    server_name: Option<String>,
+    method: Option<String>,
+    path: Option<String>,
+    user_agent: Option<String>,
+    declared: Option<u64>,
+    size: Option<u64>,
+    sha256: Option<String>,
+    credential: Option<String>,
+    status: Option<u16>,
+    count: u64,
+    first: Option<String>,
+    last: Option<String>,
+    details: Option<Value>,
+}
+
+impl From<Listed> for Shown {
+    fn from(listed: Listed) -> Self {
+        let Listed { sequence, record } = listed;
+        Self {
+            id: record.id,
+            sequence,
+            time: record.time,
+            reason: record.reason,
+            detail: record.detail,
+            source: record.source,
+            listener: record.listener,
+            peer: record.peer,
+            client: record.client,
+            who: record.who,
+            tls: record.tls,
+            server_name: record.server_name,
+            method: record.method,
+            path: record.path,
+            user_agent: record.user_agent,
+            declared: record.declared,
+            size: record.size,
+            sha256: record.sha256,
+            credential: record.credential,
+            status: record.status,
+            count: record.count,
+            first: record.first,
+            last: record.last,
+            details: record.details,
+        }
+    }
 }

@@ -158,6 +158,35 @@ fn filters_narrow() {
     let later = START.after(SECOND);
     assert_eq!(count(Filter { since: Some(later), ..Filter::default() }), 1);
     assert_eq!(count(Filter { until: Some(later), ..Filter::default() }), 1);
+    assert_eq!(count(Filter { listener: text("public"), ..Filter::default() }), 2);
+    assert_eq!(count(Filter { listener: text("admin"), ..Filter::default() }), 0);
+    let newest = bench.reader().newest(&Filter::default(), None, 1).unwrap().items.pop().unwrap();
+    assert_eq!(count(Filter { id: Some(newest.record.id), ..Filter::default() }), 1);
+    assert_eq!(count(Filter { id: text("another"), ..Filter::default() }), 0);
+}
+
+#[test]
+fn a_window_begins_in_whichever_segment_it_does() {
+    let mut bench = Bench::new();
+    for n in 0..4 {
+        bench.own(n);
+        bench.step().unwrap();
+        bench.clock.advance(MINUTE);
+        bench = bench.restart();
+    }
+    let from = |since: UnixMillis| {
+        let mut found = Vec::new();
+        let filter = Filter { since: Some(since), ..Filter::default() };
+        let each = |listed: Listed| {
+            found.extend(listed.record.details.and_then(|details| details["n"].as_u64()));
+            std::ops::ControlFlow::Continue(())
+        };
+        bench.reader().each(&filter, each).unwrap();
+        found
+    };
+    assert_eq!(from(START), [0, 1, 2, 3]);
+    assert_eq!(from(START.after(2 * MINUTE)), [2, 3]);
+    assert!(from(START.after(9 * MINUTE)).is_empty());
 }
 
 #[test]
@@ -189,6 +218,10 @@ fn a_refusal_has_a_hash_of_its_body_and_a_fingerprint_of_its_credential_and_neit
     assert_ne!(shown[0].credential, shown[2].credential);
     assert_eq!(shown[0].credential.as_ref().unwrap().len(), 32);
     assert_eq!(shown[3].credential, None);
+    let known = Fingerprinted::open(&bench.disk, &store()).unwrap();
+    let print = shown[0].credential.as_deref().unwrap();
+    assert!(known.is(print, &[b"sha256=", b"canary"]) && known.is(print, &[b"sha256=canary"]));
+    assert!(!known.is(print, &[b"canary"]) && !known.is(print, &[b"sha256=canary\n"]));
     for name in bench.disk.names() {
         let bytes = super::bytes::load_any(&bench.disk, &dir().join(name));
         for canary in [b"canary".as_slice(), b"patient"] {

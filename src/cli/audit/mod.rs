@@ -1,8 +1,14 @@
-//! `hookward audit`: what was refused and done. `list` asks the running gateway; the others look at the
-//! trail's files, which may be a copy, and change nothing.
+//! `hookward audit`: what was refused and done. `list` asks the running gateway, if there is one; the
+//! others look at the trail's files, which may be a copy, and change nothing.
 
+mod acts;
+mod csv;
+mod explain;
 mod export;
 mod list;
+mod selection;
+mod tally;
+mod top;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -12,6 +18,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use super::pipe;
 use super::{client, table};
 use crate::audit::chain::{DIR, PublicKey, Reader};
 use crate::hardening;
@@ -22,9 +29,13 @@ use crate::store::disk::OsDisk;
 pub enum Command {
     /// List what was refused and why, and what operators have done, newest first
     List(list::Args),
+    /// Count what was refused, by reason, client, source and credential
+    Top(top::Args),
+    /// Say in words what was wrong with a request, or what was done, and what to check
+    Explain(explain::Args),
     /// Check that nobody has changed the trail; works on a copy, without secrets
     Verify(verify::Args),
-    /// Print the trail as JSON lines or CSV, oldest first
+    /// Print the trail as JSON lines, CSV or OCSF, oldest first
     Export(export::Args),
     /// Print the newest signed checkpoint, to be kept off this machine
     Checkpoint(Where),
@@ -60,6 +71,12 @@ impl Where {
     }
 }
 
+/// What a command comes to: its exit code, also when it ends early.
+type Code = Result<ExitCode, ExitCode>;
+
+/// Exit code of a wrong command line.
+const WRONG_USAGE: u8 = 2;
+
 /// Runs the command: 0 done, 1 failed or the trail is not what was written, 2 wrong usage, 78 for an
 /// invalid configuration.
 pub fn run(command: &Command) -> ExitCode {
@@ -67,33 +84,48 @@ pub fn run(command: &Command) -> ExitCode {
         return list::run(args);
     }
     let _ = hardening::harden();
-    let done = match command {
+    finish(match command {
         Command::List(_) => Ok(ExitCode::SUCCESS),
+        Command::Top(args) => top::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
         Command::Checkpoint(which) => checkpoint(which),
         Command::Key(which) => key(which),
-    };
-    done.unwrap_or_else(|code| code)
+    })
 }
 
-fn checkpoint(which: &Where) -> Result<ExitCode, ExitCode> {
+fn finish(code: Code) -> ExitCode {
+    code.unwrap_or_else(|code| code)
+}
+
+fn checkpoint(which: &Where) -> Code {
     let found = which.reader()?.checkpoint().map_err(|error| fail(&error))?;
     let Some(checkpoint) = found else { return Err(fail(&"there is no audit trail yet")) };
     let line = serde_json::to_string(&checkpoint).map_err(|error| fail(&error))?;
     print(&line)
 }
 
-fn key(which: &Where) -> Result<ExitCode, ExitCode> {
+fn key(which: &Where) -> Code {
     let dir = which.store()?.join(DIR);
     let key = PublicKey::beside(&OsDisk, &dir);
     let key = key.map_err(|error| fail(&format!("{}: {error}", dir.display())))?;
     print(&key.to_string())
 }
 
-fn print(line: &str) -> Result<ExitCode, ExitCode> {
-    writeln!(io::stdout().lock(), "{line}").map_err(|error| fail(&error))?;
+fn print(line: &str) -> Code {
+    printed(writeln!(io::stdout().lock(), "{line}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what has failed of printing; that nobody reads on is no failure.
+fn printed(done: io::Result<()>) -> Result<(), ExitCode> {
+    pipe::printed(done).map_err(|error| fail(&format!("cannot print: {error}")))
+}
+
+fn wrong(message: &str) -> ExitCode {
+    complain(&format!("error: {message}"));
+    ExitCode::from(WRONG_USAGE)
 }
 
 fn complain(message: &str) {

@@ -8,12 +8,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::super::table::neutral;
-use super::{Where, complain, fail};
+use super::{Code, Where, fail, printed, wrong};
 use crate::audit::chain::{Checkpoint, DIR, End, PublicKey, Report, verify};
 use crate::store::disk::OsDisk;
-
-/// Exit code of a wrong command line.
-const WRONG_USAGE: u8 = 2;
 
 /// Arguments of `audit verify`.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,7 +34,7 @@ pub struct Args {
 }
 
 /// 0 when the trail is sound, else 1.
-pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
+pub(super) fn run(args: &Args) -> Code {
     let dir = args.which.store()?.join(DIR);
     let key = key(args.public_key.as_deref(), &dir)?;
     let mut kept = Vec::new();
@@ -46,18 +43,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
     }
     let report = verify(&OsDisk, &dir, &key, &kept).map_err(|error| fail(&error))?;
     let mut out = io::stdout().lock();
-    let printed = if args.json {
+    printed(if args.json {
         writeln!(out, "{}", json!(report))
     } else {
         words(&report, args.public_key.is_some(), !kept.is_empty(), &mut out)
-    };
-    printed.map_err(|error| fail(&error))?;
+    })?;
     Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn wrong(message: &str) -> ExitCode {
-    complain(&format!("error: {message}"));
-    ExitCode::from(WRONG_USAGE)
 }
 
 fn key(given: Option<&str>, dir: &Path) -> Result<PublicKey, ExitCode> {

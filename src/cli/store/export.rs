@@ -4,17 +4,14 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::str::FromStr as _;
 
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::json;
 
+use super::super::moment::When;
 use super::{Which, complain, exit, fail, tell_damage};
 use crate::audit::Acts;
-use crate::clock::UnixMillis;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::Pattern;
 use crate::event::{SourceName, normalize_type};
 use crate::store::inspect::{Delivery, EventState, Finding, History, Journal, Recorded};
@@ -30,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     which: Which,
 
-    /// Only events received then or later: 2025-01-15, or 2025-01-15T10:30:00Z
+    /// Only events received then or later: 2025-01-15T10:30:00Z, 2025-01-15 (UTC), or 24h for a day ago
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<UnixMillis>,
 
@@ -56,13 +53,8 @@ pub struct Args {
     payload: bool,
 }
 
-pub(in crate::cli) fn time(text: &str) -> Result<UnixMillis, String> {
-    let day = || Date::from_str(text).ok()?.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
-    let time = Timestamp::from_str(text).ok().or_else(day);
-    let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    millis.map(UnixMillis).ok_or_else(|| {
-        "a day such as 2025-01-15 (UTC), or a time such as 2025-01-15T10:30:00Z".to_owned()
-    })
+fn time(text: &str) -> Result<UnixMillis, &'static str> {
+    text.parse::<When>().map(|when| when.resolve(Clock::System.now()))
 }
 
 fn pattern(text: &str) -> Result<Pattern, &'static str> {

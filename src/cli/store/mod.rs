@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-pub(super) use self::export::time;
 use super::{ConfigFile, seam};
 use crate::hardening;
 use crate::store::crypt::Keyring;

@@ -35,10 +35,14 @@ fn the_document_s_limits_are_those_that_hold() {
     assert_eq!(bulk["reason"]["maxLength"], json!(MAX_REASON));
     let states: Vec<_> = EventState::ALL.iter().map(|state| json!(state.as_str())).collect();
     assert_eq!(schemas["State"]["enum"], json!(states));
-    let filters = document["paths"]["/api/v1/events"]["get"]["parameters"].as_array().unwrap();
-    let named: Vec<_> = filters
-        .iter()
-        .map(|parameter| parameter["$ref"].as_str().unwrap().rsplit('/').next().unwrap())
-        .collect();
-    assert_eq!(named, [&FILTERS[..], &PAGING[..]].concat());
+    for (path, filters) in
+        [("/api/v1/events", &FILTERS[..]), ("/api/v1/audit", &super::super::audit::FILTERS[..])]
+    {
+        let documented = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let named: Vec<_> = documented
+            .iter()
+            .map(|parameter| parameter["$ref"].as_str().unwrap().rsplit('/').next().unwrap())
+            .collect();
+        assert_eq!(named, [filters, &PAGING[..]].concat(), "{path}");
+    }
 }

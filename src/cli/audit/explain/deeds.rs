@@ -1,0 +1,84 @@
+//! Acts in words: what operators and the gateway itself have done.
+
+use serde_json::Value;
+
+use super::super::super::listing::text;
+use super::Explanation;
+use super::case::Case;
+
+/// What a record that is no refusal means.
+pub(super) fn of(case: &Case<'_>) -> Explanation {
+    let who = case.record.who.as_deref().unwrap_or("somebody");
+    let details = case.record.details.as_ref().unwrap_or(&Value::Null);
+    let event = text(&details["event"]);
+    let explanation = match case.record.reason.as_str() {
+        "payload_viewed" => Explanation::new(format!("{who} has looked at the body of event {event}, and at what upstreams answered. Bodies may hold a patient's data; each look is recorded before it is answered."))
+            .check("whether that person had a reason to see it"),
+        "replayed" if details["matched"].is_u64() => Explanation::new(format!("{who} has begun to send {} dead letters again. Each that was sent has a record of its own.", details["matched"]))
+            .check("that the app drops repeats by webhook-id"),
+        "replayed" => Explanation::new(format!("{who} has sent event {event} again.")).check("`hookward events show` with the event's id: what has become of it"),
+        "released" => Explanation::new(format!("{who} has let go of event {event}, which was kept back in quarantine: it is delivered like any other."))
+            .check("`hookward events show` with the event's id: what it was kept back for"),
+        "discarded" => Explanation::new(format!("{who} has discarded event {event}: it is not delivered any more. It stays in the store until retention ends."))
+            .check("whether the app has what the event says in another way"),
+        "exported" => exported(who, details),
+        "rekeyed" => Explanation::new(format!("{who} has put what is stored under another key; its id is in the details, never the key."))
+            .check("that the new key is kept where the old one was, and the old one only as long as backups need it"),
+        "config_reloaded" => Explanation::new("The gateway has taken another configuration over, without a restart.")
+            .check("whether somebody meant to change these keys; their values are not recorded"),
+        "started" => Explanation::new("The gateway was started.").check("when in doubt why: the service manager's log, and `hookward gaps` for what could not be received meanwhile"),
+        "stopped" if details["safe"] == false => Explanation::new("The gateway was stopped, and could not write everything down before it ended.")
+            .check("the log of that time, and `hookward store verify`"),
+        "stopped" => Explanation::new("The gateway was stopped. All that it had accepted is on stable storage.")
+            .check("when in doubt why: the service manager's log, and `hookward gaps` for what could not be received meanwhile"),
+        "trail_shortened" => Explanation::new("The oldest segments of the trail were let go of, by audit.retention or audit.max_size. That is signed, so that the trail stays sound.")
+            .check("that audit.archive is set, if they are to be kept"),
+        "act_unreadable" => Explanation::new("A line of acts.jsonl is no record of an act: a crash has cut it off, or somebody has written there. What it stood for is not known.")
+            .check("whether the machine lost power then; if not, who can write to the store"),
+        other => Explanation::new(format!("This version does not know {other}: the record is of a newer one.")).check("the documentation of the version that wrote it"),
+    };
+    let why = details["why"].as_str().map(|why| format!("as a reason was given: {why}"));
+    let unrecorded = case.record.detail.as_deref().filter(|_| case.record.first.is_some());
+    let sum = unrecorded.map(|detail| {
+        format!("it stands for {} acts, of which no more is known: {detail}", case.record.count)
+    });
+    explanation.known(why).known(sum)
+}
+
+fn exported(who: &str, details: &Value) -> Explanation {
+    let payload = if details["filter"]["payload"] == true { " with their bodies" } else { "" };
+    let said = match details["phase"].as_str() {
+        Some("begun") => {
+            format!("{who} has begun to export events{payload} out of the store's files.")
+        }
+        _ => format!(
+            "{who} has exported {} events{payload} out of the store's files.",
+            text(&details["count"])
+        ),
+    };
+    Explanation::new(said).check("where the export was written to, and who can read it there")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::near::Near;
+    use super::*;
+    use crate::audit::ACTS;
+    use crate::audit::chain::Record;
+
+    #[test]
+    fn every_act_is_explained() {
+        for act in ACTS {
+            let details = Some(serde_json::json!({ "event": "e", "why": "asked for" }));
+            let record = Record { reason: act.to_owned(), details, ..Record::default() };
+            let near = Near::default();
+            let store = std::path::Path::new("/");
+            let said = of(&Case { record: &record, near: &near, setup: None, store });
+            assert!(!said.meaning.contains("does not know"), "{act}");
+            assert!(
+                !said.check.is_empty() && said.known == ["as a reason was given: asked for"],
+                "{act}"
+            );
+        }
+    }
+}

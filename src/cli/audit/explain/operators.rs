@@ -1,0 +1,56 @@
+//! Who was not let in at the admin listener.
+
+use super::Explanation;
+use super::case::{Case, listed};
+
+/// Whether it came in at the admin listener.
+pub(super) fn at_admin(case: &Case<'_>) -> bool {
+    case.record.listener.as_deref() == Some("admin")
+}
+
+pub(super) fn missing(case: &Case<'_>) -> Explanation {
+    Explanation::new("Somebody asked at the admin listener without a token.")
+        .known(listens(case))
+        .check("whether it is a monitor: /healthz and /readyz need no token, /metrics does")
+        .check(NOBODY)
+}
+
+pub(super) fn invalid(case: &Case<'_>) -> Explanation {
+    Explanation::new(
+        "Somebody asked at the admin listener with a wrong token, or in another form than `Authorization: Bearer TOKEN`.",
+    )
+    .known(listens(case))
+    .known(repeated(case))
+    .check("whether a token was changed, and who or what still has the old one: the fingerprint tells whether it is always the same")
+    .check(NOBODY)
+}
+
+pub(super) fn limited(case: &Case<'_>) -> Explanation {
+    Explanation::new("Somebody had presented too many wrong tokens at the admin listener, and was not listened to for a while.")
+        .known(listens(case))
+        .check("what they were refused for before that: `hookward audit list --listener admin` with this client")
+        .check(NOBODY)
+}
+
+const NOBODY: &str = "if it is nobody you know: who can reach the admin listener at all; it belongs on an address that strangers cannot reach";
+
+fn listens(case: &Case<'_>) -> Option<String> {
+    let admin = case.setup?.config.admin.as_ref()?;
+    let open = if admin.listen.ip().is_loopback() {
+        "this machine alone can reach that"
+    } else {
+        "that is no loopback address"
+    };
+    Some(format!("admin.listen is {}: {open}", admin.listen))
+}
+
+fn repeated(case: &Case<'_>) -> Option<String> {
+    let credential = &case.near.credential;
+    (credential.records > 1).then(|| {
+        let clients = listed(case.near.credential_clients.iter().map(String::as_str));
+        format!(
+            "the same token was refused {} times in the day before and after it, from {clients}",
+            credential.count
+        )
+    })
+}

@@ -1,0 +1,205 @@
+//! What is said of records, with and without a configuration.
+
+use std::path::Path;
+use std::slice::from_ref;
+
+use serde_json::json;
+
+use super::setup::Setup;
+use super::*;
+use crate::audit::chain::Record;
+use crate::config::{Placeholders, check_text};
+
+const CONFIG: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+trusted_proxies = ["10.9.0.0/16"]
+max_body = "1KiB"
+[source.lab]
+auth = { kind = "hmac", header = "X-Sig", signed = "{timestamp}.{body}", timestamp = "t", signature = "v1", tolerance = "5m" }
+keys = [{ env = "LAB" }]
+allow_ips = ["203.0.113.0/24"]
+[source.other]
+auth = { kind = "api-key", header = "X-API-Key" }
+keys = [{ env = "OTHER" }, { env = "OTHER_OLD" }]
+[upstream.app]
+url = "http://127.0.0.1:1/"
+"#;
+
+fn setup() -> Setup {
+    let (config, _) = check_text(Path::new("hookward.toml"), CONFIG, &Placeholders).unwrap();
+    Setup { config, keys: false }
+}
+
+fn record(reason: &str) -> Record {
+    let text = |text: &str| Some(text.to_owned());
+    Record {
+        id: "i".into(),
+        time: "2025-01-15T10:30:00.000Z".into(),
+        reason: reason.into(),
+        source: text("lab"),
+        client: text("203.0.113.9"),
+        peer: text("203.0.113.9"),
+        method: text("POST"),
+        path: text("/hooks/lab"),
+        count: 1,
+        ..Record::default()
+    }
+}
+
+fn near(record: &Record, others: &[Record]) -> Near {
+    let mut near = Near::default();
+    others.iter().for_each(|other| near.add(record, other));
+    near
+}
+
+fn said(record: &Record, others: &[Record], setup: Option<&Setup>) -> Explanation {
+    let near = near(record, others);
+    explain(&Case { record, near: &near, setup, store: Path::new("/nowhere") })
+}
+
+fn all(said: &Explanation) -> String {
+    [from_ref(&said.meaning), &said.known[..], &said.check[..]].concat().join("\n")
+}
+
+#[test]
+fn every_reason_is_explained_with_and_without_a_configuration() {
+    let setup = setup();
+    for reason in Reason::ALL {
+        let record = record(reason.as_str());
+        let bare = Record { reason: reason.as_str().into(), ..Record::default() };
+        for said in [
+            said(&record, from_ref(&record), Some(&setup)),
+            said(&record, from_ref(&record), None),
+            said(&bare, &[], None),
+        ] {
+            assert!(said.meaning.ends_with('.') && !said.check.is_empty(), "{reason:?}: {said:?}");
+            assert!(all(&said).lines().all(|line| line.len() > 10), "{reason:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_believed_is_named() {
+    let setup = setup();
+    let from = |client: &str, peer: &str| Record {
+        client: Some(client.into()),
+        peer: Some(peer.into()),
+        ..record("ip_not_allowed")
+    };
+    for (client, peer, words) in [
+        ("10.0.0.7", "10.0.0.7", "server.trusted_proxies does not hold"),
+        ("10.9.0.7", "10.9.0.7", "is one of server.trusted_proxies and was taken for the client"),
+        ("unknown", "10.9.0.7", "who called cannot be told"),
+        ("198.51.100.1", "10.9.0.7", "is what the trusted proxy 10.9.0.7 has"),
+        ("198.51.100.1", "198.51.100.1", "the allowlist is 203.0.113.0/24"),
+        ("203.0.113.9", "203.0.113.9", "the allowlist holds 203.0.113.9 now"),
+    ] {
+        let said = all(&said(&from(client, peer), &[], Some(&setup)));
+        assert!(said.contains(words), "{client} {peer}: {said}");
+    }
+    let without = all(&said(&from("10.0.0.7", "10.0.0.7"), &[], None));
+    assert!(without.contains("most likely a proxy"), "{without}");
+}
+
+#[test]
+fn clocks_are_compared_by_who_else_was_too_late() {
+    let late = record("timestamp_out_of_range");
+    let setup = setup();
+    let alone = all(&said(&late, from_ref(&late), Some(&setup)));
+    assert!(alone.contains("no other source had this"), "{alone}");
+    assert!(alone.contains("at most 5m from now"), "{alone}");
+    let other = Record { source: Some("other".into()), ..late.clone() };
+    let all_late = all(&said(&late, &[late.clone(), other], Some(&setup)));
+    assert!(all_late.contains("this machine's clock is the first suspect"), "{all_late}");
+}
+
+#[test]
+fn one_signature_over_several_bodies_means_that_something_changes_them() {
+    let signed = |body: &str| Record {
+        credential: Some("ab".repeat(16)),
+        sha256: Some(body.repeat(32)),
+        ..record("signature_invalid")
+    };
+    let first = signed("aa");
+    let changed = all(&said(&first, &[first.clone(), signed("bb")], None));
+    assert!(changed.contains("came with 2 different bodies"), "{changed}");
+    let again = Record { credential: Some("cd".repeat(16)), ..signed("aa") };
+    let rekeyed = all(&said(&first, &[first.clone(), again], None));
+    assert!(rekeyed.contains("the key is the first suspect"), "{rekeyed}");
+}
+
+#[test]
+fn what_happened_around_it_is_told() {
+    let wrong = record("credential_invalid");
+    let other = Record { reason: "unknown_route".into(), count: 3, ..wrong.clone() };
+    let reloaded = Record {
+        reason: "config_reloaded".into(),
+        time: "2025-01-15T10:25:00.000Z".into(),
+        details: Some(json!({ "changed": ["source.lab.keys"] })),
+        ..Record::default()
+    };
+    let later = Record { time: "2025-01-15T10:35:00.000Z".into(), ..reloaded.clone() };
+    let said = all(&said(&wrong, &[wrong.clone(), wrong.clone(), other, reloaded, later], None));
+    for words in [
+        "2 credential_invalid at lab in the day before and after it, from one client",
+        "203.0.113.9 was refused for other reasons as well: 3 unknown_route",
+        "taken over 5m before; changed: source.lab.keys",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn tokens_at_the_admin_listener_are_no_source_s_keys() {
+    for reason in ["credential_missing", "credential_invalid", "rate_limited"] {
+        let listener = Some("admin".to_owned());
+        let record = Record { listener, source: None, ..record(reason) };
+        let said = said(&record, &[], None);
+        assert!(said.meaning.contains("admin listener"), "{said:?}");
+        assert!(!all(&said).contains("provider"), "{said:?}");
+    }
+}
+
+#[test]
+fn paths_and_lengths_are_compared_with_the_configuration() {
+    let setup = setup();
+    let path =
+        |path: &str| Record { path: Some(path.into()), source: None, ..record("unknown_route") };
+    for (sent, words) in [
+        ("/hooks/Lab", "source lab has the path /hooks/lab"),
+        ("/hooks/lab/", "source lab has the path /hooks/lab"),
+        ("/api/hooks/other", "source other has the path /hooks/other"),
+        ("/hooks/lab", "source lab has exactly this path now"),
+        ("/wp-login.php", "there are /hooks/lab, /hooks/other"),
+    ] {
+        let said = all(&said(&path(sent), &[], Some(&setup)));
+        assert!(said.contains(words), "{sent}: {said}");
+    }
+    let long = |declared| Record { declared: Some(declared), ..record("body_too_large") };
+    assert!(all(&said(&long(1025), &[], Some(&setup))).contains("it would not fit now either"));
+    assert!(all(&said(&long(1024), &[], Some(&setup))).contains("it would fit now"));
+    let gone = Record { source: Some("gone".into()), ..record("signature_missing") };
+    assert!(all(&said(&gone, &[], Some(&setup))).contains("has no source gone any more"));
+}
+
+#[test]
+fn the_screen_has_the_record_and_what_is_said_and_nothing_that_steers_it() {
+    let mut refused = record("signature_invalid");
+    refused.user_agent = Some("\u{1b}[2Jevil".into());
+    refused.status = Some(401);
+    let explanation = said(&refused, &[refused.clone()], None);
+    let mut out = Vec::new();
+    words(Listed { sequence: 3, record: refused }, &explanation, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    for part in [
+        "signature_invalid  i\n",
+        "  record   number 3, 2025-01-15 10:30:00 UTC\n",
+        "  request  POST, /hooks/lab, source lab\n",
+        "\\u{1b}[2Jevil",
+        "\nWhat to check\n  - ",
+    ] {
+        assert!(text.contains(part), "{part:?}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'));
+}

@@ -1,0 +1,239 @@
+//! Reading the audit trail: listed with and without a gateway, counted, explained, exported.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::api::{ask, command, configured};
+use crate::client::{BOUND, Post};
+use crate::gateway::secret;
+use crate::process::{Process, Said, hookward, run};
+
+/// Two sources, each with a key of its own.
+fn two_sources() -> TempDir {
+    let dir = configured("", "http://127.0.0.1:1/");
+    let file = dir.path().join("hookward.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let other = "[source.other]\nauth = { kind = \"api-key\", header = \"X-API-Key\" }\nkeys = [{ env = \"TOKEN\" }]\n";
+    fs::write(&file, format!("{text}{other}")).unwrap();
+    dir
+}
+
+async fn refused(public: std::net::SocketAddr, key: &str) {
+    let post = Post::to("/hooks/lab").header("X-API-Key", key).body("{}");
+    assert_eq!(post.send(public).await.status, 401);
+}
+
+async fn stop(mut process: Process) {
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
+}
+
+fn parsed(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"))
+}
+
+fn ids(page: &Value) -> Vec<&str> {
+    page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
+}
+
+/// It said that no gateway runs, and nothing of what is in the files.
+#[tokio::test]
+async fn without_a_gateway_the_files_are_listed_as_the_gateway_would() {
+    let dir = two_sources();
+    let dir = dir.path();
+    let (process, public, _) = Process::serve(dir).await;
+    for n in 0..5 {
+        refused(public, &format!("guess {n}")).await;
+    }
+    let asked = command(dir, &["audit", "list", "--json", "--limit", "2"]).await;
+    assert_eq!((asked.code, asked.err.as_str()), (Some(0), ""));
+    let first = parsed(&asked);
+    let cursor = first["next"].as_str().unwrap().to_owned();
+    let all = ask(dir, "GET /api/v1/audit?reason=credential_invalid", "").await.1;
+    let credential = all["items"][0]["credential"].as_str().unwrap().to_owned();
+    stop(process).await;
+
+    let arguments = ["audit", "list", "--json", "--reason", "credential_invalid"];
+    let files = command(dir, &arguments).await;
+    assert_eq!((files.code, &parsed(&files)["items"]), (Some(0), &all["items"]), "{files:?}");
+    assert!(
+        files.err.contains("no gateway answers for this store\nreading the files in"),
+        "{files:?}"
+    );
+    let copy = command(dir, &[&arguments[..], &["--store", "data", "--all"]].concat()).await;
+    assert_eq!(ids(&parsed(&copy)), ids(&all));
+    assert!(copy.err.starts_with("reading the files in data/audit"), "{copy:?}");
+    let second =
+        command(dir, &["audit", "list", "--json", "--limit", "2", "--cursor", &cursor]).await;
+    assert_eq!(ids(&parsed(&second)), ids(&all)[2..4], "the gateway's cursor");
+    let one = ["audit", "list", "--json", "--credential", &credential, "--since", "1h"];
+    assert_eq!(ids(&parsed(&command(dir, &one).await)), ids(&all)[..1]);
+    let table = command(dir, &["audit", "list", "--reason", "stopped"]).await;
+    assert!(table.out.contains("uid ") && table.out.contains("safe true"), "{table:?}");
+    for wrong in [
+        &["--limit", "501"][..],
+        &["--cursor", "1"],
+        &["--reason", "forged"],
+        &["--since", "yesterday"],
+        &["--since", "1h", "--until", "2h"],
+        &["--store", "data", "--url", "http://127.0.0.1:1"],
+    ] {
+        let said = command(dir, &[&["audit", "list"][..], wrong].concat()).await;
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{wrong:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_most_is_counted_and_exported_within_a_window() {
+    let dir = two_sources();
+    let dir = dir.path();
+    let (process, public, _) = Process::serve(dir).await;
+    for _ in 0..3 {
+        refused(public, "guess").await;
+    }
+    assert_eq!(Post::to("/nowhere").body("{}").send(public).await.status, 404);
+    let all = ask(dir, "GET /api/v1/audit?reason=credential_invalid", "").await.1;
+    let credential = &all["items"][0]["credential"];
+    let top = parsed(&command(dir, &["audit", "top", "--json"]).await);
+    assert_eq!((&top["count"], &top["records"]), (&json!(4), &json!(4)), "{top}");
+    let first = |by: &str| {
+        (top["by"][by]["items"][0]["value"].clone(), top["by"][by]["items"][0]["count"].clone())
+    };
+    assert_eq!(first("reason"), (json!("credential_invalid"), json!(3)));
+    assert_eq!(first("client"), (json!("127.0.0.1"), json!(4)));
+    assert_eq!(first("source"), (json!("lab"), json!(3)));
+    assert_eq!(first("credential"), (credential.clone(), json!(3)));
+    let table = command(dir, &["audit", "top", "--by", "source", "--limit", "1"]).await.out;
+    assert!(
+        table.starts_with("4 in 4 records, from ") && table.contains("1      (others)"),
+        "{table}"
+    );
+    let none = parsed(&command(dir, &["audit", "top", "--json", "--until", "1h"]).await);
+    assert_eq!(none["count"], 0);
+    for (window, lines) in [(["--since", "24h"], 4), (["--until", "24h"], 0), (["--limit", "2"], 2)]
+    {
+        let export = ["audit", "export", "--listener", "public", "--format", "ocsf"];
+        let said = command(dir, &[&export[..], &window].concat()).await;
+        assert_eq!((said.code, said.out.lines().count()), (Some(0), lines), "{said:?}");
+        for line in said.out.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            assert_eq!((&event["class_uid"], &event["status_id"]), (&json!(6003), &json!(2)));
+        }
+    }
+    stop(process).await;
+}
+
+/// The explanation of a record that was just made; it may not be in the files yet.
+async fn explained(dir: &Path, id: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let said = command(dir, &["audit", "explain", id, "--json"]).await;
+        if said.code == Some(0) {
+            return parsed(&said);
+        }
+        assert!(begun.elapsed() < BOUND && said.code == Some(1), "{said:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_explained_by_whose_it_is_and_never_shown() {
+    let dir = two_sources();
+    let dir = dir.path();
+    let (mut process, public, _) = Process::serve(dir).await;
+    let (lab, other) = (secret("LAB"), secret("TOKEN"));
+    for (key, words) in [
+        (other.clone(), "the key of source other (from the environment variable TOKEN)"),
+        (format!("Bearer {lab}"), "with `Bearer ` in front of it"),
+        ("guess".to_owned(), "no key that is configured now, at any source"),
+    ] {
+        refused(public, &key).await;
+        let newest = ask(dir, "GET /api/v1/audit?limit=1", "").await.1;
+        let explanation = explained(dir, ids(&newest)[0]).await;
+        let known = explanation["known"].to_string();
+        assert!(known.contains(words), "{words}: {explanation}");
+        assert!(known.contains("source lab asks for an API key in x-api-key"), "{known}");
+        let text = command(dir, &["audit", "explain", ids(&newest)[0]]).await;
+        assert!(text.out.contains("What to check\n  - "), "{text:?}");
+        for secret in [&lab, &other] {
+            assert!(
+                !text.out.contains(secret.as_str())
+                    && !explanation.to_string().contains(secret.as_str())
+            );
+        }
+        // The environment of whoever looks at it need not have the secrets.
+        let mut bare = hookward(dir, &["audit", "explain", ids(&newest)[0]]);
+        bare.env_clear();
+        let bare = run(bare).await;
+        assert_eq!(bare.code, Some(0), "{bare:?}");
+        assert!(
+            bare.out.contains("source lab asks for") && !bare.out.contains("what was presented"),
+            "{bare:?}"
+        );
+        let copy = command(dir, &["audit", "explain", ids(&newest)[0], "--store", "data"]).await;
+        assert!(copy.code == Some(0) && !copy.out.contains("source lab asks for"), "{copy:?}");
+    }
+    // The line in the log leads there as well.
+    let line = process.line("\"reason\":\"credential_invalid\"").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert!(
+        explained(dir, line["id"].as_str().unwrap()).await["known"]
+            .to_string()
+            .contains("source other")
+    );
+    let started = ask(dir, "GET /api/v1/audit?reason=started", "").await.1;
+    let act = explained(dir, ids(&started)[0]).await;
+    assert_eq!(act["meaning"], "The gateway was started.");
+    for (id, code, words) in [
+        ("01946953-e0ac-7000-8000-000000000000", 1, "no record in"),
+        ("", 2, "ID is what a record has"),
+        ("../x", 2, "ID is what a record has"),
+    ] {
+        let said = command(dir, &["audit", "explain", id]).await;
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{said:?}");
+        assert!(said.err.contains(words), "{said:?}");
+    }
+    stop(process).await;
+}
+
+/// `| head` ended each of them with "Broken pipe" and exit code 1.
+#[tokio::test]
+async fn nobody_who_reads_on_is_no_failure() {
+    let dir = two_sources();
+    let dir = dir.path();
+    let (process, public, _) = Process::serve(dir).await;
+    refused(public, "guess").await;
+    let id = ids(&ask(dir, "GET /api/v1/audit?limit=1", "").await.1)[0].to_owned();
+    explained(dir, &id).await;
+    for arguments in [
+        &["audit", "list"][..],
+        &["audit", "list", "--json"],
+        &["audit", "list", "--store", "data"],
+        &["audit", "top"],
+        &["audit", "top", "--json"],
+        &["audit", "explain", &id],
+        &["audit", "export"],
+        &["audit", "export", "--format", "csv"],
+        &["audit", "verify"],
+        &["audit", "key"],
+        &["audit", "checkpoint"],
+        &["events", "list"],
+        &["sources"],
+        &["init", "--dir", "new"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut closed = hookward(dir, arguments);
+        let ended = closed.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {said}");
+        assert!(said.is_empty() || said.starts_with("reading the files"), "{arguments:?}: {said}");
+    }
+    assert!(dir.join("new/hookward.toml").exists(), "all of it is written");
+    stop(process).await;
+}
