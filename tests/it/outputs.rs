@@ -82,7 +82,7 @@ async fn records_reach_a_siem_over_tls_where_both_sides_prove_who_they_are() {
     fs::set_permissions(dir.path().join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let keys = "cert = \"cert.pem\"\nkey = \"key.pem\"";
     let gateway = siem("both", collector.address, keys).start_in(dir).await;
-    let odd = "/a\"]\\[x@1";
+    let odd = "/a]\\[x@1";
     let mut post = Post::to(odd).header("X-Key", "wrong");
     post.tag = "f\u{fc}r \u{1b}[2J".to_owned();
     assert_eq!(gateway.send(&post).await.status, 404);

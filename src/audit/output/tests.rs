@@ -32,7 +32,10 @@ async fn live(
     for n in numbers {
         chain.own(Own { reason: "replayed", who: "uid 7".into(), details: json!({ "n": n }) });
     }
-    let ended = tokio::task::spawn_blocking(move || running.chain().stop());
+    // A stop alone lets go of nothing.
+    let ended = tokio::task::spawn_blocking(move || {
+        running.chain().settle(Duration::from_secs(20)) && running.chain().stop()
+    });
     assert!(ended.await.unwrap());
     outputs.finish().await;
     let mut text = Exposition::default();

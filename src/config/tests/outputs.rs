@@ -39,51 +39,51 @@ fn mistakes_of_outputs_are_told_at_their_place() {
     let link_local =
         "found a link-local address, or one of a cloud's metadata service; accepted: any other";
     for (keys, expected) in [
-        ("", "8:1: error: audit.output.a.kind: missing; accepted: \"syslog\", \"file\"".to_owned()),
+        ("", "7:1: error: audit.output.a.kind: missing; accepted: \"syslog\", \"file\"".to_owned()),
         (
             "kind = \"syslogd\"",
-            "9:8: error: audit.output.a.kind: found \"syslogd\"; accepted: \"syslog\", \"file\"; did you mean \"syslog\"?".to_owned(),
+            "8:8: error: audit.output.a.kind: found \"syslogd\"; accepted: \"syslog\", \"file\"; did you mean \"syslog\"?".to_owned(),
         ),
         (
             "kind = \"syslog\"",
-            format!("8:1: error: audit.output.a.address: missing; accepted: {address}"),
+            format!("7:1: error: audit.output.a.address: missing; accepted: {address}"),
         ),
         (
             "kind = \"syslog\"\naddress = \"tcp://siem:514\"",
-            format!("10:11: error: audit.output.a.address: found \"tcp://siem:514\"; accepted: {address}"),
+            format!("9:11: error: audit.output.a.address: found \"tcp://siem:514\"; accepted: {address}"),
         ),
         (
             "kind = \"syslog\"\naddress = \"unix:log\"",
-            format!("10:11: error: audit.output.a.address: found \"unix:log\"; accepted: {address}"),
+            format!("9:11: error: audit.output.a.address: found \"unix:log\"; accepted: {address}"),
         ),
         (
             "kind = \"syslog\"\naddress = \"tls://169.254.169.254\"",
-            format!("10:11: error: audit.output.a.address: {link_local}"),
+            format!("9:11: error: audit.output.a.address: {link_local}"),
         ),
         (
             "kind = \"syslog\"\naddress = \"unix:/dev/log\"\nca = \"ca.pem\"",
-            "11:6: error: audit.output.a.ca: found with a Unix socket, which needs no certificates; accepted: with a tls:// address".to_owned(),
+            "10:6: error: audit.output.a.ca: found with a Unix socket, which needs no certificates; accepted: with a tls:// address".to_owned(),
         ),
         (
             "kind = \"syslog\"\naddress = \"tls://siem\"\ncert = \"cert.pem\"",
-            "8:1: error: audit.output.a.key: missing; accepted: a PEM file's path".to_owned(),
+            "7:1: error: audit.output.a.key: missing; accepted: a PEM file's path".to_owned(),
         ),
         (
             "kind = \"file\"\npath = \"a\"\naddress = \"tls://siem\"",
-            "11:1: error: audit.output.a.address: unknown key; accepted: kind, path, format, from".to_owned(),
+            "10:1: error: audit.output.a.address: unknown key; accepted: kind, path, format, from".to_owned(),
         ),
-        ("kind = \"file\"", "8:1: error: audit.output.a.path: missing; accepted: a file's path".to_owned()),
+        ("kind = \"file\"", "7:1: error: audit.output.a.path: missing; accepted: a file's path".to_owned()),
         (
             "kind = \"file\"\npath = \"a\"\nformat = \"cef\"",
-            "11:10: error: audit.output.a.format: found \"cef\"; accepted: \"json\"".to_owned(),
+            "10:10: error: audit.output.a.format: found \"cef\"; accepted: \"json\"".to_owned(),
         ),
         (
             "kind = \"file\"\npath = \"a\"\n[audit.output.b]\nkind = \"file\"\npath = \"a\"",
-            "11:1: error: audit.output.b: found a file's path, which audit.output.a has already; accepted: one of its own".to_owned(),
+            "10:1: error: audit.output.b: found a file's path, which audit.output.a has already; accepted: one of its own".to_owned(),
         ),
         (
             "kind = \"file\"\npath = \"a\"\n[audit.output.\"B c\"]\nkind = \"file\"\npath = \"b\"",
-            "11:1: error: audit.output.\"B c\": found \"B c\"; accepted: 1 to 64 of a-z, 0-9, `-` and `_`, not starting with `-` or `_`".to_owned(),
+            "10:1: error: audit.output.\"B c\": found \"B c\"; accepted: 1 to 64 of a-z, 0-9, `-` and `_`, not starting with `-` or `_`".to_owned(),
         ),
     ] {
         one_error(&output(keys), &expected);
@@ -115,13 +115,13 @@ fn checkpoints_go_to_a_file_to_a_url_or_to_both() {
     );
     let url = "an https URL with a host, without user or fragment, such as \"https://notary.example/checkpoints\"";
     for (keys, expected) in [
-        ("", "9:15: error: audit.checkpoints.file: missing; accepted: a file's path, or the key `url`".to_owned()),
-        ("file = \"c\", ca = \"ca.pem\"", format!("9:15: error: audit.checkpoints.url: missing; accepted: {url}")),
-        ("url = \"http://n/\"", format!("9:23: error: audit.checkpoints.url: found another string; accepted: {url}")),
-        ("url = \"https://me:secret@n/\"", format!("9:23: error: audit.checkpoints.url: found another string; accepted: {url}")),
+        ("", "8:15: error: audit.checkpoints.file: missing; accepted: a file's path, or the key `url`".to_owned()),
+        ("file = \"c\", ca = \"ca.pem\"", format!("8:15: error: audit.checkpoints.url: missing; accepted: {url}")),
+        ("url = \"http://n/\"", format!("8:23: error: audit.checkpoints.url: found another string; accepted: {url}")),
+        ("url = \"https://me:secret@n/\"", format!("8:23: error: audit.checkpoints.url: found another string; accepted: {url}")),
         (
             "url = \"https://169.254.169.254/\"",
-            "9:23: error: audit.checkpoints.url: found a link-local address, or one of a cloud's metadata service; accepted: any other".to_owned(),
+            "8:23: error: audit.checkpoints.url: found a link-local address, or one of a cloud's metadata service; accepted: any other".to_owned(),
         ),
     ] {
         one_error(&with(&format!("[audit]\ncheckpoints = {{ {keys} }}")), &expected);
