@@ -177,7 +177,7 @@ pub(super) fn sources(store: &Path) -> Option<Value> {
     runtime.block_on(asked).ok()?.ok()?.json().ok()
 }
 
-fn complain(message: &str) {
+pub(super) fn complain(message: &str) {
     // Nobody is left to tell when stderr is gone.
     let _ = writeln!(io::stderr(), "{}", table::neutral(message));
 }

@@ -75,6 +75,7 @@ impl Gateway {
         self.turned_away.tell_rest().await;
         self.trail.chain().own(stopped(safe));
         end_trail(Arc::clone(self.trail.chain())).await;
+        self.outputs.finish().await;
         safe
     }
 }

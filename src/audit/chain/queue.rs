@@ -62,6 +62,8 @@ pub struct Chain {
     /// Records that were written, and refusals that did not fit the queue.
     pub(super) written: AtomicU64,
     squeezed: AtomicU64,
+    /// The number of the last record on stable storage; 0: the trail is not open yet.
+    pub(super) durable: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -130,6 +132,7 @@ impl Chain {
             required: AtomicBool::new(false),
             written: AtomicU64::new(0),
             squeezed: AtomicU64::new(0),
+            durable: Arc::default(),
             thread: Mutex::default(),
         }
     }
@@ -184,6 +187,11 @@ impl Chain {
             written: self.written.load(Ordering::Relaxed),
             squeezed: self.squeezed.load(Ordering::Relaxed),
         }
+    }
+
+    /// The number of the last record on stable storage, as it goes on; 0: the trail is not open yet.
+    pub fn durable(&self) -> &Arc<AtomicU64> {
+        &self.durable
     }
 
     /// Records a refusal under this id. Does not wait.

@@ -107,6 +107,7 @@ fn severity(reason: Reason) -> Caption {
         | Reason::TimestampOutOfRange
         | Reason::EventTooOld
         | Reason::Conflict
+        | Reason::NotPermitted
         | Reason::Overloaded => MEDIUM,
         Reason::StoreUnavailable | Reason::InternalError => HIGH,
     }
@@ -130,7 +131,8 @@ fn disposition(reason: Reason) -> Caption {
         | Reason::SignatureInvalid
         | Reason::TimestampMissing
         | Reason::TimestampInvalid
-        | Reason::TimestampOutOfRange => UNAUTHORIZED,
+        | Reason::TimestampOutOfRange
+        | Reason::NotPermitted => UNAUTHORIZED,
         Reason::Conflict => CONFLICT,
         Reason::Overloaded | Reason::StoreUnavailable | Reason::InternalError => ERROR,
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::super::client;
 use super::super::table::neutral;
 use super::{Code, Where, fail, printed, wrong};
 use crate::audit::chain::{Checkpoint, DIR, End, PublicKey, Report, verify};
@@ -80,7 +81,7 @@ fn checkpoints(given: &str) -> Result<Vec<Checkpoint>, ExitCode> {
         match serde_json::from_str(line) {
             Ok(checkpoint) => kept.push(checkpoint),
             // Where they are appended, a crash may have cut one off.
-            Err(_) => complain(&format!(
+            Err(_) => client::complain(&format!(
                 "--checkpoint: line {number} is no checkpoint as `hookward audit checkpoint` prints it, and is left out"
             )),
         }

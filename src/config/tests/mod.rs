@@ -5,6 +5,7 @@ mod documents;
 mod listener;
 mod mistakes;
 mod operators;
+mod outputs;
 mod presets;
 mod robust;
 mod upstreams;

@@ -32,6 +32,14 @@ pub(super) fn limited(case: &Case<'_>) -> Explanation {
         .check(NOBODY)
 }
 
+pub(super) fn not_permitted(case: &Case<'_>) -> Explanation {
+    let who = case.record.who.as_deref().unwrap_or("somebody with a token");
+    let detail = case.record.detail.as_deref().unwrap_or("the token's role does not include it");
+    Explanation::new(format!("{who} asked for what the role of that token does not allow: {detail}."))
+        .check("whether they should be allowed to: `role` of [admin.tokens.NAME]; docs/admin.md has what each role may")
+        .check("if they did not ask for it themselves: the token is known to somebody else, and is to be replaced")
+}
+
 const NOBODY: &str = "if it is nobody you know: who can reach the admin listener at all; it belongs on an address that strangers cannot reach";
 
 fn listens(case: &Case<'_>) -> Option<String> {

@@ -41,6 +41,7 @@ pub(super) fn of(reason: Reason, case: &Case<'_>) -> Explanation {
         Reason::StoreUnavailable => store_unavailable(case),
         Reason::ProtocolError => protocol_error(),
         Reason::InternalError => internal_error(),
+        Reason::NotPermitted => operators::not_permitted(case),
     }
 }
 
