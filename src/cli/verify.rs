@@ -27,6 +27,7 @@ use self::report::Report;
 use self::steps::{Court, unreadable};
 use self::time::{Given, Moment};
 use super::seam;
+use super::table::{neutral, neutral_json};
 use crate::admit::VerifierError;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, Source};
@@ -110,7 +111,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn complain(error: &VerifyError) -> ExitCode {
-    let _ = writeln!(io::stderr(), "hookward verify: {error}");
+    let _ = writeln!(io::stderr(), "hookward verify: {}", neutral(&error.to_string()));
     match error {
         VerifyError::UnknownSource { .. } | VerifyError::Capture(_) => ExitCode::from(WRONG_USAGE),
         VerifyError::Config(_) => ExitCode::from(BAD_CONFIG),
@@ -141,7 +142,7 @@ fn verify(
     let payload = args.payload;
     let report = Report { source, form, notes, request: judged, verdict: &verdict, payload };
     if args.json {
-        writeln!(out, "{}", report.json())?;
+        writeln!(out, "{}", neutral_json(&report.json().to_string()))?;
     } else {
         write!(out, "{}", report.words())?;
     }

@@ -73,6 +73,9 @@ struct Entry {
     times_taken: u32,
     /// How often it may come again because somebody may have asked for that.
     replays: u32,
+    /// Whether one that somebody had asked for may have been one that a life's end explains as well: then
+    /// what was asked for is still to come.
+    explained_twice: bool,
 }
 
 /// An event that is to be delivered once more.
@@ -120,6 +123,7 @@ impl Ledger {
             taken: None,
             times_taken: 0,
             replays: 0,
+            explained_twice: false,
         });
         event
     }
@@ -336,12 +340,17 @@ impl State {
             entry.delivered.replace(delivery.webhook_id).into_iter().chain(entry.acknowledged);
         let other = others.into_iter().find(|other| *other != delivery.webhook_id);
         let (event, mut taken) = (entry.event, entry.taken);
+        let life_ended =
+            taken.is_some_and(|(life, _)| delivery.life > life && self.ended.contains_key(&life));
         if delivery.taken {
             entry.taken = Some((delivery.life, Instant::now()));
             entry.times_taken += 1;
             // What was asked for is no repeat.
             if taken.is_some() && entry.replays > 0 {
                 entry.replays -= 1;
+                entry.explained_twice |= life_ended;
+                taken = None;
+            } else if taken.is_some() && !life_ended && std::mem::take(&mut entry.explained_twice) {
                 taken = None;
             }
             self.missing.remove(&number);

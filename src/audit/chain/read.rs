@@ -6,14 +6,17 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bytes::{self, SEGMENT_HEADER, SegmentHeader};
+use super::bytes::{self, Frame, SEGMENT_HEADER, SegmentHeader};
 use super::filter::{Filter, Wanted};
+use super::keys::PublicKey;
 use super::record::Record;
 use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
 
 /// Bytes of segments that are read for one page; what it has by then is the page.
 const MOST_READ: u64 = 128 << 20;
+/// Bytes in which a segment's header and its opening checkpoint are.
+const SEGMENT_START: usize = 2048;
 
 /// A record with its number in the trail.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,25 +60,28 @@ impl Reader {
         let (mut page, mut read) = (Page::default(), 0);
         let (mut next_began, mut reached) = (None, None);
         for number in self.segments()?.into_iter().rev() {
-            let Some(header) = self.header(number)? else { continue };
+            let Some(start) = self.start(number)? else { continue };
             // As in `is_over`.
             let over = next_began.zip(filter.since).is_some_and(|(end, since)| end < since);
             if over {
                 return Ok(page);
             }
-            next_began = Some(header.created_at);
-            if header.follows.sequence.0 >= before.saturating_sub(1) {
+            if filter.since.is_some() {
+                next_began = self.began(&start);
+            }
+            let header = SegmentHeader::decode(&start);
+            if header.is_some_and(|header| header.follows.sequence.0 >= before.saturating_sub(1)) {
                 continue;
             }
             if read >= MOST_READ {
                 page.next = reached;
                 return Ok(page);
             }
-            // All behind what this one follows is looked through by then.
-            reached = Some(header.follows.sequence.0 + 1);
             let Some(segment) = self.load(number)? else { continue };
             read += segment.len() as u64;
             let frames: Vec<_> = bytes::frames(&segment).collect();
+            // All from its first one on is looked through by then.
+            reached = frames.first().map(|first| first.sequence.0).or(reached);
             for frame in frames.iter().rev().filter(|frame| frame.sequence.0 < before) {
                 let Some(listed) = wanted.of(frame) else { continue };
                 if page.items.len() == limit {
@@ -119,7 +125,20 @@ impl Reader {
     /// began was recorded before it.
     fn is_over(&self, next: Option<&u32>, since: Option<UnixMillis>) -> io::Result<bool> {
         let Some((next, since)) = next.zip(since) else { return Ok(false) };
-        Ok(self.header(*next)?.is_some_and(|header| header.created_at < since))
+        let began = self.start(*next)?.and_then(|start| self.began(&start));
+        Ok(began.is_some_and(|began| began < since))
+    }
+
+    /// When a segment was begun, if that is signed: who could change what the header says of it would hide
+    /// records from whoever asks for those of a day.
+    fn began(&self, start: &[u8]) -> Option<UnixMillis> {
+        let header = SegmentHeader::decode(start)?;
+        let checkpoint = super::open::checkpoint(&Frame::at(start, SEGMENT_HEADER)?)?;
+        let key = PublicKey::beside(&*self.disk, &self.dir).ok()?;
+        let fits = checkpoint.time == header.created_at.to_string()
+            && checkpoint.position() == Some(header.follows)
+            && checkpoint.is_signed_by(&key);
+        fits.then_some(header.created_at)
     }
 
     /// The newest checkpoint, if there is one.
@@ -150,14 +169,15 @@ impl Reader {
         gone(bytes::load(&*self.disk, &self.dir, number))
     }
 
-    /// `None`: it has gone meanwhile, or is damaged.
-    fn header(&self, number: u32) -> io::Result<Option<SegmentHeader>> {
-        let mut start = [0; SEGMENT_HEADER];
+    /// A segment's header and its opening checkpoint; `None`: it has gone meanwhile.
+    fn start(&self, number: u32) -> io::Result<Option<Vec<u8>>> {
         let Some(file) = gone(self.disk.open(&bytes::path(&self.dir, number)))? else {
             return Ok(None);
         };
-        file.read_at(&mut start, 0)?;
-        Ok(SegmentHeader::decode(&start))
+        let mut start = vec![0; SEGMENT_START];
+        let read = file.read_at(&mut start, 0)?;
+        start.truncate(read);
+        Ok(Some(start))
     }
 }
 

@@ -103,7 +103,7 @@ fn checkpoint(which: &Where) -> Code {
     let found = which.reader()?.checkpoint().map_err(|error| fail(&error))?;
     let Some(checkpoint) = found else { return Err(fail(&"there is no audit trail yet")) };
     let line = serde_json::to_string(&checkpoint).map_err(|error| fail(&error))?;
-    print(&line)
+    print(&table::neutral_json(&line))
 }
 
 fn key(which: &Where) -> Code {

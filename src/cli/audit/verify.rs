@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::super::client;
-use super::super::table::neutral;
+use super::super::table::{neutral, neutral_json};
 use super::{Code, Where, fail, printed, wrong};
 use crate::audit::chain::{Checkpoint, DIR, End, PublicKey, Report, verify};
 use crate::store::disk::OsDisk;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Code {
     let report = verify(&OsDisk, &dir, &key, &kept).map_err(|error| fail(&error))?;
     let mut out = io::stdout().lock();
     printed(if args.json {
-        writeln!(out, "{}", json!(report))
+        writeln!(out, "{}", neutral_json(&json!(report).to_string()))
     } else {
         words(&report, args.public_key.is_some(), !kept.is_empty(), &mut out)
     })?;

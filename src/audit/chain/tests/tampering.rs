@@ -394,3 +394,36 @@ fn where_nothing_is_signed_nothing_is_sound() {
         assert!(!report.sound && report.vouched.is_none(), "{report:?}");
     }
 }
+
+/// A header that said 1970, or none at all, hid what was in its segment from whoever listed it.
+#[test]
+fn no_header_hides_records_from_a_list() {
+    let bench = trail();
+    let reader = Reader::new(Arc::new(bench.disk.clone()), &store());
+    let since = Some(START);
+    let filter = Filter { since, ..Filter::default() };
+    let count = || {
+        let mut all = 0;
+        reader
+            .each(&filter, |_| {
+                all += 1;
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        (reader.newest(&filter, None, 1_000).unwrap().items.len(), all)
+    };
+    let good = count();
+    assert!(good.0 == good.1 && good.0 >= 18, "{good:?}");
+    for number in 1..=3 {
+        let before = load(&bench.disk, number);
+        let header = bytes::SegmentHeader::decode(&before).unwrap();
+        let older = bytes::SegmentHeader { created_at: UnixMillis(0), ..header }.encode();
+        for changed in [older, [0; SEGMENT_HEADER]] {
+            let mut segment = before.clone();
+            segment[..SEGMENT_HEADER].copy_from_slice(&changed);
+            set(&bench.disk, number, &segment);
+            assert_eq!(count(), good, "{number}");
+        }
+        set(&bench.disk, number, &before);
+    }
+}
