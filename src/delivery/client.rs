@@ -18,12 +18,13 @@ use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
 use super::resolve::{Guarded, check_literal};
-use crate::config::Upstream;
+use crate::config::{Authorities, Upstream};
+use crate::pem::Identity;
 
 type Connector = Bounded<HttpsConnector<HttpConnector<Guarded>>>;
 
 /// Sends one request at a time on each of its connections.
-pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
+pub(crate) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// How long a connection may lie idle. Below the 5 s after which Node.js closes one: a request
 /// that meets the close half-way would count as a failed attempt.
@@ -45,7 +46,7 @@ pub enum TlsError {
 
 /// The platform's roots, read when the first upstream asks for them and never when none does.
 #[derive(Debug, Default)]
-pub(super) struct PlatformRoots(Option<Arc<RootCertStore>>);
+pub(crate) struct PlatformRoots(Option<Arc<RootCertStore>>);
 
 impl PlatformRoots {
     fn get(&mut self) -> Result<Arc<RootCertStore>, TlsError> {
@@ -64,16 +65,49 @@ impl PlatformRoots {
     }
 }
 
-/// The client for `upstream`, with a pool of its own.
-pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<Client, TlsError> {
-    let mut tcp = HttpConnector::new_with_resolver(Guarded::new(upstream.allow_link_local));
+/// Whom a client calls, and how.
+#[derive(Debug)]
+pub(crate) struct Called<'a> {
+    pub(crate) url: &'a Uri,
+    /// Whom to trust instead of the platform's roots.
+    pub(crate) ca: Option<&'a Authorities>,
+    /// What to prove oneself with.
+    pub(crate) identity: Option<&'a Identity>,
+    /// For connecting.
+    pub(crate) timeout: Duration,
+    /// Connections that may lie idle.
+    pub(crate) idle: usize,
+    pub(crate) allow_link_local: bool,
+}
+
+impl<'a> From<&'a Upstream> for Called<'a> {
+    fn from(upstream: &'a Upstream) -> Self {
+        Self {
+            url: &upstream.url,
+            ca: upstream.ca.as_ref(),
+            identity: upstream.client_cert.as_ref(),
+            timeout: upstream.timeout,
+            idle: upstream.concurrency,
+            allow_link_local: upstream.allow_link_local,
+        }
+    }
+}
+
+/// The client for `called`, with a pool of its own.
+pub(crate) fn build(called: &Called<'_>, platform: &mut PlatformRoots) -> Result<Client, TlsError> {
+    let mut tcp = HttpConnector::new_with_resolver(Guarded::new(called.allow_link_local));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     // Divided among the host's addresses, so that a second one gets its turn.
-    tcp.set_connect_timeout(Some(upstream.timeout));
+    tcp.set_connect_timeout(Some(called.timeout));
 
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls_config(upstream, platform)?);
-    let connector = if is_https(&upstream.url) {
+    let config = if is_https(called.url) {
+        tls_config(called.ca, called.identity, platform)?
+    } else {
+        client_config(Arc::new(RootCertStore::empty()), None)?
+    };
+    let connector = HttpsConnectorBuilder::new().with_tls_config(config);
+    let connector = if is_https(called.url) {
         connector.https_only().enable_http1().wrap_connector(tcp)
     } else {
         connector.https_or_http().enable_http1().wrap_connector(tcp)
@@ -81,7 +115,7 @@ pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result
     Ok(legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(upstream.concurrency)
+        .pool_max_idle_per_host(called.idle)
         .http1_max_buf_size(MAX_HEAD)
         // On purpose: this repeats only a request that hyper hands back whole, because its pooled
         // connection was closed before the first byte was written. A request of which a byte may
@@ -89,8 +123,8 @@ pub(super) fn build(upstream: &Upstream, platform: &mut PlatformRoots) -> Result
         .retry_canceled_requests(true)
         .build(Bounded {
             inner: connector,
-            limit: upstream.timeout.saturating_mul(2),
-            allow_link_local: upstream.allow_link_local,
+            limit: called.timeout.saturating_mul(2),
+            allow_link_local: called.allow_link_local,
         }))
 }
 
@@ -98,17 +132,28 @@ fn is_https(url: &Uri) -> bool {
     url.scheme() == Some(&http::uri::Scheme::HTTPS)
 }
 
-fn tls_config(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<ClientConfig, TlsError> {
-    let roots = match (&upstream.ca, is_https(&upstream.url)) {
-        (_, false) => Arc::new(RootCertStore::empty()),
-        (Some(ca), true) => Arc::clone(&ca.roots),
-        (None, true) => platform.get()?,
+/// TLS with somebody whom these authorities vouch for, or else the platform's roots.
+pub(crate) fn tls_config(
+    ca: Option<&Authorities>,
+    identity: Option<&Identity>,
+    platform: &mut PlatformRoots,
+) -> Result<ClientConfig, TlsError> {
+    let roots = match ca {
+        Some(ca) => Arc::clone(&ca.roots),
+        None => platform.get()?,
     };
+    client_config(roots, identity)
+}
+
+fn client_config(
+    roots: Arc<RootCertStore>,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = versions.map_err(TlsError::Setup)?.with_root_certificates(roots);
-    Ok(match &upstream.client_cert {
+    Ok(match identity {
         Some(identity) => {
             let pair = SingleCertAndKey::from(Arc::clone(&identity.pair));
             config.with_client_cert_resolver(Arc::new(pair))
@@ -124,7 +169,7 @@ fn tls_config(upstream: &Upstream, platform: &mut PlatformRoots) -> Result<Clien
 /// and then never ends the TLS handshake would hold that for ever. The limit is longer than an
 /// attempt's timeout, so that it never takes an attempt's place.
 #[derive(Clone, Debug)]
-pub(super) struct Bounded<C> {
+pub(crate) struct Bounded<C> {
     inner: C,
     limit: Duration,
     allow_link_local: bool,

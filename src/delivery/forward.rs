@@ -13,7 +13,7 @@ use hyper_util::client::legacy;
 use tokio::time::{Instant, timeout};
 
 use super::StartError;
-use super::client::{self, Client, PlatformRoots};
+use super::client::{self, Called, Client, PlatformRoots};
 use super::excerpt;
 use super::report::report;
 use super::request::Template;
@@ -77,7 +77,8 @@ impl Forwarder {
     ) -> Result<Self, StartError> {
         let failed = |problem| StartError { upstream: upstream.name.clone(), problem };
         let template = Template::new(&upstream).map_err(failed)?;
-        let client = client::build(&upstream, roots).map_err(|e| failed(e.into()))?;
+        let client =
+            client::build(&Called::from(&*upstream), roots).map_err(|e| failed(e.into()))?;
         Ok(Self { upstream, client, template, clock, seed })
     }
 

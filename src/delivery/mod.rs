@@ -5,7 +5,7 @@
 //! store's to keep. Nothing here holds an event longer than one attempt, and nothing here can
 //! slow an ack.
 
-mod client;
+pub(crate) mod client;
 mod excerpt;
 mod forward;
 mod guard;
@@ -36,6 +36,7 @@ pub use self::forward::{Forwarder, Made, attempt};
 pub use self::normalize::cloudevent;
 use self::pace::Pace;
 pub use self::plan::Plan;
+pub(crate) use self::report::Causes;
 pub(crate) use self::retry::retry_after;
 use crate::event::UpstreamName;
 use crate::metrics::{Metrics, UpstreamMetrics};

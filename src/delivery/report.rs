@@ -27,7 +27,7 @@ pub(super) fn report(
                 attempt = number,
                 status = attempt.result.status(),
                 error = class(attempt.result),
-                detail = error.map(|error| tracing::field::display(Chain(error))),
+                detail = error.map(|error| tracing::field::display(Causes(error))),
                 duration_ms = u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
                 verdict = verdict(attempt.verdict),
                 next_at = next_at(attempt.verdict),
@@ -69,9 +69,9 @@ fn next_at(verdict: Verdict) -> Option<String> {
 
 /// An error with its causes. Those of the client name system errors and certificates, never
 /// what was sent.
-struct Chain<'a>(&'a (dyn Error + 'static));
+pub(crate) struct Causes<'a>(pub(crate) &'a (dyn Error + 'static));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut cause = self.0.source();

@@ -47,7 +47,7 @@ fn allowed(
 
 /// The system's resolver, judged.
 #[derive(Clone, Debug)]
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     system: GaiResolver,
     allow_link_local: bool,
 }
