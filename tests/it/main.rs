@@ -16,6 +16,7 @@
 mod app;
 mod client;
 mod gateway;
+mod leaks;
 mod lines;
 mod pebble;
 mod pki;
