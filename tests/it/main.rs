@@ -44,6 +44,7 @@ mod http2;
 mod kindness;
 mod limits;
 mod metrics;
+mod one_line;
 mod ordering;
 mod presets;
 mod providers;
