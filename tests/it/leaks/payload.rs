@@ -111,7 +111,7 @@ pub fn is_no_everyday_word(text: &str) -> bool {
         |c| c.is_ascii_digit(),
         |c| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-' | ':'),
     ];
-    let of_kinds = kinds.iter().filter(|is| text.chars().any(|c| is(c))).count();
+    let of_kinds = kinds.iter().filter(|is| text.chars().any(is)).count();
     let is_time = text.parse::<jiff::Timestamp>().is_ok();
     text.len() >= SHORTEST && (of_kinds >= 2 || text.len() >= LONG) && !is_time
 }
