@@ -150,7 +150,8 @@ pub fn micros(d: Duration) -> u64 {
 pub(super) fn bounded<const N: usize>(bytes: &[u8]) -> Cow<'_, str> {
     let cut = bytes.get(..N).filter(|cut| cut.len() < bytes.len());
     let text = String::from_utf8_lossy(cut.unwrap_or(bytes));
-    let is_plain = |c: char| c.is_ascii() || c.is_alphanumeric();
+    // JSON has no escape for DEL, and its writers leave it as it is.
+    let is_plain = |c: char| c.is_ascii() && c != '\u{7f}' || c.is_alphanumeric();
     if cut.is_none() && text.chars().all(is_plain) {
         return text;
     }
@@ -170,6 +171,8 @@ mod tests {
             (b"/abcdefgh", "/abcdefg..."),
             ("/\u{fc}\u{fc}".as_bytes(), "/\u{fc}\u{fc}"),
             ("/\u{9b}2J\u{202e}".as_bytes(), "/\u{fffd}2J\u{fffd}"),
+            // In JSON it reached the log, the trail and operators' terminals as it was.
+            (b"/a\x7fb", "/a\u{fffd}b"),
             (b"/\xff", "/\u{fffd}"),
             ("/abcdef\u{fc}".as_bytes(), "/abcdef\u{fffd}..."),
         ] {

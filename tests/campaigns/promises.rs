@@ -1,25 +1,27 @@
-//! docs/promises.md names the tests that hold each promise: all of them are there.
+//! docs/promises.md and docs/security.md name the tests that hold what they say: all of them are there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const TREES: [&str; 2] = ["src", "tests"];
-/// So many are named at least, or the page is read wrongly.
-const FEWEST: usize = 60;
+/// The pages, and how many tests are named at least, or the page is read wrongly.
+const PAGES: [(&str, usize); 2] = [("docs/promises.md", 60), ("docs/security.md", 50)];
 
 #[test]
 fn every_test_that_is_named_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("docs/promises.md")).unwrap();
     let code: String = TREES.iter().flat_map(|tree| sources(&root.join(tree))).collect();
-    // Every other piece between backticks is code.
-    let quoted = page.split('`').skip(1).step_by(2).filter(|word| word.contains("::"));
-    let named: Vec<_> =
-        quoted.filter(|word| !word.contains([' ', '…']) && !word.ends_with(':')).collect();
-    assert!(named.len() >= FEWEST, "{} tests are named", named.len());
-    for name in named {
-        let test = name.rsplit("::").next().unwrap();
-        assert!(code.contains(&format!("fn {test}(")), "{name} does not exist");
+    for (page, fewest) in PAGES {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        // Every other piece between backticks is code.
+        let quoted = text.split('`').skip(1).step_by(2).filter(|word| word.contains("::"));
+        let named: Vec<_> =
+            quoted.filter(|word| !word.contains([' ', '…']) && !word.ends_with(':')).collect();
+        assert!(named.len() >= fewest, "{page}: {} tests are named", named.len());
+        for name in named {
+            let test = name.rsplit("::").next().unwrap();
+            assert!(code.contains(&format!("fn {test}(")), "{page}: {name} does not exist");
+        }
     }
 }
 

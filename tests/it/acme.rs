@@ -1,6 +1,7 @@
 //! Certificates by ACME, against a real authority: [`Pebble`]. Without it these tests say so and do
 //! nothing. The challenge's handshake itself is tested in the listener.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -17,7 +18,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use crate::client::Post;
-use crate::gateway::{Setup, setup};
+use crate::gateway::{Setup, setup, watched};
+use crate::leaks::Watched;
 use crate::lines;
 use crate::pebble::{Pebble, free_port};
 use crate::pki::{Authority, Caller, ask, status};
@@ -45,6 +47,8 @@ fn post() -> Post {
 /// A gateway for these names at this port, with its certificate from this directory.
 struct Plan {
     port: u16,
+    /// Of the gateway that was started last.
+    watched: Cell<Option<Watched>>,
     dir: TempDir,
     clients: Authority,
 }
@@ -54,7 +58,7 @@ impl Plan {
         let (dir, clients) = (tempfile::tempdir().unwrap(), Authority::new("clients"));
         std::fs::write(dir.path().join("directory.pem"), &ca.pem).unwrap();
         std::fs::write(dir.path().join("clients.pem"), &clients.pem).unwrap();
-        Self { port: free_port(), dir, clients }
+        Self { port: free_port(), dir, clients, watched: Cell::new(None) }
     }
 
     fn config(&self, domains: &[&str], directory: &str) -> Config {
@@ -69,8 +73,10 @@ impl Plan {
     }
 
     async fn start(&self, domains: &[&str], directory: &str) -> Gateway {
-        lines::collect();
-        Gateway::start(self.config(domains, directory), Clock::System).await.unwrap()
+        let config = self.config(domains, directory);
+        let (gateway, watched) = watched(config, Clock::System, self.dir.path()).await;
+        self.watched.set(Some(watched));
+        gateway
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::client::{Answer, BOUND, Post};
 use crate::gateway::secret;
+use crate::leaks;
 use crate::process::{Process, Said, hookward, run};
 
 /// A gateway's directory, with these keys of `[server]`.
@@ -48,6 +49,9 @@ pub async fn ask(dir: &Path, request: &str, body: &str) -> (u16, Value) {
     timeout(BOUND, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    if !request.contains("payload=1") {
+        leaks::answered(request, &answer);
+    }
     (status, serde_json::from_str(body).unwrap())
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::client::BOUND;
+use crate::leaks;
 
 /// A request as the app got it.
 #[derive(Clone, Debug)]
@@ -225,12 +226,18 @@ impl<S: Fn(&Delivery, &[Delivery]) -> Reply> Desk<S> {
         };
         let mut response = Response::new(Full::default());
         let mut takes = Duration::ZERO;
+        let answer = leaks::canary("the app's answers");
         self.seen.send_modify(|seen| {
             delivery.in_hand = self.in_hand.fetch_add(1, Ordering::SeqCst) + 1;
             let reply = (self.script)(&delivery, seen);
             delivery.status = reply.status;
             takes = reply.takes;
             *response.status_mut() = StatusCode::from_u16(reply.status).unwrap();
+            response.headers_mut().insert("x-canary", answer.parse().unwrap());
+            if !matches!(reply.status, 204 | 304) {
+                response.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+                *response.body_mut() = Full::from(answer);
+            }
             for (name, value) in reply.headers {
                 response.headers_mut().append(name, value.parse().unwrap());
             }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::leaks;
+
 /// What a test waits at most for something that must happen.
 pub const BOUND: Duration = Duration::from_secs(20);
 
@@ -87,10 +89,21 @@ impl Post {
         self
     }
 
-    /// The head as it goes over the wire.
+    /// The target with a query that nobody may tell of, where nothing looks at the query.
+    fn target(&self) -> String {
+        match self.path.starts_with("/hooks/") && !self.path.contains(['?', '#']) {
+            true => format!("{}?{}", self.path, leaks::canary("queries")),
+            false => self.path.clone(),
+        }
+    }
+
+    /// The head as it goes over the wire. Everything in it and in the body is taken note of.
     pub fn head(&self) -> Vec<u8> {
-        let Self { method, path, headers, tag, .. } = self;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gw\r\nUser-Agent: {tag}\r\n");
+        let Self { method, headers, tag, .. } = self;
+        let target = self.target();
+        leaks::sent(&target, headers, &self.body);
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: gw\r\nUser-Agent: {tag}\r\n");
+        write!(head, "X-Canary: {}\r\n", leaks::canary("headers")).unwrap();
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n").unwrap();
         }
@@ -129,6 +142,8 @@ impl Post {
 pub struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
+    /// Whether a payload was asked for.
+    shows_payload: bool,
 }
 
 /// What came back.
@@ -181,12 +196,18 @@ impl Connection {
         }
         let stream = timeout(BOUND, socket.connect(to)).await.unwrap().unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new() }
+        Self { stream, read: Vec::new(), shows_payload: false }
     }
 
     /// Sends bytes. A peer that has closed already may still have answered.
     pub async fn write(&mut self, bytes: &[u8]) {
+        self.shows_payload |= bytes.windows(9).any(|part| part == b"payload=1");
         let _ = timeout(BOUND, self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    /// Has nothing more to send. A peer that has closed already does not hear it.
+    pub async fn end_of_writing(&mut self) {
+        drop(self.stream.shutdown().await);
     }
 
     /// Sends a request on this connection, and reads the answer.
@@ -204,7 +225,11 @@ impl Connection {
                 let length = headers.iter().find(|(name, _)| name == "content-length");
                 let length = length.map_or(0, |(_, value)| value.parse().unwrap());
                 let body = String::from_utf8(self.take(length).await).unwrap();
-                return Answer { status, headers, body, interim };
+                let answer = Answer { status, headers, body, interim };
+                if !self.shows_payload {
+                    leaks::answered("an answer", &format!("{answer:?} {}", answer.body));
+                }
+                return answer;
             }
             interim.push(status);
         }

@@ -14,12 +14,17 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::client::{Answer, Post};
+use crate::leaks::{self, Watched};
 use crate::lines;
 
 /// The secret of this name, as every gateway here reads it with `{ env = "NAME" }`: its own for
 /// each name, and base64 for those schemes that decode it.
 pub fn secret(name: &str) -> String {
-    STANDARD.encode(Sha256::digest(name))
+    let key = Sha256::digest(name);
+    leaks::secret(&format!("{name}, decoded"), &key);
+    let secret = STANDARD.encode(key);
+    leaks::secret(name, secret.as_bytes());
+    secret
 }
 
 /// The key behind a secret for the schemes that decode it.
@@ -94,16 +99,23 @@ impl Setup {
 }
 
 async fn start(config: Config, dir: TempDir) -> Running {
-    lines::collect();
-    let gateway = Gateway::start(config, Clock::System).await.unwrap();
+    let (gateway, watched) = watched(config, Clock::System, dir.path()).await;
     let address = gateway.public_addr();
-    Running { gateway, address, dir }
+    Running { gateway, address, watched, dir }
+}
+
+/// Starts a gateway of this process in this directory. What it has left is searched when its watch ends.
+pub async fn watched(config: Config, clock: Clock, dir: &Path) -> (Gateway, Watched) {
+    lines::collect();
+    let watched = Watched::begin(dir);
+    (Gateway::start(config, clock).await.unwrap(), watched)
 }
 
 /// A gateway that runs.
 pub struct Running {
     pub gateway: Gateway,
     pub address: SocketAddr,
+    watched: Watched,
     dir: TempDir,
 }
 
@@ -138,6 +150,7 @@ impl Running {
     /// Stops it gracefully; its store stays.
     pub async fn stop(self) -> TempDir {
         assert!(self.gateway.shutdown().await, "not everything is on stable storage");
+        drop(self.watched);
         self.dir
     }
 }

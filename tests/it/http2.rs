@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::client::{BOUND, new_tag};
+use crate::leaks;
 use crate::lines;
 use crate::pki::{Authority, Caller, NAME};
 use crate::tls::{Plan, Secured};
@@ -49,6 +50,7 @@ struct Answer {
 
 async fn send(sender: &SendRequest<Bytes>, head: Builder, body: &'static str) -> Answer {
     let mut sender = sender.clone().ready().await.unwrap();
+    let head = head.header("x-canary", leaks::canary("headers"));
     let request = head.body(()).unwrap();
     let declared = request.headers().contains_key(header::CONTENT_LENGTH);
     let (answer, mut stream) = sender.send_request(request, false).unwrap();
@@ -70,6 +72,10 @@ async fn read(answer: ResponseFuture) -> Answer {
         all.extend_from_slice(&data);
     }
     assert!(!head.headers.contains_key(header::CONNECTION), "{:?}", head.headers);
+    leaks::answered(
+        "an answer over HTTP/2",
+        &format!("{head:?} {}", String::from_utf8_lossy(&all)),
+    );
     let body = serde_json::from_slice(&all).unwrap();
     Answer { status: head.status.as_u16(), headers: head.headers, body }
 }

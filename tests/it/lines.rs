@@ -1,14 +1,17 @@
 //! The log of all gateways in this process, as `log.format = "json"` writes it at the most
 //! talkative level. Reasons stand there only: a caller is not told them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::client::BOUND;
+use crate::leaks::Found;
 
 static LOG: LazyLock<Arc<watch::Sender<Vec<String>>>> = LazyLock::new(|| {
     let log = Arc::new(watch::Sender::new(Vec::new()));
@@ -56,6 +59,27 @@ pub fn of_client(client: &str) -> Vec<Value> {
     let needle = format!("\"client\":\"{client}\"");
     let lines = LOG.borrow();
     lines.iter().filter(|line| line.contains(&needle)).map(|line| parse(line)).collect()
+}
+
+/// Searches what was logged behind so many lines, which then are all that there are, as far as a log of the gateway would have it: of the
+/// libraries only warnings, and of `h2` only errors.
+pub fn search(behind: &Mutex<usize>, hits: impl Fn(&[u8]) -> BTreeSet<String>, found: &mut Found) {
+    let mut behind = behind.lock();
+    let new = LOG.borrow()[*behind..].to_vec();
+    *behind += new.len();
+    drop(behind);
+    for line in new.into_iter().filter(|line| would_be_shown(line)) {
+        let hits = hits(line.as_bytes());
+        if !hits.is_empty() {
+            found.insert(format!("the log: {line}"), hits.into_iter().collect());
+        }
+    }
+}
+
+fn would_be_shown(line: &str) -> bool {
+    let is_worse = line.contains("\"level\":\"ERROR\"");
+    let is_bad = line.contains("\"level\":\"WARN\"") && !line.contains("\"target\":\"h2");
+    is_worse || is_bad || line.contains("\"target\":\"hookward")
 }
 
 /// All attempts at this event that are logged so far.

@@ -16,6 +16,7 @@
 mod app;
 mod client;
 mod gateway;
+mod leaks;
 mod lines;
 mod pebble;
 mod pki;
@@ -45,6 +46,7 @@ mod http2;
 mod kindness;
 mod limits;
 mod metrics;
+mod one_line;
 mod ordering;
 mod outputs;
 mod presets;

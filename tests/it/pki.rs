@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use self::believer::Believer;
 use crate::client::{BOUND, Post};
+use crate::leaks;
 
 /// The name of every gateway here.
 pub const NAME: &str = "gw.example";
@@ -101,6 +102,9 @@ pub fn padding(bytes: usize) -> CustomExtension {
 
 impl Issued {
     pub fn write_to(&self, dir: &Path) {
+        // What is a key of P-256 alone in PKCS#8: in front of it all keys are alike.
+        assert_eq!(self.key[34..36], [4, 32]);
+        leaks::secret("key of a certificate", &self.key[36..68]);
         std::fs::write(dir.join("cert.pem"), &self.pem).unwrap();
         std::fs::write(dir.join("key.pem"), &self.key_pem).unwrap();
     }
@@ -239,7 +243,9 @@ pub async fn answer(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String
             break;
         }
     }
-    Ok(String::from_utf8(all).unwrap())
+    let answer = String::from_utf8(all).unwrap();
+    leaks::answered("an answer over TLS", &answer);
+    Ok(answer)
 }
 
 /// The status of an answer; nothing when there is none.

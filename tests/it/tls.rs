@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::client::{BOUND, Post};
-use crate::gateway::{Setup, setup};
+use crate::gateway::{Setup, setup, watched};
+use crate::leaks::Watched;
 use crate::lines;
 use crate::pki::{Authority, Caller, Issued, NAME, answer, ask, serial, status};
 use crate::process::run;
@@ -35,6 +36,7 @@ pub struct Secured {
     pub gateway: Gateway,
     pub address: SocketAddr,
     pub config: Config,
+    _watched: Watched,
     pub dir: TempDir,
 }
 
@@ -79,10 +81,9 @@ impl Plan {
     pub async fn start(self, own: &Issued) -> Secured {
         let dir = tempfile::tempdir().unwrap();
         own.write_to(dir.path());
-        lines::collect();
-        let gateway = Gateway::start(self.config(&dir), self.clock.clone()).await.unwrap();
+        let (gateway, watched) = watched(self.config(&dir), self.clock.clone(), dir.path()).await;
         let config = self.config(&dir);
-        Secured { address: gateway.public_addr(), gateway, config, dir }
+        Secured { address: gateway.public_addr(), gateway, config, _watched: watched, dir }
     }
 
     fn config(&self, dir: &TempDir) -> Config {
