@@ -13,16 +13,16 @@ use super::tally::{MOST_KEYS, Row, Tally};
 use super::{Code, Where, complain, fail, printed};
 use crate::audit::ACTS;
 use crate::audit::chain::{Filter, Record};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 
 /// How far back is looked where nothing is said.
 const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Arguments of `audit top`.
 ///
-/// Without --since the last 24 hours are counted. Operators' acts, starts and stops are not, unless
-/// --reason names one. A sum counts as many as it stands for, and is in the window when it was
-/// written there.
+/// Without --since the 24 hours before --until, or before now, are counted. Operators' acts, starts
+/// and stops are not, unless --reason names one. A sum counts as many as it stands for, and is in
+/// the window when it was written there.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -84,8 +84,7 @@ impl By {
 pub(super) fn run(args: &Args) -> Code {
     let reader = args.which.reader()?;
     let now = Clock::System.now();
-    let mut filter = args.selection.filter(now)?;
-    filter.since.get_or_insert(now.before(WINDOW));
+    let filter = windowed(args.selection.filter(now)?, now);
     let mut counts = Counts::new(args.by, filter);
     let read = reader.each(&counts.filter.clone(), |listed| {
         counts.add(&listed.record);
@@ -97,6 +96,12 @@ pub(super) fn run(args: &Args) -> Code {
     let mut out = io::stdout().lock();
     printed(if args.json { counts.json(limit, &mut out) } else { counts.words(limit, &mut out) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The filter with a beginning: a day before its end.
+fn windowed(filter: Filter, now: UnixMillis) -> Filter {
+    let begin = filter.until.unwrap_or(now).before(WINDOW);
+    Filter { since: filter.since.or(Some(begin)), ..filter }
 }
 
 /// What was counted.
@@ -185,7 +190,6 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::UnixMillis;
 
     fn record(reason: &str, client: &str, count: u64) -> Record {
         Record {
@@ -230,6 +234,19 @@ mod tests {
         let json: Value = serde_json::from_str(&printed(|out| acts.json(10, out))).unwrap();
         assert_eq!(json["by"]["reason"]["items"][0]["value"], "replayed");
         assert_eq!((&json["count"], json["by"].as_object().unwrap().len()), (&json!(1), 1));
+    }
+
+    /// With --until alone it began after its end, and was empty.
+    #[test]
+    fn a_window_without_a_beginning_is_the_day_before_its_end() {
+        let (now, day) = (UnixMillis(1_736_937_000_000), 86_400_000);
+        let windowed = |filter| super::windowed(filter, now).since;
+        assert_eq!(windowed(Filter::default()), Some(UnixMillis(now.0 - day)));
+        let until = Some(UnixMillis(now.0 - 9 * day));
+        let last = Filter { until, ..Filter::default() };
+        assert_eq!(windowed(last.clone()), Some(UnixMillis(now.0 - 10 * day)));
+        let given = Some(UnixMillis(7));
+        assert_eq!(windowed(Filter { since: given, ..last }), given);
     }
 
     #[test]
