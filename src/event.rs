@@ -103,6 +103,10 @@ name_type! {
     /// The name of an upstream, as in `[upstream.NAME]`.
     UpstreamName
 }
+name_type! {
+    /// The name of an output of the audit trail, as in `[audit.output.NAME]`.
+    OutputName
+}
 
 /// SHA-256 of an event's raw body: two events with the same one have the same content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,10 @@
 //! What was refused, and why: the fixed vocabulary, and the record of each refusal. And what operators
-//! do with the store. Both end in one trail on disk, link by link (`chain`).
+//! do with the store. Both end in one trail on disk, link by link (`chain`), which is sent on from there
+//! (`output`).
 
 mod act;
 pub mod chain;
+pub mod output;
 mod refused;
 mod summed;
 mod trail;

@@ -1,6 +1,7 @@
 //! `hookward check`: every problem of a configuration, or what would run with it. Starts nothing
 //! and connects to nothing; of the store it looks at what stands in front of the segments.
 
+mod audit;
 mod store;
 mod summary;
 
@@ -195,6 +196,27 @@ listener  https://0.0.0.0:8443, 4096 connections (1024 from one address), bodies
         ] {
             assert!(out.contains(lines), "{out}");
         }
+    }
+
+    #[test]
+    fn where_the_audit_trail_goes_is_summed_up_without_secrets() {
+        let (out, err, code) = checked(
+            "[audit]\ncheckpoints = { url = \"https://n.example/c?token=hunter2\", token = { env = \"KEY\" } }\n\
+             [audit.output.siem]\nkind = \"syslog\"\naddress = \"tls://siem.example\"\n\
+             [audit.output.local]\nkind = \"syslog\"\naddress = \"unix:/dev/log\"\nfacility = \"authpriv\"\n\
+             [audit.output.file]\nkind = \"file\"\npath = \"audit.jsonl\"\nfrom = \"beginning\"\n\
+             [source.lab]\npreset = \"novamed\"\nkeys = [{ env = \"KEY\" }]\n\
+             [upstream.app]\nurl = \"http://127.0.0.1:3000/\"\n",
+        );
+        assert_eq!((err.as_str(), code), ("", ExitCode::SUCCESS));
+        let lines = "\
+audit     kept 2192d, to 2GiB, then removed
+  proof   checkpoints to https://n.example/c, with a token
+  output  siem: syslog to siem.example over TLS, port 6514, facility 13
+  output  local: syslog to /dev/log, facility 10
+  output  file: lines of JSON in audit.jsonl, from the beginning
+";
+        assert!(out.contains(lines), "{out}");
     }
 
     #[test]

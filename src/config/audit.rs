@@ -1,13 +1,28 @@
-//! `[audit]`: how long the audit trail is kept, and what hangs on it.
+//! `[audit]`: how long the audit trail is kept, where it is sent to, and what hangs on it.
+
+mod output;
 
 use std::path::PathBuf;
 
-use super::Audit;
+use http::Uri;
+
 use super::context::Context;
 use super::defaults::audit::{KEEP, MAX_SIZE, REQUIRED};
+use super::problem::{Contradiction, ProblemKind};
+use super::secrets::{self, Reference, Use};
 use super::tree::{Node, Table};
+use super::upstream::{literal, parse_url};
+use super::{Audit, CheckpointPost, Checkpoints, certificates};
+use crate::network;
 
-pub(super) const KEYS: &[&str] = &["retention", "max_size", "archive", "required", "checkpoints"];
+#[cfg(test)]
+pub(super) use self::output::{FILE_KEYS, SYSLOG_KEYS};
+
+pub(super) const KEYS: &[&str] =
+    &["retention", "max_size", "archive", "required", "checkpoints", "output"];
+pub(super) const CHECKPOINT_KEYS: &[&str] = &["file", "url", "token", "ca"];
+
+const URL: &str = "an https URL with a host, without user or fragment, such as \"https://notary.example/checkpoints\"";
 
 impl Audit {
     /// What holds without the table.
@@ -17,7 +32,8 @@ impl Audit {
             max_size: MAX_SIZE.default.0,
             archive: None,
             required: REQUIRED,
-            checkpoints: None,
+            checkpoints: Checkpoints::default(),
+            outputs: Vec::new(),
         }
     }
 }
@@ -26,23 +42,48 @@ impl Audit {
 pub(super) fn read(table: &Table<'_>, cx: &mut Context<'_>) -> Audit {
     let archive = table.get("archive").and_then(|node| path(&node, "a directory's path", cx));
     let required = table.get("required").and_then(|node| node.flag(cx));
-    let checkpoints = table.get("checkpoints").and_then(|node| {
-        let table = node.table(&["file"], cx)?;
-        match table.get("file") {
-            Some(node) => path(&node, "a file's path", cx),
-            None => {
-                cx.missing(table.spot(), "file", "a file's path");
-                None
-            }
-        }
-    });
+    let checkpoints = table.get("checkpoints").and_then(|node| checkpoints(&node, cx));
+    let outputs = table.get("output").map(|node| output::read(&node, cx));
     Audit {
         retention: table.duration("retention", &KEEP, cx).value,
         max_size: table.size("max_size", &MAX_SIZE, cx).value.0,
         archive,
         required: required.unwrap_or(REQUIRED),
-        checkpoints,
+        checkpoints: checkpoints.unwrap_or_default(),
+        outputs: outputs.unwrap_or_default(),
     }
+}
+
+fn checkpoints(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Checkpoints> {
+    let table = node.table(CHECKPOINT_KEYS, cx)?;
+    let file = table.get("file").and_then(|node| path(&node, "a file's path", cx));
+    if ["token", "ca"].into_iter().any(|key| table.has(key)) && !table.has("url") {
+        cx.missing(table.spot(), "url", URL);
+    } else if !table.has("file") && !table.has("url") {
+        cx.missing(table.spot(), "file", "a file's path, or the key `url`");
+    }
+    let url = table.get("url").and_then(|node| read_url(&node, cx));
+    let token = table.get("token").and_then(|node| {
+        let reference = Reference::read(&node, cx)?;
+        secrets::resolve(&reference, Use::Header, cx)
+    });
+    let ca = table.get("ca").and_then(|node| certificates::authorities(&node, cx));
+    let post = url.map(|url| CheckpointPost { url, token: token.map(|token| token.used), ca });
+    Some(Checkpoints { file, post })
+}
+
+fn read_url(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Uri> {
+    let text = node.text(URL, cx)?;
+    let Some(url) = parse_url(text).filter(|url| url.scheme_str() == Some("https")) else {
+        // It may hold a password, or a token.
+        let (found, accepted) = ("another string".to_owned(), URL.into());
+        cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
+        return None;
+    };
+    if literal(&url).is_some_and(network::is_link_local) {
+        cx.problem(node.spot(), Contradiction::LinkLocalForGood);
+    }
+    Some(url)
 }
 
 fn path(node: &Node<'_>, accepted: &'static str, cx: &mut Context<'_>) -> Option<PathBuf> {

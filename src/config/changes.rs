@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    Acme, Admin, Audit, Auth, Config, EventPaths, Log, Retry, Route, Server, Source, Store, Tls,
-    Upstream,
+    Acme, Admin, Audit, AuditOutput, AuditTarget, Auth, Config, EventPaths, Log, Retry, Route,
+    Server, Source, Store, Syslog, Tls, Upstream,
 };
 use crate::event::SourceName;
 use crate::provider::Retries;
@@ -116,12 +116,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         min_free,
     });
     keys.extend(under("store", store));
-    let audit = differing!(
-        audit,
-        &new.audit,
-        Audit { retention, max_size, archive, required, checkpoints }
-    );
-    keys.extend(under("audit", audit));
+    keys.extend(audit_keys(audit, &new.audit));
     keys.extend(under("log", differing!(log, &new.log, Log { format, level })));
     keys.extend(tables("source", sources, &new.sources, |s| s.name.as_str(), source_keys));
     keys.extend(tables("upstream", upstreams, &new.upstreams, |u| u.name.as_str(), upstream_keys));
@@ -133,6 +128,38 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
 
 fn under(table: &str, keys: Vec<&'static str>) -> Vec<String> {
     keys.into_iter().map(|key| format!("{table}.{key}")).collect()
+}
+
+fn audit_keys(old: &Audit, new: &Audit) -> Vec<String> {
+    let keys = differing!(old, new, Audit {
+        retention,
+        max_size,
+        archive,
+        required,
+        checkpoints,
+    } but { outputs });
+    let mut keys = under("audit", keys);
+    keys.extend(tables(
+        "audit.output",
+        &old.outputs,
+        &new.outputs,
+        |o| o.name.as_str(),
+        output_keys,
+    ));
+    keys
+}
+
+fn output_keys(old: &AuditOutput, new: &AuditOutput) -> Vec<&'static str> {
+    let mut keys = match (&old.target, &new.target) {
+        (AuditTarget::File(old), AuditTarget::File(new)) if old == new => Vec::new(),
+        (AuditTarget::File(_), AuditTarget::File(_)) => vec!["path"],
+        (AuditTarget::Syslog(old), AuditTarget::Syslog(new)) => {
+            differing!(old, new, Syslog { address, facility, ca, identity as "cert" })
+        }
+        _ => vec!["kind"],
+    };
+    keys.extend(differing!(old, new, AuditOutput { from } but { name, target }));
+    keys
 }
 
 /// Tables with names: which came, which went, and what differs in those that stayed.

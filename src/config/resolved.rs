@@ -1,6 +1,7 @@
 //! The checked, immutable configuration that the rest of the crate works from. Built by
 //! [`super::load`] only; every invariant named here holds once it exists.
 
+mod audit;
 mod source;
 mod upstream;
 
@@ -12,6 +13,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::audit::{
+    Audit, AuditFrom, AuditOutput, AuditTarget, CheckpointPost, Checkpoints, Facility, Syslog,
+    SyslogAddress,
+};
 pub use self::source::{
     Algorithm, Auth, Encoding, EventPaths, HmacScheme, OnConflict, Pattern, Place, Selector,
     SignedPart, Source, TimestampPlace,
@@ -163,21 +168,6 @@ pub struct Store {
     pub encryption_keys: Vec<Key>,
     /// Free bytes on the store's file system below which new events get 503.
     pub min_free: u64,
-}
-
-/// `[audit]`: the trail of what was refused and done.
-#[derive(Clone, Debug)]
-pub struct Audit {
-    /// How long records are kept.
-    pub retention: Duration,
-    /// Bytes of it beyond which the oldest records go.
-    pub max_size: u64,
-    /// A directory that they are moved to when they go. `None`: they are removed.
-    pub archive: Option<PathBuf>,
-    /// Whether events are refused while it cannot be written.
-    pub required: bool,
-    /// A file that its checkpoints are appended to as well.
-    pub checkpoints: Option<PathBuf>,
 }
 
 /// `[log]`

@@ -68,12 +68,7 @@ pub(super) fn read(
     let table = node.table(KEYS, cx)?;
     let valid_name = UpstreamName::new(name).ok();
     if valid_name.is_none() {
-        node.refuse(
-            name,
-            "1 to 64 of a-z, 0-9, `-` and `_`, not starting with `-` or `_`",
-            None,
-            cx,
-        );
+        node.refuse(name, d::NAME, None, cx);
     }
     let formats = [
         ("cloudevents", Format::CloudEvents),
@@ -175,13 +170,13 @@ fn read_url(table: &Table<'_>, allow_link_local: bool, cx: &mut Context<'_>) -> 
 }
 
 /// The URL's host, if it is an address.
-fn literal(url: &Uri) -> Option<IpAddr> {
+pub(super) fn literal(url: &Uri) -> Option<IpAddr> {
     url.host()?.trim_matches(['[', ']']).parse().ok()
 }
 
 /// The URL, if it can be called: `http::Uri` itself takes no offence at fragments, users and
 /// ports that are none.
-fn parse_url(text: &str) -> Option<Uri> {
+pub(super) fn parse_url(text: &str) -> Option<Uri> {
     let url: Uri =
         text.parse().ok().filter(|_| text.len() <= d::MAX_TEXT && !text.contains('#'))?;
     let authority = url.authority()?;

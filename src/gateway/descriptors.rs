@@ -57,8 +57,10 @@ fn fit_into(config: &mut Config, limit: usize) {
 fn others(config: &Config) -> usize {
     let listener = if config.admin.is_some() { admin::MAX_CONNECTIONS } else { 0 };
     let operators = listener + MAX_LOCAL_CONNECTIONS;
+    // A connection or a file, and what of the trail it reads.
+    let outputs = 2 * config.audit.outputs.len();
     let upstreams = config.upstreams.iter().map(|upstream| upstream.concurrency);
-    upstreams.fold(OWN + MAX_OPEN + operators, usize::saturating_add)
+    upstreams.fold(OWN + MAX_OPEN + operators + outputs, usize::saturating_add)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use self::listeners::{AdminDesk, Listening};
 use crate::acme::Keeper;
 use crate::admit::VerifierError;
 use crate::audit::chain;
+use crate::audit::output::Outputs;
 use crate::clock::Clock;
 use crate::config::{Config, Ordering};
 use crate::delivery::{Delivery, StartError, WorkerFailed};
@@ -96,6 +97,10 @@ pub struct Gateway {
     socket: Option<Listening<PathBuf>>,
     /// The audit trail. It is written to the very end.
     trail: chain::Running,
+    /// Who sends it on.
+    outputs: Outputs,
+    /// Where it puts its newest checkpoint for them.
+    newest: chain::Newest,
     /// Tasks that only watch and tell. They end with the gateway, and it does without them.
     _watches: JoinSet<()>,
 }
@@ -160,7 +165,7 @@ fn store_options(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> store:
     }
 }
 
-fn trail_options(config: &Config) -> chain::Options {
+fn trail_options(config: &Config, newest: &chain::Newest) -> chain::Options {
     let audit = &config.audit;
     chain::Options {
         retention: chain::Retention {
@@ -169,6 +174,9 @@ fn trail_options(config: &Config) -> chain::Options {
             archive: audit.archive.clone(),
         },
         required: audit.required,
-        checkpoints: audit.checkpoints.clone(),
+        checkpoints: Some(chain::Elsewhere {
+            file: audit.checkpoints.file.clone(),
+            newest: newest.clone(),
+        }),
     }
 }

@@ -168,7 +168,8 @@ impl Gateway {
         }
         // Until here the old upstreams were served; what came for the new ones meanwhile waits.
         self.delivery.reload(plan, &roster, &self.store);
-        self.trail.chain().reload(trail_options(&config));
+        self.trail.chain().reload(trail_options(&config, &self.newest));
+        self.outputs.set(&config.audit);
         self.config_now.send_replace(Arc::clone(&config));
         self.config = config;
     }

@@ -11,7 +11,8 @@ use super::listeners::{self, AdminDesk, Listening, Reserved};
 use super::stop::stopped;
 use super::{Gateway, GatewayError, descriptors, store_options, tls, trail_options};
 use crate::admin::Admin;
-use crate::audit::chain::{self, Chain, Own};
+use crate::audit::chain::{self, Chain, Newest, Own};
+use crate::audit::output::Outputs;
 use crate::audit::{Refusals, Who};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -53,7 +54,8 @@ impl Gateway {
             "opening the store"
         );
         let store = open(store_options(&config, clock.clone(), Arc::clone(&metrics))).await?;
-        let trail = match begin_trail(chain, &config).await {
+        let newest = Newest::default();
+        let trail = match begin_trail(chain, &config, &newest).await {
             Ok(trail) => trail,
             Err(error) => {
                 store.close().await;
@@ -68,6 +70,15 @@ impl Gateway {
             &metrics,
             refusals,
         ));
+        let mut outputs = Outputs::new(
+            Arc::clone(trail.chain()),
+            newest.clone(),
+            &config.store.path,
+            clock.clone(),
+            Arc::clone(&metrics),
+        );
+        // Before the first record of this start, so that it is sent.
+        outputs.set(&config.audit);
         trail.chain().own(started());
         let public = listeners::public(public, &config, tls.clone(), &ingress, &metrics);
         let public = match public {
@@ -113,6 +124,8 @@ impl Gateway {
             config_now,
             socket,
             trail,
+            outputs,
+            newest,
             _watches: watches,
         })
     }
@@ -127,8 +140,12 @@ async fn plan(config: &Arc<Config>, clock: &Clock) -> Result<Plan, GatewayError>
 }
 
 /// Begins to write the audit trail, which is the store's.
-async fn begin_trail(chain: Arc<Chain>, config: &Config) -> Result<chain::Running, GatewayError> {
-    let (store, options) = (config.store.path.clone(), trail_options(config));
+async fn begin_trail(
+    chain: Arc<Chain>,
+    config: &Config,
+    newest: &Newest,
+) -> Result<chain::Running, GatewayError> {
+    let (store, options) = (config.store.path.clone(), trail_options(config, newest));
     let start = move || chain.start(Arc::new(OsDisk), &store, options);
     let started = tokio::task::spawn_blocking(start).await;
     Ok(started.map_err(|_| GatewayError::Panicked)??)

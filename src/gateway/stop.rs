@@ -74,6 +74,7 @@ impl Gateway {
         }
         self.trail.chain().own(stopped(safe));
         end_trail(Arc::clone(self.trail.chain())).await;
+        self.outputs.finish().await;
         safe
     }
 }

@@ -16,7 +16,7 @@ use landlock::{
     RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
-use crate::config::{Config, Tls};
+use crate::config::{AuditTarget, Config, Tls};
 
 /// The newest kernel interface whose rights are all taken away (Linux 6.12): those on files, and the
 /// way out by abstract Unix sockets and signals, which are no files and need none to be found. Where
@@ -128,8 +128,14 @@ impl Kept {
         kept.read.extend(TRUST_VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from));
         kept.files(config.files.iter().map(PathBuf::as_path));
         kept.write.extend(config.audit.archive.clone());
-        let checkpoints = config.audit.checkpoints.as_deref();
-        kept.write.extend(checkpoints.and_then(Path::parent).map(Path::to_owned));
+        let checkpoints = config.audit.checkpoints.file.as_deref();
+        let outputs = config.audit.outputs.iter().filter_map(|output| match &output.target {
+            AuditTarget::File(path) => Some(&**path),
+            AuditTarget::Syslog(_) => None,
+        });
+        let files = checkpoints.into_iter().chain(outputs);
+        let here = |dir: &'_ Path| if dir == Path::new("") { ".".into() } else { dir.to_owned() };
+        kept.write.extend(files.filter_map(Path::parent).map(here));
         if let Some(Tls::Acme(acme)) = &config.server.tls {
             kept.write.push(acme.cache.clone());
         }
@@ -380,6 +386,20 @@ mod tests {
             have_renewed.send(()).unwrap();
             assert_eq!(thread.join().unwrap().unwrap(), b"new");
         });
+    }
+
+    #[test]
+    fn files_of_the_audit_trail_may_lie_elsewhere() {
+        let text = "[audit]\ncheckpoints = { file = \"/srv/proof/c.jsonl\" }\n\
+                    [audit.output.a]\nkind = \"file\"\npath = \"/srv/log/a.jsonl\"\n\
+                    [source.s]\nauth = { kind = \"none-dangerous\" }\n[upstream.u]\nurl = \"http://u/\"";
+        let secrets = &crate::config::Placeholders;
+        let (config, _) =
+            crate::config::check_text(Path::new("/etc/h/hookward.toml"), text, secrets).unwrap();
+        let kept = Kept::of(&config);
+        for dir in ["/srv/proof", "/srv/log", "/etc/h/data"] {
+            assert!(kept.write.iter().any(|kept| kept == Path::new(dir)), "{kept:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,11 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many more.
+    pub fn plus(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
     /// How many there were.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

@@ -8,6 +8,7 @@
 
 mod cells;
 mod exposition;
+mod output;
 mod process;
 mod source;
 mod write;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 
 pub use self::cells::{Counter, Gauge, Histogram};
 pub use self::exposition::{CONTENT_TYPE, Exposition, Family, Kind};
+pub use self::output::{CheckpointMetrics, OutputMetrics};
 pub use self::source::{SourceMetrics, Statuses};
 use crate::audit::Reason;
 use crate::clock::UnixMillis;
@@ -86,6 +88,8 @@ const SYNC: &[Duration] = &[
 pub struct Metrics {
     sources: Mutex<Vec<(String, Arc<SourceMetrics>)>>,
     upstreams: Mutex<Vec<(String, Arc<UpstreamMetrics>)>>,
+    outputs: Mutex<Vec<(String, Arc<OutputMetrics>)>>,
+    checkpoints: Mutex<Option<Arc<CheckpointMetrics>>>,
     journal_sync: Histogram,
     connections: Arc<Gauge>,
     reloads_ok: Counter,
@@ -119,6 +123,8 @@ impl Default for Metrics {
         Self {
             sources: Mutex::default(),
             upstreams: Mutex::default(),
+            outputs: Mutex::default(),
+            checkpoints: Mutex::default(),
             journal_sync: Histogram::new(SYNC),
             connections: Arc::default(),
             reloads_ok: Counter::default(),

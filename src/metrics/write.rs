@@ -20,6 +20,7 @@ impl Metrics {
         events(&sources, text);
         deliveries(&upstreams, text);
         self.listener_and_store(text);
+        self.write_outputs(text);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         text.family("hookward_build_info", Kind::Gauge, "Which version runs.").sample(&version, 1);
         text.single(

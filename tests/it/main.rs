@@ -44,6 +44,7 @@ mod kindness;
 mod limits;
 mod metrics;
 mod ordering;
+mod outputs;
 mod presets;
 mod providers;
 mod proxies;

@@ -1,10 +1,13 @@
-//! What the configuration says of the trail, and the file elsewhere that checkpoints go to.
+//! What the configuration says of the trail, and where checkpoints go beside it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::checkpoint::Checkpoint;
 use crate::regular::{self, Link};
@@ -16,8 +19,8 @@ pub struct Options {
     pub retention: Retention,
     /// Whether the gateway must not take events while the trail cannot be written.
     pub required: bool,
-    /// A file elsewhere that checkpoints are appended to.
-    pub checkpoints: Option<PathBuf>,
+    /// Where checkpoints go as well.
+    pub checkpoints: Option<Elsewhere>,
 }
 
 /// How long records are kept, and where they go then.
@@ -31,10 +34,48 @@ pub struct Retention {
     pub archive: Option<PathBuf>,
 }
 
+/// Where checkpoints go beside the trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// A file that they are appended to.
+    pub file: Option<PathBuf>,
+    /// Where the newest one lies for whoever sends it on.
+    pub newest: Newest,
+}
+
+/// The newest checkpoint. Whoever puts one there waits for nobody; one that nobody has taken by then is
+/// gone, for the newer one vouches for all that it did.
+#[derive(Clone, Debug)]
+pub struct Newest(Arc<watch::Sender<Option<Checkpoint>>>);
+
+impl Default for Newest {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+/// Whether they are one place.
+impl PartialEq for Newest {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Newest {}
+
+impl Newest {
+    /// Tells of each newer one.
+    pub fn watch(&self) -> watch::Receiver<Option<Checkpoint>> {
+        self.0.subscribe()
+    }
+}
+
 impl Options {
-    /// Appends a checkpoint to the file elsewhere, if there is one. The trail does without it.
+    /// Hands a checkpoint to whom it may concern. The trail does without them.
     pub(super) fn publish(&self, checkpoint: &Checkpoint) {
-        let Some(path) = &self.checkpoints else { return };
+        let Some(Elsewhere { file, newest }) = &self.checkpoints else { return };
+        newest.0.send_replace(Some(checkpoint.clone()));
+        let Some(path) = file else { return };
         if let Err(error) = append(path, checkpoint) {
             let file = path.display();
             tracing::error!(target: "hookward::audit", %error, %file, "a checkpoint cannot be appended");

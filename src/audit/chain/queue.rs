@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -58,6 +58,8 @@ pub struct Chain {
     pub(super) writable: AtomicBool,
     /// Whether events are refused while it is not.
     required: AtomicBool,
+    /// The number of the last record on stable storage; 0: the trail is not open yet.
+    pub(super) durable: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -113,6 +115,7 @@ impl Chain {
             fingerprints: OnceLock::new(),
             writable: AtomicBool::new(true),
             required: AtomicBool::new(false),
+            durable: Arc::default(),
             thread: Mutex::default(),
         }
     }
@@ -158,6 +161,11 @@ impl Chain {
     /// Whether events must not be taken because of it.
     pub fn blocks(&self) -> bool {
         !self.writable.load(Ordering::Relaxed) && self.required.load(Ordering::Relaxed)
+    }
+
+    /// The number of the last record on stable storage, as it goes on; 0: the trail is not open yet.
+    pub fn durable(&self) -> &Arc<AtomicU64> {
+        &self.durable
     }
 
     /// Records a refusal under this id. Does not wait.

@@ -209,7 +209,8 @@ impl Reader {
     }
 }
 
-fn gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+/// `None`: it has gone meanwhile.
+pub(super) fn gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -238,6 +238,7 @@ impl Writer {
             return Err(error);
         }
         self.position = position;
+        self.chain.durable.store(position.sequence.0, Ordering::Release);
         (self.newest, self.vouched) = (position.sequence, position.sequence);
         self.since_checkpoint = self.clock.stopwatch();
         self.options.publish(&noted.checkpoint);
@@ -345,6 +346,9 @@ impl Writer {
         };
         head.unsure = synced.is_err();
         head.dirty = synced.is_err();
+        if synced.is_ok() {
+            self.chain.durable.store(self.position.sequence.0, Ordering::Release);
+        }
         synced.map_err(|error| ("syncing", error))
     }
 

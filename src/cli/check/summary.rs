@@ -6,13 +6,14 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::audit;
 use super::store::Doubt;
 use crate::clock::Clock;
 use crate::config::certificates::day;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{
-    self, Audit, Auth, Config, Format, OnConflict, Ordering, OriginalSignature, Place, Problem,
-    RateLimit, Selector, Server, SignedPart, Source, TimestampPlace, Tls, Upstream,
+    self, Auth, Config, Format, OnConflict, Ordering, OriginalSignature, Place, Problem, RateLimit,
+    Selector, Server, SignedPart, Source, TimestampPlace, Tls, Upstream,
 };
 use crate::event::SourceName;
 use crate::pem::Facts;
@@ -64,7 +65,7 @@ impl fmt::Display for Summary<'_> {
         if let Some(survey) = self.survey.as_ref().filter(|_| !self.keys.is_empty()) {
             summarize_segments(f, survey, store.retention)?;
         }
-        summarize_audit(f, audit)?;
+        audit::summarize(f, audit)?;
         for source in sources {
             summarize_source(f, source, self.config)?;
         }
@@ -87,26 +88,6 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
-}
-
-fn summarize_audit(f: &mut fmt::Formatter<'_>, audit: &Audit) -> fmt::Result {
-    write!(
-        f,
-        "audit     kept {}, to {}, then ",
-        show_duration(audit.retention),
-        show_size(audit.max_size)
-    )?;
-    match &audit.archive {
-        Some(dir) => write!(f, "moved to {}", dir.display())?,
-        None => write!(f, "removed")?,
-    }
-    if let Some(file) = &audit.checkpoints {
-        write!(f, ", checkpoints to {}", file.display())?;
-    }
-    if audit.required {
-        write!(f, "; no events without it")?;
-    }
-    writeln!(f)
 }
 
 fn describe_keys(keys: &Keyring) -> String {

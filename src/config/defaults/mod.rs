@@ -133,6 +133,17 @@ pub const CHOICES: &[(&str, &str, &str)] = &[
         "false",
         "an event that is lost cannot be had again, and what was refused is in the log as well",
     ),
+    (
+        "audit.output.NAME.facility",
+        "audit",
+        "13, \"log audit\" (RFC 5424): what collectors tell apart first",
+    ),
+    ("audit.output.NAME.format", "json", "the record as the API shows it; nothing is lost in it"),
+    (
+        "audit.output.NAME.from",
+        "now",
+        "what is recorded from its first start on; \"beginning\" sends all that there is",
+    ),
     ("log.format", "json", "logs are read by machines first"),
     ("log.level", "info", "one line a request and one an attempt"),
     ("source.NAME.path", "/hooks/NAME", "the name is unique already, so the path is"),
@@ -294,6 +305,8 @@ pub const MAX_SIGNING_KEYS: usize = 4;
 pub const MAX_FORWARD_HEADERS: usize = 16;
 /// The longest name of such a header, in bytes.
 pub const MAX_FORWARD_NAME: usize = 128;
+/// What a name of a table is.
+pub(super) const NAME: &str = "1 to 64 of a-z, 0-9, `-` and `_`, not starting with `-` or `_`";
 /// The most bytes of names and values that are kept of a request's headers with its event.
 pub const MAX_FORWARD_BYTES: usize = 4 << 10;
 /// The most names of a certificate that is got by ACME: Let's Encrypt takes no more.
@@ -386,12 +399,13 @@ pub fn fixed() -> Vec<(&'static str, String, &'static str)> {
             "shorter ones can be guessed",
         ),
         (
-            "bytes of a source's or upstream's name",
+            "bytes of a source's, upstream's or output's name",
             count(crate::event::MAX_NAME_LEN),
             "names are metric labels and file names",
         ),
     ];
     rows.extend(admin::fixed());
+    rows.extend(audit::fixed());
     rows
 }
 

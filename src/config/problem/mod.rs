@@ -274,6 +274,16 @@ pub enum Contradiction {
         "found a link-local address, or one of a cloud's metadata service, which gives its credentials to whoever asks; accepted: any other, or with allow_link_local = true"
     )]
     LinkLocal,
+    /// The same, where nothing allows it.
+    #[error(
+        "found a link-local address, or one of a cloud's metadata service; accepted: any other"
+    )]
+    LinkLocalForGood,
+    /// Certificates for an output that speaks no TLS.
+    #[error(
+        "found with a Unix socket, which needs no certificates; accepted: with a tls:// address"
+    )]
+    CaWithoutTlsAddress,
     /// `proxy_protocol` without `trusted_proxies`.
     #[error(
         "found true without `trusted_proxies`, so every connection would be refused; accepted: with the proxies' networks there"

@@ -75,6 +75,16 @@ fn each_change_is_told_by_its_key() {
         ),
         ("[store]", "[store]\nencryption_key = { env = \"STORE\" }", &["store.encryption_key"]),
         ("[log]", "[log]\nlevel = \"debug\"", &["log.level"]),
+        (
+            "[log]",
+            "[log]\n[audit]\ncheckpoints = { url = \"https://n/\", token = { env = \"KEY\" } }",
+            &["audit.checkpoints"],
+        ),
+        (
+            "[log]",
+            "[log]\n[audit.output.a]\nkind = \"file\"\npath = \"a\"",
+            &["audit.output.a (added)"],
+        ),
         (key, "[{ env = \"KEY\" }, { env = \"WHSEC\" }]", &["source.s.keys"]),
         (
             key,
@@ -114,6 +124,39 @@ fn each_change_is_told_by_its_key() {
         assert!(old.contains(from), "{from}");
         let new = old.replacen(from, to, 1);
         assert_eq!(changes(&config(&old), &config(&new)), expected, "{new}");
+    }
+}
+
+#[test]
+fn each_change_of_an_output_is_told_by_its_key() {
+    let outputs = "[audit.output.a]\nkind = \"syslog\"\naddress = \"tls://a\"\nca = \"ca.pem\"\n\
+                   [audit.output.b]\nkind = \"file\"\npath = \"b\"";
+    for (from, to, expected) in [
+        ("tls://a", "tls://c", &["audit.output.a.address"][..]),
+        ("ca.pem", "cert.pem", &["audit.output.a.ca"]),
+        (
+            "ca = \"ca.pem\"",
+            "cert = \"cert.pem\"\nkey = \"key.pem\"",
+            &["audit.output.a.ca", "audit.output.a.cert"],
+        ),
+        (
+            "ca = \"ca.pem\"",
+            "ca = \"ca.pem\"\nfacility = \"authpriv\"",
+            &["audit.output.a.facility"],
+        ),
+        ("\"b\"", "\"c\"\nfrom = \"beginning\"", &["audit.output.b.path", "audit.output.b.from"]),
+        (
+            "kind = \"file\"\npath = \"b\"",
+            "kind = \"syslog\"\naddress = \"unix:/dev/log\"",
+            &["audit.output.b.kind"],
+        ),
+        (".b]", ".c]", &["audit.output.b (removed)", "audit.output.c (added)"]),
+    ] {
+        let old = around(GOOD, "", outputs);
+        assert!(old.contains(from), "{from}");
+        let new = old.replacen(from, to, 1);
+        assert_eq!(changes(&config(&old), &config(&new)), expected, "{new}");
+        assert_eq!(fixed(&config(&old), &config(&new)), [""; 0]);
     }
 }
 

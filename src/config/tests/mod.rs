@@ -4,6 +4,7 @@ mod changes;
 mod documents;
 mod listener;
 mod mistakes;
+mod outputs;
 mod presets;
 mod robust;
 mod upstreams;

@@ -1,0 +1,93 @@
+//! How far an output has got, kept beside the trail: a file that is replaced as a whole, so that a start
+//! goes on where the last one has ended. A record may be sent again, and none is left out.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::chain::{DIR, Mark};
+use crate::event::OutputName;
+use crate::regular::{self, Link};
+
+/// More than any has.
+const LONGEST: u64 = 4096;
+
+/// What was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Nothing was sent under this name yet.
+    Nothing,
+    /// All up to here was.
+    Upto(Mark),
+    /// Nobody can tell.
+    Unreadable,
+}
+
+/// The cursor's file.
+pub(super) fn path(store: &Path, name: &OutputName) -> PathBuf {
+    store.join(DIR).join(format!("output-{name}.cursor"))
+}
+
+/// What was kept in this file. Blocks.
+pub(super) fn read(path: &Path) -> io::Result<Kept> {
+    let file = match regular::open(OpenOptions::new().read(true), path, Link::Refuse) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::Nothing),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text).map_or(Kept::Unreadable, Kept::Upto))
+}
+
+/// Keeps that all up to `mark` was sent. Blocks; the bytes are on stable storage before they take the
+/// old ones' place, so that a crash leaves either.
+pub(super) fn write(path: &Path, mark: &Mark) -> io::Result<()> {
+    let next = path.with_extension("cursor.new");
+    let mut line = serde_json::to_vec(mark)?;
+    line.push(b'\n');
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = regular::open(&mut options, &next, Link::Refuse)?;
+    file.write_all(&line)?;
+    file.sync_data()?;
+    fs::rename(&next, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_what_was_kept_last() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(DIR)).unwrap();
+        let path = path(dir.path(), &OutputName::new("siem").unwrap());
+        assert_eq!(read(&path).unwrap(), Kept::Nothing);
+        let mark = |n: u64| {
+            let text = format!("{{\"sequence\":{n},\"hash\":\"{}\"}}", "0a".repeat(32));
+            serde_json::from_str::<Mark>(&text).unwrap()
+        };
+        write(&path, &mark(1)).unwrap();
+        write(&path, &mark(2)).unwrap();
+        assert_eq!(read(&path).unwrap(), Kept::Upto(mark(2)));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(&path, "{\"sequence\":").unwrap();
+        assert_eq!(read(&path).unwrap(), Kept::Unreadable);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("output-a.cursor"), dir.path().join("other"));
+        fs::write(&other, "kept").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join("output-a.cursor.new")).unwrap();
+        let mark: Mark = serde_json::from_str("{\"sequence\":1,\"hash\":\"\"}").unwrap();
+        assert!(write(&path, &mark).is_err());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "kept");
+    }
+}
