@@ -168,6 +168,7 @@ fn severity(reason: &str) -> u8 {
         "ip_not_allowed"
         | "credential_missing"
         | "credential_invalid"
+        | "not_permitted"
         | "signature_missing"
         | "signature_malformed"
         | "signature_invalid"
