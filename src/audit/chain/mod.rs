@@ -7,6 +7,7 @@
 
 mod bytes;
 mod checkpoint;
+mod elsewhere;
 mod entry;
 mod intake;
 mod keys;
@@ -15,6 +16,7 @@ mod options;
 mod queue;
 mod read;
 mod record;
+mod resume;
 mod retain;
 mod verify;
 mod writer;
@@ -31,5 +33,5 @@ pub(super) use self::queue::new_id;
 pub use self::queue::{Chain, Running, StartError, Status};
 pub use self::read::{Filter, Listed, Page, Reader};
 pub use self::record::Record;
-pub use self::verify::{Break, End, Report, Unverifiable, Vouched, verify};
 pub(crate) use self::verify::verify_segment;
+pub use self::verify::{Break, End, Report, Unverifiable, Vouched, verify};

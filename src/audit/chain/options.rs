@@ -1,13 +1,10 @@
 //! What the configuration says of the trail, and the file elsewhere that checkpoints go to.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
-use crate::regular::{self, Link};
+use super::elsewhere::Files;
 
 /// What the configuration says of the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,21 +30,8 @@ pub struct Retention {
 
 impl Options {
     /// Appends a checkpoint to the file elsewhere, if there is one. The trail does without it.
-    pub(super) fn publish(&self, checkpoint: &Checkpoint) {
+    pub(super) fn publish(&self, checkpoint: &Checkpoint, files: &mut Files) {
         let Some(path) = &self.checkpoints else { return };
-        if let Err(error) = append(path, checkpoint) {
-            let file = path.display();
-            tracing::error!(target: "hookward::audit", %error, %file, "a checkpoint cannot be appended");
-        }
+        files.append(path, checkpoint);
     }
-}
-
-fn append(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let mut line = serde_json::to_vec(checkpoint)?;
-    line.push(b'\n');
-    let mut open = OpenOptions::new();
-    open.append(true).create(true).mode(0o600);
-    let mut file = regular::open(&mut open, path, Link::Follow)?;
-    file.write_all(&line)?;
-    file.sync_data()
 }
