@@ -67,7 +67,7 @@ pub enum Reason {
 }
 
 /// What operators and the gateway itself have done, as it is called in the trail.
-pub const ACTS: [&str; 11] = [
+pub const ACTS: [&str; 13] = [
     "payload_viewed",
     "replayed",
     "released",
@@ -79,6 +79,8 @@ pub const ACTS: [&str; 11] = [
     "stopped",
     "trail_shortened",
     "act_unreadable",
+    "acts_replaced",
+    "trail_missing",
 ];
 
 impl Reason {

@@ -1,7 +1,9 @@
 //! How refusals reach the record without drowning it. Per client and reason the first hundred of a
 //! clock minute stand singly; the others are counted, and each sum is told when its minute is
 //! over. Bounded however many clients there are: those for whom there is no room are summed
-//! together, and so is what would be more single lines than all clients may have in a minute.
+//! together, and so is what would be more single lines than all clients may have in a minute. The first
+//! few of each client and reason have lines of their own kept for them, and no network gets more than its
+//! share of anything: whoever floods from a few addresses takes nothing from others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,14 +18,19 @@ use super::refused::{Client, Refused};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{EventId, SourceName};
 use crate::listen::Listener;
-use crate::network::Network;
+use crate::network::{Network, Site};
 
 /// Refusals of one client and reason that stand singly in a minute.
 const SINGLE: u64 = 100;
 /// Single lines of all clients together in a minute: about what the log's buffer holds.
 const SINGLE_OF_ALL: u64 = 4_000;
+/// Of each client and reason the first so many have lines beside those, as many again of all together.
+const FIRST: u64 = 3;
+const FIRST_OF_ALL: u64 = 4_000;
 /// Pairs of client and reason that are counted apart: less than a megabyte.
 const PAIRS: usize = 4_096;
+/// What one network gets at most of each of these, one in so many: an IPv4 /24, an IPv6 /48.
+const SHARE: u64 = 4;
 /// Sums that are told in one go, and the pause after it, so that the log's writer keeps up.
 const AT_ONCE: usize = 256;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -55,11 +62,42 @@ pub struct Refusals {
 struct Minute {
     /// Minutes since the epoch.
     number: u64,
-    single: u64,
+    /// What all clients have taken, and those of each network that has a pair.
+    all: Taken,
+    networks: HashMap<Neighbours, Taken>,
     pairs: HashMap<(Network, Ending), Tally>,
     /// Those for whom there was no room. One for each ending there is.
     others: HashMap<Ending, Sum>,
     ended: Vec<Told>,
+}
+
+/// Addresses that commonly have one holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Neighbours {
+    Unknown,
+    V4([u8; 3]),
+    V6(Option<Site>),
+}
+
+impl Neighbours {
+    fn of(client: Network) -> Self {
+        match client {
+            Network::Unknown => Self::Unknown,
+            Network::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                Self::V4([a, b, c])
+            }
+            Network::V6(_) => Self::V6(client.site()),
+        }
+    }
+}
+
+/// Lines and pairs that are taken in this minute.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    first: u64,
+    single: u64,
+    pairs: u64,
 }
 
 #[derive(Debug, Default)]
@@ -210,7 +248,8 @@ impl Minute {
     }
 
     fn end(&mut self) {
-        self.single = 0;
+        self.all = Taken::default();
+        self.networks.clear();
         let others = std::mem::take(&mut self.others);
         let others = others.into_iter().map(|(ending, sum)| (ending, true, sum));
         let pairs = std::mem::take(&mut self.pairs).into_iter();
@@ -226,15 +265,27 @@ impl Minute {
     }
 
     fn count(&mut self, ending: Ending, client: Network, one: impl FnOnce() -> Sum) -> bool {
-        let room = self.pairs.len() < PAIRS;
-        if !room && !self.pairs.contains_key(&(client, ending)) {
-            add(&mut self.others, ending, one());
-            return false;
+        let neighbours = Neighbours::of(client);
+        if !self.pairs.contains_key(&(client, ending)) {
+            let theirs = self.networks.get(&neighbours).map_or(0, |taken| taken.pairs);
+            if self.pairs.len() >= PAIRS || theirs >= PAIRS as u64 / SHARE {
+                add(&mut self.others, ending, one());
+                return false;
+            }
+            self.networks.entry(neighbours).or_default().pairs += 1;
         }
         let tally = self.pairs.entry((client, ending)).or_default();
-        if tally.single < SINGLE && self.single < SINGLE_OF_ALL {
+        let theirs = self.networks.entry(neighbours).or_default();
+        let early = tally.single < FIRST;
+        if early && self.all.first < FIRST_OF_ALL && theirs.first < FIRST_OF_ALL / SHARE {
+            (self.all.first, theirs.first) = (self.all.first + 1, theirs.first + 1);
             tally.single += 1;
-            self.single += 1;
+            return true;
+        }
+        let more = tally.single < SINGLE;
+        if more && self.all.single < SINGLE_OF_ALL && theirs.single < SINGLE_OF_ALL / SHARE {
+            (self.all.single, theirs.single) = (self.all.single + 1, theirs.single + 1);
+            tally.single += 1;
             return true;
         }
         match &mut tally.sum {
@@ -447,10 +498,11 @@ mod tests {
         for n in 0..1_000_000 {
             single += u64::from(refusals.stands_singly(FORGED, client(n), None));
         }
-        assert_eq!(single, SINGLE_OF_ALL);
+        assert_eq!(single, PAIRS as u64);
         {
             let minute = refusals.minute.lock();
             assert_eq!((minute.pairs.len(), minute.others.len()), (PAIRS, 1));
+            assert_eq!(minute.networks.len(), PAIRS / 256);
         }
         clock.advance(MINUTE);
         let told = told(&refusals);
@@ -460,18 +512,48 @@ mod tests {
         assert_eq!(counted + single, 1_000_000, "nothing is lost");
     }
 
-    /// Whoever floods cannot make the refusals of others vanish: they are in sums of their own.
+    /// Forty addresses had used up all single lines, and a forged request from another one had no
+    /// record of its own.
     #[test]
-    fn single_lines_are_bounded_for_all_clients_together() {
+    fn the_first_few_of_a_client_stand_singly_whatever_others_send() {
         let (refusals, clock) = refusals();
+        let mut single = 0;
         for n in 0..100 {
             for _ in 0..100 {
-                refusals.stands_singly(FORGED, client(n), None);
+                // Each in a network of its own.
+                single += u64::from(refusals.stands_singly(FORGED, client(n << 8), None));
             }
         }
-        assert!(!refusals.stands_singly(FORGED, client(1000), None));
+        assert_eq!(single, SINGLE_OF_ALL + 100 * FIRST, "bounded for all together");
+        let other = client(1000 << 8);
+        for n in 0..5 {
+            assert_eq!(refusals.stands_singly(FORGED, other, None), n < FIRST, "{n}");
+        }
         clock.advance(MINUTE);
-        assert!(told(&refusals).iter().any(|told| told.sum.client == client(1000)));
+        let told = told(&refusals);
+        let sum = told.iter().find(|told| told.sum.client == other);
+        assert_eq!(sum.map(|told| told.sum.count), Some(2));
+    }
+
+    /// 4,200 addresses of one IPv6 network had used up all pairs, and who came from elsewhere was one of
+    /// "many", without an address.
+    #[test]
+    fn a_network_takes_no_more_than_its_share() {
+        let (refusals, _clock) = refusals();
+        let from = |site: u128, n: u128| {
+            Some(IpAddr::from(std::net::Ipv6Addr::from_bits(site << 80 | n << 64 | 1)))
+        };
+        let mut single = 0;
+        for n in 0..5_000 {
+            for _ in 0..5 {
+                single +=
+                    u64::from(refusals.stands_singly(FORGED, from(0x2001_0db8_0001, n), None));
+            }
+        }
+        assert_eq!(single, (SINGLE_OF_ALL + FIRST_OF_ALL) / SHARE);
+        assert_eq!(refusals.minute.lock().pairs.len() as u64, PAIRS as u64 / SHARE);
+        let elsewhere = from(0x2001_0db8_0002, 1);
+        assert!((0..SINGLE).all(|_| refusals.stands_singly(FORGED, elsewhere, None)));
     }
 
     #[test]
@@ -489,6 +571,6 @@ mod tests {
         let early: u64 = told(&refusals).iter().map(|told| told.sum.count).sum();
         clock.advance(MINUTE);
         let late: u64 = told(&refusals).iter().map(|told| told.sum.count).sum();
-        assert_eq!(early + late, 10 * (2 * 4_096 - SINGLE_OF_ALL));
+        assert_eq!(early + late, 10 * (2 * 4_096 - PAIRS as u64));
     }
 }

@@ -113,6 +113,16 @@ impl Running {
     }
 }
 
+/// Keys that the record of a reload names; of the others it has the number.
+const NAMED: usize = 100;
+
+/// The first of these keys, and how many there are beside them.
+fn named(keys: &[String]) -> Vec<String> {
+    let more = keys.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    keys.iter().take(NAMED).cloned().chain(more).collect()
+}
+
 impl Running {
     /// Who is let in as an operator, and what they are shown for it.
     fn prepare_admin(&self, config: &Config) -> Result<(Gate, Option<Replacement>), Obstacle> {
@@ -149,7 +159,7 @@ impl Gateway {
 
     /// Records that `next` takes over, on whose account, and by which keys it differs.
     fn record(&self, next: &Next, cause: &'static str) {
-        let details = json!({ "cause": cause, "changed": next.changes() });
+        let details = json!({ "cause": cause, "changed": named(next.changes()) });
         let who = format!("uid {}", Who::here().uid);
         self.trail.chain().own(Own { reason: "config_reloaded", who, details });
     }
@@ -191,5 +201,19 @@ impl Gateway {
         self.outputs.set(&config.audit);
         self.config_now.send_replace(Arc::clone(&config));
         self.config = config;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand sources were changed at once, and the record of it was longer than any reader takes.
+    #[test]
+    fn a_reload_names_a_hundred_keys_and_counts_the_others() {
+        let keys: Vec<String> = (0..250).map(|n| format!("sources.s{n}.max_body")).collect();
+        assert_eq!(named(&keys[..100]), keys[..100]);
+        let named = named(&keys);
+        assert_eq!((named.len(), named[100].as_str()), (101, "and 150 more"));
     }
 }

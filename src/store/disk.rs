@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -93,6 +93,14 @@ pub trait AppendFile: Debug + Send {
     /// # Errors
     /// As the file system says.
     fn discard(&mut self) -> io::Result<()>;
+
+    /// Whether this is the file that has this name now.
+    ///
+    /// # Errors
+    /// As the file system says; that there is no such name is none.
+    fn stands_at(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// A file that is read at given places.
@@ -198,6 +206,15 @@ impl AppendFile for OsAppend {
     fn discard(&mut self) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.sync_all()
+    }
+
+    fn stands_at(&self, path: &Path) -> io::Result<bool> {
+        let named = match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            named => named?,
+        };
+        let ours = self.0.metadata()?;
+        Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino()))
     }
 }
 

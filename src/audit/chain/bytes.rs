@@ -30,6 +30,9 @@ pub(super) const SEGMENT_HEADER: usize = 80;
 const MAGIC: &[u8; 8] = b"HWAUDIT\0";
 const VERSION: u16 = 1;
 const EXTENSION: &str = ".audit";
+/// No two segments that follow each other are numbered further apart: with a number near the end that
+/// somebody has put there, none would be left.
+const MAX_JUMP: u32 = 100_000_000;
 /// What every link begins with, so that no other hash of ours can be taken for one.
 const DOMAIN: &[u8] = b"hookward audit record 1\0";
 
@@ -284,6 +287,11 @@ pub(super) fn name(number: u32) -> String {
 
 /// The numbers of the segments in the directory, ascending.
 pub(super) fn segments(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u32>> {
+    Ok(numbered(disk, dir)?.0)
+}
+
+/// The same, and the numbers of files that are called like segments and cannot be ours.
+pub(super) fn numbered(disk: &dyn Disk, dir: &Path) -> io::Result<(Vec<u32>, Vec<u32>)> {
     let number = |name: &String| {
         let digits = name.strip_suffix(EXTENSION)?;
         let plain = digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -291,7 +299,12 @@ pub(super) fn segments(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u32>> {
     };
     let mut numbers: Vec<u32> = disk.list(dir)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
-    Ok(numbers)
+    let mut before = 0;
+    Ok(numbers.into_iter().partition(|number| {
+        let near = number - before <= MAX_JUMP;
+        before = if near { *number } else { before };
+        near
+    }))
 }
 
 /// All of a file, for tests.

@@ -166,6 +166,9 @@ impl fmt::Debug for Fingerprints {
 pub(super) struct Keys {
     pub(super) signer: Signer,
     pub(super) fingerprints: Fingerprints,
+    /// What is in their files.
+    signing: Key,
+    keyed: Key,
 }
 
 impl Keys {
@@ -175,15 +178,35 @@ impl Keys {
     /// # Errors
     /// As the file system says, and for what is no key.
     pub(super) fn load(disk: &dyn Disk, dir: &Path, begun: bool) -> io::Result<Self> {
-        let signer = Signer::new(&key(disk, dir, SIGNING, begun)?)?;
+        let signing = key(disk, dir, SIGNING, begun)?;
+        let signer = Signer::new(&signing)?;
         let known = PublicKey::beside(disk, dir).ok();
         if known != Some(signer.public) {
             let path = dir.join(PUBLIC);
             remove_if_there(disk, &path)?;
             write(disk, dir, &path, &format!("{}\n", signer.public))?;
         }
-        let fingerprints = Fingerprints::new(&key(disk, dir, FINGERPRINTS, begun)?);
-        Ok(Self { signer, fingerprints })
+        let keyed = key(disk, dir, FINGERPRINTS, begun)?;
+        let fingerprints = Fingerprints::new(&keyed);
+        Ok(Self { signer, fingerprints, signing, keyed })
+    }
+
+    /// Writes those that are not in this directory any more.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub(super) fn put_back(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        for (name, key) in [(SIGNING, &self.signing), (FINGERPRINTS, &self.keyed)] {
+            if !exists(disk, &dir.join(name)) {
+                let digits = Zeroizing::new(hex::encode(key.expose()));
+                write(disk, dir, &dir.join(name), &digits)?;
+            }
+        }
+        let public = dir.join(PUBLIC);
+        if exists(disk, &public) {
+            return Ok(());
+        }
+        write(disk, dir, &public, &format!("{}\n", self.signer.public()))
     }
 }
 
@@ -209,6 +232,11 @@ fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<Key> 
     let digits = Zeroizing::new(hex::encode(key.expose()));
     write(disk, dir, &path, &digits)?;
     Ok(key)
+}
+
+/// Whether something has this name, whatever it is.
+pub(super) fn exists(disk: &dyn Disk, path: &Path) -> bool {
+    !disk.open(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {

@@ -7,6 +7,7 @@
 
 mod bytes;
 mod checkpoint;
+mod elsewhere;
 mod entry;
 pub mod filter;
 mod intake;
@@ -16,6 +17,7 @@ mod options;
 mod queue;
 mod read;
 mod record;
+mod resume;
 mod retain;
 mod tail;
 mod verify;

@@ -1,16 +1,13 @@
 //! What the configuration says of the trail, and where checkpoints go beside it.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::checkpoint::Checkpoint;
-use crate::regular::{self, Link};
+use super::elsewhere::Files;
 
 /// What the configuration says of the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,23 +69,11 @@ impl Newest {
 
 impl Options {
     /// Hands a checkpoint to whom it may concern. The trail does without them.
-    pub(super) fn publish(&self, checkpoint: &Checkpoint) {
+    pub(super) fn publish(&self, checkpoint: &Checkpoint, files: &mut Files) {
         let Some(Elsewhere { file, newest }) = &self.checkpoints else { return };
         newest.0.send_replace(Some(checkpoint.clone()));
-        let Some(path) = file else { return };
-        if let Err(error) = append(path, checkpoint) {
-            let file = path.display();
-            tracing::error!(target: "hookward::audit", %error, %file, "a checkpoint cannot be appended");
+        if let Some(path) = file {
+            files.append(path, checkpoint);
         }
     }
-}
-
-fn append(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let mut line = serde_json::to_vec(checkpoint)?;
-    line.push(b'\n');
-    let mut open = OpenOptions::new();
-    open.append(true).create(true).mode(0o600);
-    let mut file = regular::open(&mut open, path, Link::Follow)?;
-    file.write_all(&line)?;
-    file.sync_data()
 }

@@ -17,17 +17,20 @@ use super::entry::{Entry, Own, Refusal, Seen, Sum};
 use super::keys::Fingerprints;
 use super::options::Options;
 use super::writer::Writer;
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::{Clock, Stopwatch, UnixMillis};
 use crate::event::EventId;
 use crate::store::disk::Disk;
 
-/// Entries that wait: all single ones of two minutes.
+/// Entries that wait: all single ones of a minute.
 const MOST: usize = 8_192;
 /// Bytes of bodies that wait to be hashed; what comes beyond that is recorded without its hash: to
 /// compute it, who brings it would have to wait.
 const MOST_HELD: usize = 16 << 20;
 /// How often the writer looks.
 const TICK: Duration = Duration::from_millis(250);
+
+/// What takes the writer longer than this, hangs.
+const HANGS: Duration = Duration::from_secs(5);
 
 /// What of the refused did not fit.
 const LOST: &str = "the queue of the audit trail was full";
@@ -64,6 +67,9 @@ pub struct Chain {
     squeezed: AtomicU64,
     /// The number of the last record on stable storage; 0: the trail is not open yet.
     pub(super) durable: Arc<AtomicU64>,
+    /// Since when the writer is at something, in milliseconds of `began`; 0: it waits for more.
+    busy: AtomicU64,
+    began: Stopwatch,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -83,7 +89,7 @@ struct Queue {
 /// How a trail stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Whether nothing is known that keeps records from the disk.
+    /// Whether nothing is known that keeps records from the disk, and the writer does not hang.
     pub writable: bool,
     /// Records that this process has written.
     pub written: u64,
@@ -123,6 +129,8 @@ impl Chain {
     /// A trail that nobody writes yet: what comes waits.
     pub fn new(clock: Clock) -> Self {
         Self {
+            began: clock.stopwatch(),
+            busy: AtomicU64::new(0),
             clock,
             // Until it is started.
             queue: Mutex::new(Queue { ended: true, ..Queue::default() }),
@@ -177,13 +185,36 @@ impl Chain {
 
     /// Whether events must not be taken because of it.
     pub fn blocks(&self) -> bool {
-        !self.writable.load(Ordering::Relaxed) && self.required.load(Ordering::Relaxed)
+        self.required.load(Ordering::Relaxed) && !self.is_writable()
+    }
+
+    /// Whether nothing is known that keeps records from the disk, and the writer comes forward.
+    fn is_writable(&self) -> bool {
+        let since = self.busy.load(Ordering::Relaxed);
+        let at_it = Duration::from_millis(self.passed().saturating_sub(since));
+        let hangs = since > 0 && at_it > HANGS;
+        self.writable.load(Ordering::Relaxed) && !hangs
+    }
+
+    /// The writer is at something: this is the newest sign of its life.
+    pub(super) fn busy(&self) {
+        self.busy.store(self.passed(), Ordering::Relaxed);
+    }
+
+    /// The writer waits for something to write.
+    pub(super) fn idle(&self) {
+        self.busy.store(0, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since this was made, and one.
+    fn passed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).map_or(u64::MAX, |ms| ms.saturating_add(1))
     }
 
     /// How it stands, for metrics.
     pub fn status(&self) -> Status {
         Status {
-            writable: self.writable.load(Ordering::Relaxed),
+            writable: self.is_writable(),
             written: self.written.load(Ordering::Relaxed),
             squeezed: self.squeezed.load(Ordering::Relaxed),
         }
@@ -335,6 +366,7 @@ struct Ended(Arc<Chain>);
 impl Drop for Ended {
     fn drop(&mut self) {
         self.0.queue.lock().ended = true;
+        self.0.idle();
         if std::thread::panicking() {
             self.0.writable.store(false, Ordering::Relaxed);
         }

@@ -1,7 +1,10 @@
 //! A record of the trail, as it stands there and as it is shown.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+
+/// What is left of a record that is too long: as much of each text.
+const STUB_TEXT: usize = 64;
 
 use super::read::Listed;
 
@@ -136,4 +139,24 @@ impl From<Listed> for Shown {
             details: record.details,
         }
     }
+}
+
+/// What stands in place of a record whose body is longer than a frame can be: when and why it was, and that
+/// its details are missing.
+pub(super) fn stub(body: &[u8]) -> Vec<u8> {
+    tracing::error!(target: "hookward::audit", bytes = body.len(), "a record of the audit trail is too long; its details are left out");
+    let mut whole: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let mut stub = Map::new();
+    for name in ["id", "time", "reason", "who", "acts", "acts_mark"] {
+        let value = match whole.remove(name) {
+            Some(Value::String(text)) => text.chars().take(STUB_TEXT).collect::<String>().into(),
+            Some(Value::Number(number)) => Value::Number(number),
+            _ => continue,
+        };
+        stub.insert(name.to_owned(), value);
+    }
+    stub.insert("detail".to_owned(), json!("its details were too long for a record"));
+    stub.insert("size".to_owned(), json!(body.len()));
+    stub.insert("count".to_owned(), json!(1));
+    Value::Object(stub).to_string().into_bytes()
 }

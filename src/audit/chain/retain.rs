@@ -2,18 +2,26 @@
 //! That they went is a record of the trail, signed before their names are taken away.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
 
-use super::bytes::{self, Kind, SEGMENT_HEADER, SegmentHeader};
+use super::bytes::{self, Frame, Kind, MAX_SEGMENT, Position, SEGMENT_HEADER, SegmentHeader};
+use super::keys::PublicKey;
+use super::open;
 use super::queue::new_id;
 use super::record::Record;
+use super::resume;
 use super::writer::Writer;
+use crate::clock::UnixMillis;
 use crate::regular::{self, Link};
-use crate::store::disk::Disk;
+
+/// Bytes of a segment that are copied before another sign of life.
+const PIECE: u64 = 1 << 20;
+/// A segment's header and first checkpoint are shorter than this.
+const START: usize = 4096;
 
 /// How it is called in the trail that segments went.
 pub(super) const SHORTENED: &str = "trail_shortened";
@@ -22,28 +30,60 @@ pub(super) const SHORTENED: &str = "trail_shortened";
 struct Old {
     number: u32,
     size: u64,
-    next: SegmentHeader,
+    next: Opening,
 }
 
-/// Lets go of what is to go.
+/// How a segment of this trail begins.
+struct Opening {
+    follows: Position,
+    /// When it was begun, as its first checkpoint says, which is signed. What the header says is not.
+    signed: UnixMillis,
+}
+
+/// All segments.
+struct Survey {
+    /// Those before the head, oldest first, up to one whose successor does not begin as one of ours does.
+    old: Vec<Old>,
+    bytes: u64,
+    /// The one that was ended with, if it was not the head.
+    stuck: Option<u32>,
+}
+
+/// Lets go of what is to go. A segment that is not what was written stays, with all behind it: it is for
+/// people to look at.
 pub(super) fn sweep(writer: &mut Writer) -> Result<(), (&'static str, io::Error)> {
     let failed = |error| ("looking for what is past the retention", error);
-    let (old, head) = survey(writer).map_err(failed)?;
+    let Some((key, trail)) = writer.identity() else { return Ok(()) };
+    let Survey { old, bytes: mut all, mut stuck } = survey(writer, &key, trail).map_err(failed)?;
     let retention = writer.options.retention.clone();
     let now = writer.steady_now();
-    let mut all: u64 = head + old.iter().map(|old| old.size).sum::<u64>();
-    let goes = old.iter().take_while(|old| {
-        let aged = now.since(old.next.created_at) > retention.keep;
-        let goes = aged || all > retention.max_bytes;
-        all -= if goes { old.size } else { 0 };
-        goes
-    });
-    let goes: Vec<&Old> = goes.collect();
+    let mut goes: Vec<&Old> = Vec::new();
+    for old in &old {
+        let aged = now.since(old.next.signed) > retention.keep;
+        if !aged && all <= retention.max_bytes {
+            stuck = None;
+            break;
+        }
+        writer.busy();
+        if !is_as_written(writer, old, &key, trail).map_err(failed)? {
+            stuck = Some(old.number);
+            break;
+        }
+        all -= old.size;
+        goes.push(old);
+    }
+    if let Some(segment) = stuck.filter(|_| all > retention.max_bytes || goes.len() < old.len()) {
+        tracing::error!(
+            target: "hookward::audit",
+            segment, bytes = all, max_size = retention.max_bytes,
+            "a segment of the audit trail would go and is not what was written; it stays, with all behind it"
+        );
+    }
     let Some(last) = goes.last() else { return Ok(()) };
     if let Some(archive) = &retention.archive {
         for old in &goes {
             let name = bytes::name(old.number);
-            keep(&bytes::path(writer.dir(), old.number), archive, &name)
+            keep(&bytes::path(writer.dir(), old.number), archive, &name, || writer.busy())
                 .map_err(|error| ("moving a segment to audit.archive", error))?;
         }
     }
@@ -57,7 +97,7 @@ pub(super) fn sweep(writer: &mut Writer) -> Result<(), (&'static str, io::Error)
             "segment": last.number,
             "sequence": last.next.follows.sequence.0,
             "hash": last.next.follows.link.to_string(),
-            "until": last.next.created_at.to_string(),
+            "until": last.next.signed.to_string(),
             "archive": retention.archive.as_ref().map(|dir| dir.display().to_string()),
         })),
         ..Record::default()
@@ -77,31 +117,64 @@ pub(super) fn sweep(writer: &mut Writer) -> Result<(), (&'static str, io::Error)
     Ok(())
 }
 
-/// The segments before the head, oldest first, and the head's size. A segment whose successor's header is
-/// damaged stays, with all behind it.
-fn survey(writer: &Writer) -> io::Result<(Vec<Old>, u64)> {
+fn survey(writer: &Writer, key: &PublicKey, trail: u64) -> io::Result<Survey> {
     let (disk, dir, head) = (&*writer.disk, writer.dir(), writer.head_number());
     let mut numbers = bytes::segments(disk, dir)?;
     numbers.retain(|number| *number <= head);
-    let mut all = Vec::new();
-    for pair in numbers.windows(2) {
-        let [number, next] = *pair else { continue };
-        let size = disk.open(&bytes::path(dir, number))?.size()?;
-        let Some(next) = header(disk, dir, next)? else { break };
-        all.push(Old { number, size, next });
+    let mut survey = Survey { old: Vec::new(), bytes: 0, stuck: None };
+    let mut sizes = Vec::new();
+    for number in &numbers {
+        // No segment is longer: what a file says of itself may be holes.
+        let size = disk.open(&bytes::path(dir, *number))?.size()?.min(MAX_SEGMENT);
+        survey.bytes += size;
+        sizes.push(size);
     }
-    let size = disk.open(&bytes::path(dir, head))?.size()?;
-    Ok((all, size))
+    for (pair, size) in numbers.windows(2).zip(sizes) {
+        let [number, next] = *pair else { continue };
+        let mut start = vec![0; START];
+        let read = disk.open(&bytes::path(dir, next))?.read_at(&mut start, 0)?;
+        start.truncate(read);
+        let Some(next) = opening(&start, key, trail) else {
+            survey.stuck = Some(number);
+            break;
+        };
+        survey.old.push(Old { number, size, next });
+    }
+    Ok(survey)
 }
 
-fn header(disk: &dyn Disk, dir: &Path, number: u32) -> io::Result<Option<SegmentHeader>> {
-    let mut bytes = [0; SEGMENT_HEADER];
-    disk.open(&bytes::path(dir, number))?.read_at(&mut bytes, 0)?;
-    Ok(SegmentHeader::decode(&bytes))
+/// How this segment begins, if it is one of this trail, and its first checkpoint is signed.
+fn opening(segment: &[u8], key: &PublicKey, trail: u64) -> Option<Opening> {
+    let header = SegmentHeader::decode(segment).filter(|header| header.trail == trail)?;
+    let first = Frame::at(segment, SEGMENT_HEADER)?;
+    let checkpoint = open::checkpoint(&first)?;
+    let ours = checkpoint.is_signed_by(key)
+        && checkpoint.position() == Some(header.follows)
+        && checkpoint.trail == format!("{trail:016x}");
+    if !ours {
+        return None;
+    }
+    Some(Opening { follows: header.follows, signed: resume::time(&checkpoint.time)? })
+}
+
+/// Whether all of a segment is as it was written, up to where the next one goes on.
+fn is_as_written(writer: &Writer, old: &Old, key: &PublicKey, trail: u64) -> io::Result<bool> {
+    let segment = bytes::load(&*writer.disk, writer.dir(), old.number)?;
+    let Some(Opening { follows, .. }) = opening(&segment, key, trail) else { return Ok(false) };
+    let (mut at, mut position) = (SEGMENT_HEADER, follows);
+    while at < segment.len() {
+        let next = Frame::at(&segment, at).filter(|frame| {
+            frame.sequence.0 == position.sequence.0 + 1 && frame.follows(position.link)
+        });
+        let Some(frame) = next else { return Ok(false) };
+        (at, position) = (frame.end(), frame.position());
+    }
+    Ok(position == old.next.follows)
 }
 
 /// Copies a segment to a directory that may be on another disk; what was copied in whole before stays.
-fn keep(from: &Path, dir: &Path, name: &str) -> io::Result<()> {
+/// `each` is called between pieces.
+fn keep(from: &Path, dir: &Path, name: &str, each: impl Fn()) -> io::Result<()> {
     let (to, part) = (dir.join(name), dir.join(format!("{name}.part")));
     let mut source = regular::open(OpenOptions::new().read(true), from, Link::Follow)?;
     if to.exists() {
@@ -114,7 +187,10 @@ fn keep(from: &Path, dir: &Path, name: &str) -> io::Result<()> {
     let mut open = OpenOptions::new();
     open.write(true).create(true).truncate(true).mode(0o600);
     let mut target = regular::open(&mut open, &part, Link::Refuse)?;
-    io::copy(&mut source, &mut target)?;
+    // A disk that is slow is none that hangs.
+    while io::copy(&mut (&mut source).take(PIECE), &mut target)? > 0 {
+        each();
+    }
     target.sync_all()?;
     fs::rename(&part, &to)?;
     File::open(dir)?.sync_all()

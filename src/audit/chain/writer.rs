@@ -1,6 +1,10 @@
 //! The thread that writes the trail: appends what waits, syncs it within a second, signs a checkpoint
 //! each minute in which something was new, and begins and lets go of segments.
 
+mod acts;
+mod lost;
+mod run;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,23 +13,23 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::bytes::{self, Kind, Position, SEGMENT_LEN, SegmentHeader};
+use self::acts::Intake;
+use super::bytes::{self, Kind, MAX_PAYLOAD, Position, SEGMENT_LEN, SegmentHeader};
 use super::checkpoint::{Checkpoint, Noted};
+use super::elsewhere::Files;
 use super::entry::Entry;
-use super::intake;
-use super::keys::Keys;
+use super::keys::{Keys, PublicKey};
 use super::open;
 use super::options::Options;
 use super::queue::{Chain, new_id};
-use super::record::Record;
+use super::record;
+use super::resume::{self, Beside};
 use super::retain;
 use crate::clock::{Clock, Stopwatch, UnixMillis};
 use crate::event::Sequence;
 use crate::secret;
 use crate::store::disk::{AppendFile, Disk};
 
-/// Entries that are written with one write.
-const AT_ONCE: usize = 1_024;
 /// Bytes that wait for a disk that does not take them; what comes behind waits in the queue.
 const CARRIED: usize = 4 << 20;
 /// How long what is written may not be on stable storage.
@@ -34,8 +38,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked for what is to go.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
-/// How often an opening is tried again.
-const OPEN_EVERY: Duration = Duration::from_secs(5);
+/// The clock of a start may be so far ahead of what was signed before: a gateway that was off so long.
+const MOST_AHEAD: Duration = Duration::from_secs(30 * 86_400);
 /// A segment is ended after this part of the retention, so that it can go.
 const PARTS: u32 = 60;
 
@@ -52,6 +56,8 @@ struct Head {
     dirty: bool,
     /// Whether a sync has failed: another one would say nothing.
     unsure: bool,
+    /// Whether it was found to be gone: nothing more may be written to it.
+    lost: bool,
 }
 
 /// What there is once the trail is open.
@@ -74,8 +80,14 @@ pub(super) struct Writer {
     /// Records in that.
     pending: u64,
     position: Position,
-    /// Bytes of `acts.jsonl` that are taken in with that.
-    acts: u64,
+    /// Where it is with what was appended.
+    appended: Position,
+    /// Operators' acts that are taken in with what is to be appended.
+    intake: Intake,
+    /// Checkpoints on their way elsewhere.
+    files: Files,
+    /// What a start has not found, and is to be recorded.
+    missing: Option<&'static str>,
     /// The last record that is no checkpoint, and the last that a checkpoint is about.
     newest: Sequence,
     vouched: Sequence,
@@ -84,17 +96,9 @@ pub(super) struct Writer {
     /// `None`: not yet.
     since_sweep: Option<Stopwatch>,
     since_open: Option<Stopwatch>,
-    /// When this process began, by the wall clock and by one that never steps.
+    /// When this process began, by the wall clock as far as it is believed, and by one that never steps.
     started: (UnixMillis, Stopwatch),
     failing: bool,
-}
-
-/// An act with how far `acts.jsonl` is in the trail with it.
-#[derive(Serialize)]
-struct Taken<'a> {
-    #[serde(flatten)]
-    record: &'a Record,
-    acts: u64,
 }
 
 /// What went wrong, in words.
@@ -117,7 +121,10 @@ impl Writer {
             unwritten: Vec::new(),
             pending: 0,
             position: Position::START,
-            acts: 0,
+            appended: Position::START,
+            intake: Intake::default(),
+            files: Files::default(),
+            missing: None,
             newest: Sequence(0),
             vouched: Sequence(0),
             since_sync: watch(),
@@ -136,6 +143,11 @@ impl Writer {
     }
 
     #[cfg(test)]
+    pub(super) fn finish_files(&mut self, most: Duration) {
+        self.files.finish(most);
+    }
+
+    #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
         self.opened.is_some()
     }
@@ -143,6 +155,16 @@ impl Writer {
     #[cfg(test)]
     pub(super) fn keys(&self) -> Option<&Keys> {
         self.opened.as_ref().map(|opened| &opened.keys)
+    }
+
+    /// The key that checkpoints are signed with, and the trail's number.
+    pub(super) fn identity(&self) -> Option<(PublicKey, u64)> {
+        self.opened.as_ref().map(|opened| (*opened.keys.signer.public(), opened.trail))
+    }
+
+    /// A sign of life from within what takes long.
+    pub(super) fn busy(&self) {
+        self.chain.busy();
     }
 
     /// The number of the segment that is written to.
@@ -156,51 +178,15 @@ impl Writer {
         self.clock.now().min(began.after(passed))
     }
 
-    /// Writes until it is told to stop. Never gives up on a disk before.
-    pub(super) fn run(&mut self) {
-        loop {
-            let ready = self.opened.is_some() || self.try_open();
-            let full = self.unwritten.len() > CARRIED;
-            let taken = self.chain.take(if ready && !full { AT_ONCE } else { 0 }, self.failing);
-            if let Some(options) = taken.options {
-                self.options = options;
-            }
-            let last = taken.stop && !taken.more;
-            let done = self.step(taken.entries, last);
-            match done {
-                Ok(()) if self.opened.is_some() => {
-                    self.recovered();
-                    if !taken.more {
-                        self.chain.settled(taken.asked);
-                    }
-                }
-                Ok(()) => {}
-                Err((what, error)) => self.tell_failure(what, &error),
-            }
-            if taken.stop && (last || self.failing) {
-                return;
-            }
-        }
-    }
-
-    fn try_open(&mut self) -> bool {
-        if self.since_open.as_ref().is_some_and(|since| since.elapsed() < OPEN_EVERY) {
-            return false;
-        }
-        match self.open() {
-            Ok(()) => true,
-            Err(error) => {
-                self.tell_failure("opening", &error);
-                false
-            }
-        }
-    }
-
     /// Goes on where the trail ends, in a segment of its own.
     pub(super) fn open(&mut self) -> io::Result<()> {
+        let first = self.since_open.is_none();
         self.since_open = Some(self.clock.stopwatch());
         self.disk.create_dir(&self.dir)?;
-        let begun = !bytes::segments(&*self.disk, &self.dir)?.is_empty();
+        let begun = self.has_segments()?;
+        if first {
+            self.missing = lost::missing(&*self.disk, &self.dir, begun);
+        }
         let keys = Keys::load(&*self.disk, &self.dir, begun)?;
         let found = open::find(&*self.disk, &self.dir, keys.signer.public())?;
         let trail = match found.trail {
@@ -211,11 +197,16 @@ impl Writer {
                 u64::from_le_bytes(bytes)
             }
         };
+        let resume = resume::find(&*self.disk, &self.dir, keys.signer.public(), found.acts)?;
+        let now = self.clock.now();
+        let believed = resume.newest.map_or(now, |newest| newest.after(MOST_AHEAD).min(now));
+        self.started = (believed, self.clock.stopwatch());
         self.position = found.position;
-        self.acts = found.acts;
+        self.intake = Intake::at(found.acts, resume.acts_mark);
         let head = self.begin(&keys, trail, found.number, found.torn)?;
         self.chain.opened(&keys.fingerprints);
         self.opened = Some(Opened { keys, trail, head });
+        self.tell_missing();
         Ok(())
     }
 
@@ -225,10 +216,11 @@ impl Writer {
         let now = self.clock.now();
         let follows = self.position;
         let header = SegmentHeader { number, trail, created_at: now, follows };
-        let noted = Noted { acts: self.acts, torn, stop: false };
+        let noted = Noted { acts: self.intake.upto, torn, stop: false };
         let checkpoint = Checkpoint::sign(&keys.signer, trail, follows, now, noted);
         let (mut position, mut start) = (follows, header.encode().to_vec());
-        position.push(Kind::Checkpoint, &serde_json::to_vec(&checkpoint)?, &mut start);
+        let body = serde_json::to_vec(&self.beside(&checkpoint, now))?;
+        position.push(Kind::Checkpoint, &body, &mut start);
         let path = bytes::path(&self.dir, number);
         let mut file = self.disk.create(&path)?;
         let written = file
@@ -240,14 +232,22 @@ impl Writer {
             let _ = self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.dir));
             return Err(error);
         }
-        self.position = position;
+        (self.position, self.appended) = (position, position);
         self.chain.durable.store(position.sequence.0, Ordering::Release);
         (self.newest, self.vouched) = (position.sequence, position.sequence);
         self.since_checkpoint = self.clock.stopwatch();
-        self.options.publish(&checkpoint);
+        self.options.publish(&checkpoint, &mut self.files);
         let begun = self.clock.stopwatch();
         let len = start.len() as u64;
-        Ok(Head { file, number, len, begun, torn: false, dirty: false, unsure: false })
+        let (torn, dirty, unsure, lost) = (false, false, false, false);
+        Ok(Head { file, number, len, begun, torn, dirty, unsure, lost })
+    }
+
+    /// A checkpoint with what a start needs beside it.
+    fn beside<'a, T>(&'a self, checkpoint: &'a T, now: UnixMillis) -> Beside<'a, T> {
+        let steady = Some(self.steady_now()).filter(|steady| *steady < now);
+        let acts_mark = self.intake.mark.as_deref();
+        Beside { checkpoint, acts_mark, steady: steady.map(|steady| steady.0) }
     }
 
     /// Writes these, and whatever else is due.
@@ -260,7 +260,7 @@ impl Writer {
             self.add(&entry.into_record(new_id(now), now));
         }
         self.append()?;
-        self.take_acts(now).map_err(|error| ("reading acts.jsonl", error))?;
+        self.take_acts(now);
         self.append()?;
         let due = self.since_checkpoint.elapsed() >= CHECKPOINT_EVERY && self.newest > self.vouched;
         if due || last {
@@ -273,10 +273,22 @@ impl Writer {
         }
         let sweeps = self.since_sweep.as_ref().is_none_or(|since| since.elapsed() >= SWEEP_EVERY);
         if sweeps && !last {
-            self.since_sweep = Some(self.clock.stopwatch());
-            retain::sweep(self)?;
+            self.sweep();
         }
         Ok(())
+    }
+
+    /// Lets go of what is to go. What keeps it from going keeps nothing from being written.
+    fn sweep(&mut self) {
+        self.since_sweep = Some(self.clock.stopwatch());
+        if let Err((what, error)) = retain::sweep(self) {
+            let max_size = self.options.retention.max_bytes;
+            tracing::error!(
+                target: "hookward::audit",
+                what, %error, max_size,
+                "the oldest segments of the audit trail do not go, and it grows on; it is tried again within an hour"
+            );
+        }
     }
 
     /// Adds a record to what is to be appended.
@@ -286,7 +298,11 @@ impl Writer {
 
     pub(super) fn add_as(&mut self, kind: Kind, record: &impl Serialize) {
         match serde_json::to_vec(record) {
-            Ok(body) => {
+            Ok(mut body) => {
+                // No reader takes a longer one, nor what is behind it.
+                if body.len() + 32 > MAX_PAYLOAD as usize {
+                    body = record::stub(&body);
+                }
                 self.position.push(kind, &body, &mut self.unwritten);
                 self.newest = self.position.sequence;
                 self.pending += u64::from(kind != Kind::Checkpoint);
@@ -297,22 +313,10 @@ impl Writer {
         }
     }
 
-    /// Takes in what operators have done.
-    fn take_acts(&mut self, now: UnixMillis) -> io::Result<()> {
-        loop {
-            let file = self.dir.join(super::super::act::FILE);
-            let lines = intake::lines(&*self.disk, &file, self.acts, now, || new_id(now))?;
-            self.acts = lines.upto;
-            for record in &lines.records {
-                self.add(&Taken { record, acts: lines.upto });
-            }
-            if !lines.more || self.unwritten.len() > CARRIED {
-                return Ok(());
-            }
-        }
-    }
-
     pub(super) fn append(&mut self) -> Result<(), Failure> {
+        if self.opened.as_ref().is_some_and(|opened| opened.head.lost || opened.head.torn) {
+            self.check_head()?;
+        }
         let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
         if head.torn {
             let path = bytes::path(&self.dir, head.number);
@@ -332,6 +336,7 @@ impl Writer {
         head.len += self.unwritten.len() as u64;
         let written = std::mem::take(&mut self.pending);
         self.chain.written.fetch_add(written, Ordering::Relaxed);
+        self.appended = self.position;
         self.unwritten.clear();
         self.unwritten.shrink_to(CARRIED);
         Ok(())
@@ -340,6 +345,7 @@ impl Writer {
     /// Makes durable what was appended.
     pub(super) fn sync(&mut self) -> Result<(), Failure> {
         self.since_sync = self.clock.stopwatch();
+        self.check_head()?;
         let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
         if !head.dirty && !head.unsure {
             return Ok(());
@@ -361,15 +367,16 @@ impl Writer {
     /// Signs how far the trail goes. It is on stable storage then, and so is the signature.
     pub(super) fn checkpoint(&mut self, stop: bool) -> Result<(), Failure> {
         let Some(Opened { keys, trail, .. }) = &self.opened else { return Ok(()) };
-        let (now, noted) = (self.clock.now(), Noted { acts: self.acts, torn: 0, stop });
+        let (now, noted) = (self.clock.now(), Noted { acts: self.intake.upto, torn: 0, stop });
         let checkpoint = Checkpoint::sign(&keys.signer, *trail, self.position, now, noted);
-        self.add_as(Kind::Checkpoint, &checkpoint);
+        let body = serde_json::to_value(self.beside(&checkpoint, now));
+        self.add_as(Kind::Checkpoint, &body.unwrap_or_default());
         self.append()?;
         self.sync()?;
         self.vouched = self.position.sequence;
         self.newest = self.vouched;
         self.since_checkpoint = self.clock.stopwatch();
-        self.options.publish(&checkpoint);
+        self.options.publish(&checkpoint, &mut self.files);
         Ok(())
     }
 
@@ -391,26 +398,7 @@ impl Writer {
         };
         self.opened = Some(Opened { keys, trail, head });
         result?;
-        retain::sweep(self)
-    }
-
-    /// Something keeps the trail from the disk. It is told once, until it has passed.
-    pub(super) fn tell_failure(&mut self, what: &str, error: &io::Error) {
-        self.chain.writable.store(false, Ordering::Relaxed);
-        if !std::mem::replace(&mut self.failing, true) {
-            let required = self.options.required;
-            tracing::error!(
-                target: "hookward::audit",
-                what, %error, required, dir = %self.dir.display(),
-                "the audit trail cannot be written; it is tried again"
-            );
-        }
-    }
-
-    fn recovered(&mut self) {
-        self.chain.writable.store(true, Ordering::Relaxed);
-        if std::mem::replace(&mut self.failing, false) {
-            tracing::info!(target: "hookward::audit", "the audit trail is written again");
-        }
+        self.sweep();
+        Ok(())
     }
 }

@@ -98,7 +98,7 @@ pub(crate) struct SimDisk(Arc<Mutex<Sim>>);
 
 impl SimDisk {
     /// Until what this returns is dropped, every operation waits.
-    pub(super) fn hold(&self) -> impl Drop + '_ {
+    pub(crate) fn hold(&self) -> impl Drop + '_ {
         self.0.lock()
     }
 
@@ -444,6 +444,10 @@ struct Handle {
 }
 
 impl AppendFile for Handle {
+    fn stands_at(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.disk.0.lock().files.get(path).is_some_and(|file| !file.removed))
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let torn = self.disk.step()?;
         let mut sim = self.disk.0.lock();

@@ -1,0 +1,145 @@
+//! Parts of the trail that are not where they were left: at a start, and while it is written.
+
+use std::io;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::bytes::{self, Found, Kind};
+use super::super::keys::{self, SIGNING};
+use super::super::record::Record;
+use super::{Failure, Opened, Writer, new_id};
+use crate::store::disk::Disk;
+use crate::store::journal::segment;
+
+/// How it is called in the trail.
+const MISSING: &str = "trail_missing";
+/// Where the store keeps events.
+const JOURNAL: &str = "journal";
+/// A journal's first segment without an event is no longer than this.
+const NO_EVENTS: u64 = 4096;
+
+/// What a start does not find of the trail in this directory though something says that it was there.
+pub(super) fn missing(disk: &dyn Disk, dir: &Path, begun: bool) -> Option<&'static str> {
+    let keys = keys::exists(disk, &dir.join(SIGNING));
+    match (begun, keys) {
+        (true, false) => {
+            Some("segments are there and signing.key is not: another key signs from here on")
+        }
+        (false, true) => Some("signing.key is there and no segment: another trail begins"),
+        (false, false) if has_events(disk, dir) => {
+            Some("the store has events and no trail: one begins")
+        }
+        _ => None,
+    }
+}
+
+/// Whether the store that the trail is in has had events.
+fn has_events(disk: &dyn Disk, dir: &Path) -> bool {
+    let Some(journal) = dir.parent().map(|store| store.join(JOURNAL)) else { return false };
+    let names = disk.list(&journal).unwrap_or_default();
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment::number_of(name)).collect();
+    numbers.sort_unstable();
+    let first = numbers.first().map(|number| segment::path(&journal, *number));
+    let size = first.and_then(|first| disk.open(&first).ok()?.size().ok());
+    numbers.len() > 1 || size.is_some_and(|size| size > NO_EVENTS)
+}
+
+impl Writer {
+    /// Whether there are segments. Files that are called like some and cannot be ours are told.
+    pub(super) fn has_segments(&self) -> io::Result<bool> {
+        let (segments, strays) = bytes::numbered(&*self.disk, &self.dir)?;
+        for number in strays {
+            let file = bytes::name(number);
+            tracing::error!(target: "hookward::audit", file, "a file is called like a segment of the audit trail and cannot be one; it is left alone");
+        }
+        Ok(!segments.is_empty())
+    }
+
+    /// Records what the start has not found.
+    pub(super) fn tell_missing(&mut self) {
+        let Some(what) = self.missing.take() else { return };
+        tracing::error!(target: "hookward::audit", dir = %self.dir.display(), "{what}");
+        self.note_missing(what, &serde_json::Value::Null);
+    }
+
+    fn note_missing(&mut self, what: &str, details: &serde_json::Value) {
+        let now = self.clock.now();
+        let record = Record {
+            id: new_id(now).to_string(),
+            time: now.to_string(),
+            reason: MISSING.to_owned(),
+            detail: Some(what.to_owned()),
+            count: 1,
+            details: Some(details.clone()).filter(|details| !details.is_null()),
+            ..Record::default()
+        };
+        self.add(&record);
+    }
+
+    /// Whether the segment that is written to has its name still; if not, another is begun, and what
+    /// follows is written to that. An error all the same: what was written may be nowhere.
+    pub(super) fn check_head(&mut self) -> Result<(), Failure> {
+        let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
+        if !head.lost {
+            let stands = head.file.stands_at(&bytes::path(&self.dir, head.number));
+            if stands.map_err(|error| ("looking for the segment", error))? {
+                return Ok(());
+            }
+            head.lost = true;
+            tracing::error!(
+                target: "hookward::audit",
+                segment = head.number, through = self.appended.sequence.0, dir = %self.dir.display(),
+                "the segment of the audit trail that is written to was taken away or replaced"
+            );
+        }
+        self.begin_again().map_err(|error| ("beginning another segment", error))?;
+        let gone = "it was taken away or replaced; another segment is begun";
+        Err(("the segment that was written to", io::Error::new(io::ErrorKind::NotFound, gone)))
+    }
+
+    /// Begins a segment in place of one that is gone, behind what was written to that, and puts into it
+    /// what still waits.
+    fn begin_again(&mut self) -> io::Result<()> {
+        self.disk.create_dir(&self.dir)?;
+        let Some(Opened { keys, trail, head }) = self.opened.take() else { return Ok(()) };
+        let position = std::mem::replace(&mut self.position, self.appended);
+        let begun = self.begin_behind(&keys, trail, head.number);
+        let (gone, through) = (head.number, self.appended.sequence.0);
+        let next = match begun {
+            Ok(next) => next,
+            Err(error) => {
+                self.position = position;
+                self.opened = Some(Opened { keys, trail, head });
+                return Err(error);
+            }
+        };
+        self.opened = Some(Opened { keys, trail, head: next });
+        let waiting = std::mem::take(&mut self.unwritten);
+        self.pending = 0;
+        let what = "the segment that was written to was taken away or replaced";
+        self.note_missing(what, &json!({ "segment": gone, "through": through }));
+        for found in bytes::walk(&waiting, 0) {
+            // A checkpoint is about another place, and what was to be let go of is still there.
+            if let Found::Frame(frame) = found
+                && frame.kind == Some(Kind::Record)
+            {
+                self.position.push(Kind::Record, frame.body, &mut self.unwritten);
+                self.pending += 1;
+            }
+        }
+        self.newest = self.position.sequence;
+        Ok(())
+    }
+
+    fn begin_behind(
+        &mut self,
+        keys: &keys::Keys,
+        trail: u64,
+        number: u32,
+    ) -> io::Result<super::Head> {
+        keys.put_back(&*self.disk, &self.dir)?;
+        let last = bytes::segments(&*self.disk, &self.dir)?.last().copied();
+        self.begin(keys, trail, last.map_or(number, |last| last.max(number)), 0)
+    }
+}
