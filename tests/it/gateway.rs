@@ -12,6 +12,7 @@ use hookward::gateway::Gateway;
 use hookward::secret::Secret;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 use crate::client::{Answer, Post};
 use crate::leaks::{self, Watched};
@@ -147,8 +148,12 @@ impl Running {
         self.dir.path().join("data")
     }
 
-    /// Stops it gracefully; its store stays.
+    /// Asks it what operators may see without asking for payloads, and stops it gracefully; its store stays.
     pub async fn stop(self) -> TempDir {
+        let dir = self.dir.path().to_owned();
+        for (question, answer) in spawn_blocking(move || leaks::answers(&dir)).await.unwrap() {
+            leaks::answered(&question, &answer);
+        }
         assert!(self.gateway.shutdown().await, "not everything is on stable storage");
         drop(self.watched);
         self.dir
