@@ -62,6 +62,8 @@ impl Meaning {
             "started" => (Caption(OTHER, "Start"), INFORMATIONAL),
             "stopped" => (Caption(OTHER, "Stop"), INFORMATIONAL),
             "act_unreadable" => (UNKNOWN, MEDIUM),
+            "acts_replaced" => (UPDATE, MEDIUM),
+            "trail_missing" => (DELETE, HIGH),
             _ => (UNKNOWN, INFORMATIONAL),
         };
         let status = if act == "act_unreadable" { UNKNOWN } else { SUCCESS };

@@ -163,7 +163,8 @@ fn severity(reason: &str) -> u8 {
     const INFORMATIONAL: u8 = 6;
     match reason {
         // Something of ours does not work, or is not there any more.
-        "internal_error" | "store_unavailable" | "act_unreadable" | GAP => ERROR,
+        "internal_error" | "store_unavailable" | "act_unreadable" | "acts_replaced"
+        | "trail_missing" | GAP => ERROR,
         // Somebody could not prove who it is, or something was not what it had been.
         "ip_not_allowed"
         | "credential_missing"

@@ -210,10 +210,7 @@ impl Walk<'_> {
         if header.first.0 <= last.0 + 1 {
             return Ok(None);
         }
-        let mut scanner = match self.journal.files.scan(header.number, 0, last) {
-            Ok(scanner) => scanner,
-            Err(error) => return Err(error.into()),
-        };
+        let mut scanner = self.journal.files.scan(header.number, 0, last)?;
         while let Some(scanned) = scanner.step()? {
             if let Scanned::Frame(frame) = scanned {
                 let first = frame.header.sequence;

@@ -9,6 +9,7 @@ use super::super::bytes::{self, Found, Kind};
 use super::super::keys::{self, SIGNING};
 use super::super::record::Record;
 use super::{Failure, Opened, Writer, new_id};
+use crate::store::crypt::FRAMES_AT;
 use crate::store::disk::Disk;
 use crate::store::journal::segment;
 
@@ -16,8 +17,11 @@ use crate::store::journal::segment;
 const MISSING: &str = "trail_missing";
 /// Where the store keeps events.
 const JOURNAL: &str = "journal";
-/// A journal's first segment without an event is no longer than this.
-const NO_EVENTS: u64 = 4096;
+/// A journal's first segment without an event is no longer than this, with its key slots too.
+const NO_EVENTS: u64 = 4096 + FRAMES_AT as u64;
+
+/// What a copy of a store is like that was made without its trail.
+const RESTORED: &str = "the store has events and no trail: one begins";
 
 /// What a start does not find of the trail in this directory though something says that it was there.
 pub(super) fn missing(disk: &dyn Disk, dir: &Path, begun: bool) -> Option<&'static str> {
@@ -26,10 +30,11 @@ pub(super) fn missing(disk: &dyn Disk, dir: &Path, begun: bool) -> Option<&'stat
         (true, false) => {
             Some("segments are there and signing.key is not: another key signs from here on")
         }
-        (false, true) => Some("signing.key is there and no segment: another trail begins"),
-        (false, false) if has_events(disk, dir) => {
-            Some("the store has events and no trail: one begins")
+        // Without events it is most likely a first start that was cut off.
+        (false, true) if has_events(disk, dir) => {
+            Some("signing.key is there and no segment: another trail begins")
         }
+        (false, false) if has_events(disk, dir) => Some(RESTORED),
         _ => None,
     }
 }
@@ -59,7 +64,12 @@ impl Writer {
     /// Records what the start has not found.
     pub(super) fn tell_missing(&mut self) {
         let Some(what) = self.missing.take() else { return };
-        tracing::error!(target: "hookward::audit", dir = %self.dir.display(), "{what}");
+        let dir = self.dir.display();
+        if what == RESTORED {
+            tracing::warn!(target: "hookward::audit", %dir, "{what}");
+        } else {
+            tracing::error!(target: "hookward::audit", %dir, "{what}");
+        }
         self.note_missing(what, &serde_json::Value::Null);
     }
 

@@ -35,6 +35,10 @@ pub(super) fn of(case: &Case<'_>) -> Explanation {
             .check("that audit.archive is set, if they are to be kept"),
         "act_unreadable" => Explanation::new("A line of acts.jsonl is no record of an act: a crash has cut it off, or somebody has written there. What it stood for is not known.")
             .check("whether the machine lost power then; if not, who can write to the store"),
+        "acts_replaced" => Explanation::new("acts.jsonl was not the file that it had been: shorter, gone, or another one. What it has was read from its beginning; what it had may be missing.")
+            .check("whether somebody has edited, rotated or restored it: it is not to be touched while the store is in use"),
+        "trail_missing" => Explanation::new("The trail, or a part of it, or its key was not there where it should have been, and was begun anew.")
+            .check("whether the store was restored from a copy without it; if not, who has removed it, and what checkpoints that are kept elsewhere vouch for"),
         other => Explanation::new(format!("This version does not know {other}: the record is of a newer one.")).check("the documentation of the version that wrote it"),
     };
     let why = details["why"].as_str().map(|why| format!("as a reason was given: {why}"));
