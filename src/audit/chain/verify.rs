@@ -1,15 +1,17 @@
 //! Whether a trail is what was written: link by link, checkpoint by checkpoint, offline and without
 //! secrets. Changes nothing.
 
+mod behind;
 mod end;
 mod report;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use serde_json::Value;
 
+use self::behind::{Behind, Places};
 use self::end::Kept;
 pub use self::report::{Break, End, Report, Vouched};
 use super::bytes::{
@@ -423,38 +425,6 @@ impl<'a> Walk<'a> {
                 ),
             });
         }
-    }
-}
-
-/// Frames of one number that are looked at: of more than these somebody has copied them.
-const COPIES: usize = 4;
-
-/// Where the frames of each number stand, ascending.
-struct Places(HashMap<u64, Vec<usize>>);
-
-impl Places {
-    fn of(frames: &[Frame<'_>]) -> Self {
-        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (index, frame) in frames.iter().enumerate() {
-            places.entry(frame.sequence.0).or_default().push(index);
-        }
-        Self(places)
-    }
-}
-
-/// The frames of a segment behind one of them.
-struct Behind<'s> {
-    frames: &'s [Frame<'s>],
-    places: &'s Places,
-    from: usize,
-}
-
-impl Behind<'_> {
-    /// Those of this number, the next ones first.
-    fn with(&self, sequence: u64) -> impl Iterator<Item = &Frame<'_>> {
-        let places = self.places.0.get(&sequence).map(Vec::as_slice).unwrap_or_default();
-        let next = places.partition_point(|index| *index < self.from);
-        places.iter().skip(next).take(COPIES).filter_map(|index| self.frames.get(*index))
     }
 }
 
