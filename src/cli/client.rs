@@ -89,7 +89,9 @@ pub(super) enum Trouble {
     NotTls,
     #[error("{} {error}", .path.display())]
     Pem { path: PathBuf, error: PemError },
-    #[error("the gateway has ended the connection before it answered: {0}")]
+    #[error(
+        "the gateway has ended the connection before it answered: {0}; if it speaks TLS there, the URL begins with https://"
+    )]
     Broken(#[from] hyper::Error),
     #[error("the request cannot be built: {0}")]
     Request(#[from] http::Error),

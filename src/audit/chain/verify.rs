@@ -179,7 +179,7 @@ impl<'a> Walk<'a> {
                         return;
                     }
                     let bytes = until - from;
-                    self.broken("edited", *from, format!("{bytes} bytes are no record"));
+                    self.broken("edited", *from, format!("{bytes} bytes here are not what was written: no record with a checksum that fits"));
                     self.behind_gap = true;
                 }
                 Found::Frame(frame) => {

@@ -40,7 +40,8 @@ fn leaves_a_core(signal: &str) -> bool {
 /// to a disk.
 #[tokio::test]
 async fn a_crash_under_load_leaves_no_core() {
-    for signal in ["ABRT", "SEGV", "QUIT"] {
+    // Not SIGQUIT: what was started in the background of a shell ignores it.
+    for signal in ["ABRT", "SEGV"] {
         if !leaves_a_core(signal) {
             println!("no core of SIG{signal} is written here at all: nothing is shown by that");
         }

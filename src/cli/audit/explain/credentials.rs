@@ -33,6 +33,21 @@ pub(super) fn credential_missing(case: &Case<'_>) -> Explanation {
         .checks(certificate)
 }
 
+/// Whether it was refused for its client certificate, before anything else that it showed was looked at.
+pub(super) fn is_certificate(case: &Case<'_>) -> bool {
+    case.record.detail.as_deref().is_some_and(|detail| detail.contains("client certificate"))
+}
+
+pub(super) fn certificate(case: &Case<'_>) -> Explanation {
+    let detail = case.record.detail.as_deref().unwrap_or_default();
+    Explanation::new(format!(
+        "It was refused for its client certificate: {detail}. What else it showed, a token, a key or a signature, was not judged."
+    ))
+    .check("whether the caller is set up to show its certificate, and shows the right one: who has issued it, whether it still holds, and whether it is one for client authentication (extendedKeyUsage)")
+    .check("whether a proxy in front ends TLS: then the certificate ends there, too")
+    .check("whether client_ca names the roots that the caller's certificate comes from")
+}
+
 pub(super) fn credential_invalid(case: &Case<'_>) -> Explanation {
     let whose = whose(case);
     let rotated = whose.is_none().then(|| {

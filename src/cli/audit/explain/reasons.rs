@@ -4,7 +4,7 @@ use super::super::super::table;
 use super::Explanation;
 use super::case::{Case, listed};
 use super::credentials::{
-    credential_invalid, credential_missing, signature_invalid, signature_malformed,
+    self, credential_invalid, credential_missing, signature_invalid, signature_malformed,
     signature_missing, timestamp_invalid, timestamp_missing, timestamp_out_of_range,
 };
 use super::operators::{self, at_admin};
@@ -16,6 +16,11 @@ use crate::config::{OnConflict, RateLimit};
 /// What a record of this reason means.
 pub(super) fn of(reason: Reason, case: &Case<'_>) -> Explanation {
     match reason {
+        Reason::CredentialMissing | Reason::CredentialInvalid
+            if credentials::is_certificate(case) =>
+        {
+            credentials::certificate(case)
+        }
         Reason::UnknownRoute => unknown_route(case),
         Reason::MethodNotAllowed => method_not_allowed(case),
         Reason::IpNotAllowed => ip_not_allowed(case),
