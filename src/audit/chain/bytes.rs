@@ -238,6 +238,8 @@ pub(super) enum Found<'a> {
     Gap {
         from: usize,
         until: usize,
+        /// Whether it goes to the end because nobody has looked for a frame that far.
+        given_up: bool,
     },
 }
 
@@ -245,14 +247,6 @@ pub(super) enum Found<'a> {
 /// start of a frame: how much of that is tried is bounded, and what is behind it is then one gap.
 pub(super) fn walk(bytes: &[u8], from: usize) -> impl Iterator<Item = Found<'_>> {
     let (mut at, mut work) = (from, MAX_RESYNC);
-    let mut is_frame = move |at: usize| {
-        let len = bytes.get(at..).and_then(RawHeader::parse).map_or(0, |header| header.len);
-        if len == 0 || len > MAX_PAYLOAD || work == 0 {
-            return false;
-        }
-        work = work.saturating_sub(u64::from(len));
-        Frame::at(bytes, at).is_some()
-    };
     std::iter::from_fn(move || {
         if at >= bytes.len() {
             return None;
@@ -262,9 +256,20 @@ pub(super) fn walk(bytes: &[u8], from: usize) -> impl Iterator<Item = Found<'_>>
             return Some(Found::Frame(frame));
         }
         let from = at;
-        at = (at + 1..bytes.len()).find(|at| is_frame(*at)).unwrap_or(bytes.len());
-        Some(Found::Gap { from, until: at })
+        at =
+            (at + 1..bytes.len()).find(|at| is_frame(bytes, *at, &mut work)).unwrap_or(bytes.len());
+        Some(Found::Gap { from, until: at, given_up: work == 0 })
     })
+}
+
+/// Whether a frame is here. Takes its length from what is left of the work; without any, there is none.
+fn is_frame(bytes: &[u8], at: usize, work: &mut u64) -> bool {
+    let len = bytes.get(at..).and_then(RawHeader::parse).map_or(0, |header| header.len);
+    if len == 0 || len > MAX_PAYLOAD || *work == 0 {
+        return false;
+    }
+    *work = work.saturating_sub(u64::from(len));
+    Frame::at(bytes, at).is_some()
 }
 
 /// The frames in it, whatever else is.

@@ -32,6 +32,9 @@ pub struct Checkpoint {
     /// Whether it is the last of a gateway that was told to stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stop: bool,
+    /// The number of the segment that it is the first frame of; 0: it is not the first of any.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub opens: u64,
     /// Ed25519, in hexadecimal digits.
     pub signature: String,
 }
@@ -45,7 +48,7 @@ impl Checkpoint {
         now: UnixMillis,
         noted: Noted,
     ) -> Self {
-        let Noted { acts, torn, stop } = noted;
+        let Noted { acts, torn, stop, opens } = noted;
         let mut unsigned = Self {
             trail: format!("{trail:016x}"),
             sequence: at.sequence.0,
@@ -55,6 +58,7 @@ impl Checkpoint {
             acts,
             torn,
             stop,
+            opens,
             signature: String::new(),
         };
         unsigned.signature = hex::encode(signer.sign(&unsigned.message()));
@@ -81,7 +85,7 @@ impl Checkpoint {
             message.extend_from_slice(&(text.len() as u64).to_le_bytes());
             message.extend_from_slice(text.as_bytes());
         }
-        for number in [self.sequence, self.acts, self.torn] {
+        for number in [self.sequence, self.acts, self.torn, self.opens] {
             message.extend_from_slice(&number.to_le_bytes());
         }
         message.push(u8::from(self.stop));
@@ -95,6 +99,7 @@ pub(super) struct Noted {
     pub(super) acts: u64,
     pub(super) torn: u64,
     pub(super) stop: bool,
+    pub(super) opens: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]

@@ -95,6 +95,11 @@ impl End {
         let (mut acts_behind, mut stopped) = (0, false);
         for walked in bytes::walk(segment, SEGMENT_HEADER) {
             let frame = match walked {
+                // There may be records behind it: nothing is cut off.
+                Walked::Gap { given_up: true, .. } => {
+                    (end.cut, end.damaged) = (None, true);
+                    break;
+                }
                 Walked::Gap { from, .. } => {
                     end.cut = end.cut.or(Some(from));
                     continue;

@@ -39,6 +39,8 @@ pub(super) struct Resume {
     pub(super) acts_mark: Option<String>,
     /// The newest time that was signed, as far as the trail has believed it.
     pub(super) newest: Option<UnixMillis>,
+    /// Whether that is not as far as the clock said: then no start believes it any further at once.
+    pub(super) capped: bool,
 }
 
 /// Looks that up from the end. `acts`: how far `acts.jsonl` is in the trail.
@@ -58,6 +60,7 @@ pub(super) fn find(disk: &dyn Disk, dir: &Path, key: &PublicKey, acts: u64) -> i
                 continue;
             };
             let signed = time(&signed.time);
+            resume.capped = said.steady.is_some();
             resume.newest = signed.map(|signed| said.steady.map_or(signed, UnixMillis).min(signed));
             return Ok(resume);
         }

@@ -123,18 +123,23 @@ fn survey(writer: &Writer, key: &PublicKey, trail: u64) -> io::Result<Survey> {
     numbers.retain(|number| *number <= head);
     let mut survey = Survey { old: Vec::new(), bytes: 0, stuck: None };
     let mut sizes = Vec::new();
+    let mut starts = Vec::new();
     for number in &numbers {
-        // No segment is longer: what a file says of itself may be holes.
-        let size = disk.open(&bytes::path(dir, *number))?.size()?.min(MAX_SEGMENT);
+        let file = disk.open(&bytes::path(dir, *number))?;
+        let mut start = vec![0; START];
+        let read = file.read_at(&mut start, 0)?;
+        start.truncate(read);
+        let start = opening(&start, key, trail);
+        // No segment is longer: what a file says of itself may be holes. One that is none of ours takes no
+        // room from them.
+        let ours = file.size()?.min(MAX_SEGMENT);
+        let size = if start.is_some() { ours } else { 0 };
         survey.bytes += size;
         sizes.push(size);
+        starts.push(start);
     }
-    for (pair, size) in numbers.windows(2).zip(sizes) {
-        let [number, next] = *pair else { continue };
-        let mut start = vec![0; START];
-        let read = disk.open(&bytes::path(dir, next))?.read_at(&mut start, 0)?;
-        start.truncate(read);
-        let Some(next) = opening(&start, key, trail) else {
+    for ((number, size), next) in numbers.into_iter().zip(sizes).zip(starts.into_iter().skip(1)) {
+        let Some(next) = next else {
             survey.stuck = Some(number);
             break;
         };

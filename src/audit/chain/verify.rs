@@ -172,7 +172,12 @@ impl<'a> Walk<'a> {
         let signed = frames.iter().rposition(|frame| last && has_gap && self.is_signed(frame));
         for found in &walked {
             match found {
-                Found::Gap { from, until } => {
+                Found::Gap { from, given_up: true, .. } => {
+                    let message = "there is too much here that looks like records and is none: what is behind it was not looked at";
+                    self.broken("edited", *from, message);
+                    return;
+                }
+                Found::Gap { from, until, .. } => {
                     if last && signed.is_none_or(|signed| signed < index) {
                         // Nothing behind it was ever vouched for: a crash leaves the same.
                         self.report.end = End::Torn { bytes: (segment.len() - from) as u64 };
@@ -337,6 +342,7 @@ impl<'a> Walk<'a> {
         self.report.checkpoints += 1;
         let letting_go = self.letting_go.take();
         let opened_at = self.opened_at.take();
+        let is_first = frame.offset == SEGMENT_HEADER;
         let trail = self.trail.map(|trail| format!("{trail:016x}"));
         if !checkpoint.is_signed_by(self.key) {
             self.broken("edited", frame.offset, "the checkpoint is not signed by this key");
@@ -344,6 +350,9 @@ impl<'a> Walk<'a> {
             self.broken("inserted", frame.offset, "the checkpoint is another trail's");
         } else if checkpoint.position() != Some(self.before) {
             self.not_as_signed(frame.offset, &checkpoint.time);
+        } else if checkpoint.opens != if is_first { u64::from(self.number) } else { 0 } {
+            // What a start has signed of a tail that it found must not speak for anything else.
+            self.broken("reordered", frame.offset, "the checkpoint was written in another place");
         } else if opened_at.is_some_and(|at| at.to_string() != checkpoint.time) {
             self.broken("edited", 0, "the segment's header has another time than was signed");
         } else {

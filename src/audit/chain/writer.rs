@@ -199,7 +199,8 @@ impl Writer {
         };
         let resume = resume::find(&*self.disk, &self.dir, keys.signer.public(), found.acts)?;
         let now = self.clock.now();
-        let believed = resume.newest.map_or(now, |newest| newest.after(MOST_AHEAD).min(now));
+        let ahead = if resume.capped { Duration::ZERO } else { MOST_AHEAD };
+        let believed = resume.newest.map_or(now, |newest| newest.after(ahead).min(now));
         self.started = (believed, self.clock.stopwatch());
         self.position = found.position;
         self.intake = Intake::at(found.acts, resume.acts_mark);
@@ -216,7 +217,8 @@ impl Writer {
         let now = self.clock.now();
         let follows = self.position;
         let header = SegmentHeader { number, trail, created_at: now, follows };
-        let noted = Noted { acts: self.intake.upto, torn, stop: false };
+        let opens = u64::from(number);
+        let noted = Noted { acts: self.intake.upto, torn, stop: false, opens };
         let checkpoint = Checkpoint::sign(&keys.signer, trail, follows, now, noted);
         let (mut position, mut start) = (follows, header.encode().to_vec());
         let body = serde_json::to_vec(&self.beside(&checkpoint, now))?;
@@ -367,7 +369,8 @@ impl Writer {
     /// Signs how far the trail goes. It is on stable storage then, and so is the signature.
     pub(super) fn checkpoint(&mut self, stop: bool) -> Result<(), Failure> {
         let Some(Opened { keys, trail, .. }) = &self.opened else { return Ok(()) };
-        let (now, noted) = (self.clock.now(), Noted { acts: self.intake.upto, torn: 0, stop });
+        let noted = Noted { acts: self.intake.upto, stop, ..Noted::default() };
+        let now = self.clock.now();
         let checkpoint = Checkpoint::sign(&keys.signer, *trail, self.position, now, noted);
         let body = serde_json::to_value(self.beside(&checkpoint, now));
         self.add_as(Kind::Checkpoint, &body.unwrap_or_default());

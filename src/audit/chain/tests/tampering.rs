@@ -427,3 +427,50 @@ fn no_header_hides_records_from_a_list() {
         set(&bench.disk, number, &before);
     }
 }
+
+/// A start signs what it finds behind the last checkpoint, and that signature was moved to where it spoke for
+/// a record that let go of everything before.
+#[test]
+fn what_a_start_signs_speaks_for_nothing_in_another_place() {
+    let bench = Bench::new();
+    let mut bench = bench.restart();
+    bench.own(1);
+    bench.step().unwrap();
+    let mut segment = load(&bench.disk, 2);
+    let follows = bytes::SegmentHeader::decode(&segment).unwrap().follows;
+    let details = serde_json::json!({
+        "segment": 1, "sequence": follows.sequence.0, "hash": follows.link.to_string(),
+    });
+    let body = serde_json::json!({ "reason": "trail_shortened", "details": details }).to_string();
+    let mut position = bytes::frames(&segment).last().unwrap().position();
+    position.push(Kind::Shortened, body.as_bytes(), &mut segment);
+    set(&bench.disk, 2, &segment);
+    // Killed, and started again.
+    let bench = bench.restart();
+    let third = load(&bench.disk, 3);
+    segment.extend_from_slice(&third[SEGMENT_HEADER..]);
+    set(&bench.disk, 2, &segment);
+    for number in [1, 3] {
+        bench.disk.remove(&bytes::path(&dir(), number)).unwrap();
+    }
+    let report = bench.verify(&[]);
+    assert!(!report.sound, "{report:?}");
+}
+
+/// A few kilobytes that use up what is spent on looking for frames hid the records behind them, and the next
+/// start cut those off.
+#[test]
+fn records_behind_what_nobody_looks_through_are_neither_left_out_nor_cut_off() {
+    let bench = trail();
+    let good = load(&bench.disk, 3);
+    let frames = split(&good);
+    let junk = [0, 0, 3, 0, 0, 0].repeat(64 << 10);
+    let mut hidden = [&good[..SEGMENT_HEADER], &frames[..2].concat(), &junk].concat();
+    hidden.extend(frames[2..].concat());
+    set(&bench.disk, 3, &hidden);
+    let report = bench.verify(&[]);
+    assert!(!report.sound, "{report:?}");
+    let bench = bench.restart();
+    assert_eq!(load(&bench.disk, 3), hidden);
+    assert!(!bench.verify(&[]).sound);
+}
