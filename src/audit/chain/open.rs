@@ -13,6 +13,9 @@ use crate::store::disk::Disk;
 /// A segment that its making has not got beyond is no longer than this.
 const BARELY_BEGUN: usize = 4096;
 
+/// How many copies of what was cut off one segment are kept.
+const COPIES: u32 = 16;
+
 /// What a trail comes to so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -153,14 +156,21 @@ fn cut_off(
     cut: usize,
 ) -> io::Result<u64> {
     let tail = segment.get(cut..).unwrap_or_default();
-    let copy = || -> io::Result<()> {
-        let mut file = disk.create(&dir.join(format!("{number:010}.torn")))?;
+    let copy = |name: &str| -> io::Result<()> {
+        let mut file = disk.create(&dir.join(name))?;
         file.append(tail)?;
         file.sync()
     };
-    let kept = copy();
-    let kept =
-        kept.is_ok() || kept.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+    // What an earlier start has cut off there stays.
+    let names = (1..COPIES).map(|n| format!("{number:010}.torn.{n}"));
+    let mut names = std::iter::once(format!("{number:010}.torn")).chain(names);
+    let kept = loop {
+        let Some(name) = names.next() else { break false };
+        match copy(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            copied => break copied.is_ok(),
+        }
+    };
     tracing::warn!(
         target: "hookward::audit",
         segment = number, bytes = tail.len(), kept,

@@ -184,11 +184,13 @@ impl Writer {
         self.since_open = Some(self.clock.stopwatch());
         self.disk.create_dir(&self.dir)?;
         let begun = self.has_segments()?;
-        if first {
-            self.missing = lost::missing(&*self.disk, &self.dir, begun);
-        }
+        let key = lost::has_key(&*self.disk, &self.dir);
         let keys = Keys::load(&*self.disk, &self.dir, begun)?;
         let found = open::find(&*self.disk, &self.dir, keys.signer.public())?;
+        if first {
+            let begun = found.trail.is_some();
+            self.missing = lost::missing(&*self.disk, &self.dir, begun, key);
+        }
         let trail = match found.trail {
             Some(trail) => trail,
             None => {
@@ -394,7 +396,8 @@ impl Writer {
         self.sync()?;
         let Some(opened) = self.opened.take() else { return Ok(()) };
         let Opened { keys, trail, head } = opened;
-        let next = self.begin(&keys, trail, head.number, 0);
+        // A file of that number may be there already, which is none of ours.
+        let next = self.begin_behind(&keys, trail, head.number);
         let (head, result) = match next {
             Ok(next) => (next, Ok(())),
             Err(error) => (head, Err(("beginning a segment", error))),

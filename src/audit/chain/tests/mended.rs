@@ -315,3 +315,26 @@ fn a_checkpoint_that_was_cut_off_does_not_take_the_next_one_along() {
     assert_eq!(kept.iter().map(|kept| kept.sequence).collect::<Vec<_>>(), [0, 2]);
     assert!(bench.verify(&kept).sound);
 }
+
+/// Where one short file was left of a trail, the start said nothing of all that was gone; and where something
+/// had been cut off a segment before, what was cut off it next was kept nowhere.
+#[test]
+fn a_short_file_in_place_of_a_trail_and_a_second_torn_end_are_told() {
+    let mut bench = Bench::new();
+    bench.own(1);
+    bench.step().unwrap();
+    bench.stop();
+    bench.disk.remove(&bytes::path(&dir(), 1)).unwrap();
+    put(&bench.disk, &bytes::path(&dir(), 1), "");
+    for number in [2, 3] {
+        put(&bench.disk, &store().join(format!("journal/000000000{number}.journal")), "");
+    }
+    let mut bench = bench.restart();
+    bench.step().unwrap();
+    assert_eq!(reasons(&bench), ["trail_missing"]);
+    put(&bench.disk, &dir().join("0000000001.torn"), "before");
+    bench.disk.corrupt("0000000001.audit", |file| file.extend_from_slice(b"half a record"));
+    let bench = bench.restart();
+    let kept = bytes::load_any(&bench.disk, &dir().join("0000000001.torn.1"));
+    assert_eq!(kept, b"half a record");
+}

@@ -23,10 +23,15 @@ const NO_EVENTS: u64 = 4096 + FRAMES_AT as u64;
 /// What a copy of a store is like that was made without its trail.
 const RESTORED: &str = "the store has events and no trail: one begins";
 
+/// Whether the trail in this directory has its key.
+pub(super) fn has_key(disk: &dyn Disk, dir: &Path) -> bool {
+    keys::exists(disk, &dir.join(SIGNING))
+}
+
 /// What a start does not find of the trail in this directory though something says that it was there.
-pub(super) fn missing(disk: &dyn Disk, dir: &Path, begun: bool) -> Option<&'static str> {
-    let keys = keys::exists(disk, &dir.join(SIGNING));
-    match (begun, keys) {
+/// `begun`: whether there is a segment with a record; `key`: whether its key was there.
+pub(super) fn missing(disk: &dyn Disk, dir: &Path, begun: bool, key: bool) -> Option<&'static str> {
+    match (begun, key) {
         (true, false) => {
             Some("segments are there and signing.key is not: another key signs from here on")
         }
@@ -142,7 +147,7 @@ impl Writer {
         Ok(())
     }
 
-    fn begin_behind(
+    pub(super) fn begin_behind(
         &mut self,
         keys: &keys::Keys,
         trail: u64,
