@@ -108,7 +108,8 @@ fn measure(what: &str, body: usize, refusals: &Refusals, clock: &Clock, settle: 
         clock.advance(Duration::from_secs(60));
         for n in 0..REFUSALS {
             let [_, a, b, c] = (n / 100).to_be_bytes();
-            let origin = Origin::plain(([10, a, b, c], 443).into());
+            // Each client in a network of its own: one has a share only.
+            let origin = Origin::plain(([10, c, b, a], 443).into());
             let refused = Refused {
                 source: Some(&source),
                 method: "POST",
