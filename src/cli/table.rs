@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal as _, Write};
 
 use rustix::termios::tcgetwinsize;
 
+use crate::json::escape_if;
+
 /// Rows under a head. Further rows fit themselves to the widths of the first ones.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -88,19 +90,8 @@ pub(super) fn neutral_lines(text: &str) -> String {
 /// The same for JSON, in which such characters stand within strings only: they are escaped there, so that
 /// programs read the same.
 pub(super) fn neutral_json(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    for c in json.chars() {
-        // Between its values JSON has these itself.
-        if acts(c) && !matches!(c, '\n' | '\r' | '\t') {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing into a string cannot fail.
-                let _ = write!(plain, "\\u{unit:04x}");
-            }
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
+    // Between its values JSON has these itself.
+    escape_if(json, |c| acts(c) && !matches!(c, '\n' | '\r' | '\t'))
 }
 
 fn acts(c: char) -> bool {

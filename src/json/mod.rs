@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 
 use parse::Tape;
-pub(crate) use text::write_string;
+pub(crate) use text::{escape_if, write_string};
 
 /// How deep arrays and objects may stand in one another.
 pub const MAX_DEPTH: u32 = 128;

@@ -1,5 +1,7 @@
 //! What stands between a string's quotes: finding its end, unescaping it, writing it again.
 
+use std::fmt::Write as _;
+
 use memchr::{memchr, memchr2};
 
 /// The offset of the first byte at or after `from` that ends a run of plain string content: a
@@ -34,6 +36,23 @@ pub(super) fn code_unit(digits: &[u8]) -> Option<u16> {
         let digit = char::from(*digit).to_digit(16)?;
         Some(unit << 4 | digit as u16)
     })
+}
+
+/// A JSON text with those of its characters as `\u` escapes that `is` says. They must stand in strings only:
+/// programs read the same then.
+pub(crate) fn escape_if(json: &str, is: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if !is(c) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a string does not fail.
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    }
+    out
 }
 
 /// The content of a string whose escapes are known to be valid.

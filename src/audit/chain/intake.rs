@@ -1,5 +1,5 @@
 //! Operators' acts on their way into the trail. They are lines of `acts.jsonl`, on stable storage before
-//! they are done, whether the gateway does them or a command with the files; the writer chains each line.
+//! they are answered, whether the gateway does them or a command with the files; the writer chains each line.
 
 use std::collections::HashMap;
 use std::io;

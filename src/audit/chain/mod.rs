@@ -13,6 +13,7 @@ pub mod filter;
 mod intake;
 mod keys;
 mod open;
+mod opening;
 mod options;
 mod queue;
 mod read;

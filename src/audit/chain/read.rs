@@ -6,17 +6,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bytes::{self, Frame, SEGMENT_HEADER, SegmentHeader};
+use super::bytes;
 use super::filter::{Filter, Wanted};
 use super::keys::PublicKey;
+use super::opening::Opening;
 use super::record::Record;
 use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
 
 /// Bytes of segments that are read for one page; what it has by then is the page.
 const MOST_READ: u64 = 128 << 20;
-/// Bytes in which a segment's header and its opening checkpoint are.
-const SEGMENT_START: usize = 2048;
 
 /// A record with its number in the trail.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,18 +58,16 @@ impl Reader {
         let before = before.unwrap_or(u64::MAX);
         let (mut page, mut read) = (Page::default(), 0);
         let (mut next_began, mut reached) = (None, None);
+        let key = self.key();
         for number in self.segments()?.into_iter().rev() {
-            let Some(start) = self.start(number)? else { continue };
+            let Some(start) = self.opening(number, key.as_ref())? else { continue };
             // As in `is_over`.
             let over = next_began.zip(filter.since).is_some_and(|(end, since)| end < since);
             if over {
                 return Ok(page);
             }
-            if filter.since.is_some() {
-                next_began = self.began(&start);
-            }
-            let header = SegmentHeader::decode(&start);
-            if header.is_some_and(|header| header.follows.sequence.0 >= before.saturating_sub(1)) {
+            next_began = start.map(|start| start.signed);
+            if start.is_some_and(|start| start.follows.sequence.0 >= before.saturating_sub(1)) {
                 continue;
             }
             if read >= MOST_READ {
@@ -104,9 +101,9 @@ impl Reader {
         mut each: impl FnMut(Listed) -> ControlFlow<()>,
     ) -> io::Result<()> {
         let wanted = Wanted::new(filter);
-        let numbers = self.segments()?;
+        let (numbers, key) = (self.segments()?, self.key());
         for (at, number) in numbers.iter().enumerate() {
-            if self.is_over(numbers.get(at + 1), filter.since)? {
+            if self.is_over(numbers.get(at + 1), filter.since, key.as_ref())? {
                 continue;
             }
             let Some(segment) = self.load(*number)? else { continue };
@@ -123,22 +120,20 @@ impl Reader {
 
     /// Whether all in front of this segment was recorded before then: what was written before something
     /// began was recorded before it.
-    fn is_over(&self, next: Option<&u32>, since: Option<UnixMillis>) -> io::Result<bool> {
+    fn is_over(
+        &self,
+        next: Option<&u32>,
+        since: Option<UnixMillis>,
+        key: Option<&PublicKey>,
+    ) -> io::Result<bool> {
         let Some((next, since)) = next.zip(since) else { return Ok(false) };
-        let began = self.start(*next)?.and_then(|start| self.began(&start));
-        Ok(began.is_some_and(|began| began < since))
+        let start = self.opening(*next, key)?.flatten();
+        Ok(start.is_some_and(|start| start.signed < since))
     }
 
-    /// When a segment was begun, if that is signed: who could change what the header says of it would hide
-    /// records from whoever asks for those of a day.
-    fn began(&self, start: &[u8]) -> Option<UnixMillis> {
-        let header = SegmentHeader::decode(start)?;
-        let checkpoint = super::open::checkpoint(&Frame::at(start, SEGMENT_HEADER)?)?;
-        let key = PublicKey::beside(&*self.disk, &self.dir).ok()?;
-        let fits = checkpoint.time == header.created_at.to_string()
-            && checkpoint.position() == Some(header.follows)
-            && checkpoint.is_signed_by(&key);
-        fits.then_some(header.created_at)
+    /// The key beside the trail; without one every segment is read.
+    fn key(&self) -> Option<PublicKey> {
+        PublicKey::beside(&*self.disk, &self.dir).ok()
     }
 
     /// The newest checkpoint, if there is one.
@@ -169,15 +164,11 @@ impl Reader {
         gone(bytes::load(&*self.disk, &self.dir, number))
     }
 
-    /// A segment's header and its opening checkpoint; `None`: it has gone meanwhile.
-    fn start(&self, number: u32) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = gone(self.disk.open(&bytes::path(&self.dir, number)))? else {
-            return Ok(None);
-        };
-        let mut start = vec![0; SEGMENT_START];
-        let read = file.read_at(&mut start, 0)?;
-        start.truncate(read);
-        Ok(Some(start))
+    /// How a segment begins, if that is signed: who could change what its header says of it would hide records
+    /// from whoever asks for those of a day. `None`: it has gone meanwhile.
+    fn opening(&self, number: u32, key: Option<&PublicKey>) -> io::Result<Option<Option<Opening>>> {
+        let Some(key) = key else { return Ok(Some(None)) };
+        gone(Opening::read(&*self.disk, &self.dir, number, key))
     }
 }
 

@@ -8,20 +8,16 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::bytes::{self, Frame, Kind, MAX_SEGMENT, Position, SEGMENT_HEADER, SegmentHeader};
+use super::bytes::{self, Frame, Kind, MAX_SEGMENT, SEGMENT_HEADER};
 use super::keys::PublicKey;
-use super::open;
+use super::opening::Opening;
 use super::queue::new_id;
 use super::record::Record;
-use super::resume;
 use super::writer::Writer;
-use crate::clock::UnixMillis;
 use crate::regular::{self, Link};
 
 /// Bytes of a segment that are copied before another sign of life.
 const PIECE: u64 = 1 << 20;
-/// A segment's header and first checkpoint are shorter than this.
-const START: usize = 4096;
 
 /// How it is called in the trail that segments went.
 pub(super) const SHORTENED: &str = "trail_shortened";
@@ -31,13 +27,6 @@ struct Old {
     number: u32,
     size: u64,
     next: Opening,
-}
-
-/// How a segment of this trail begins.
-struct Opening {
-    follows: Position,
-    /// When it was begun, as its first checkpoint says, which is signed. What the header says is not.
-    signed: UnixMillis,
 }
 
 /// All segments.
@@ -126,10 +115,7 @@ fn survey(writer: &Writer, key: &PublicKey, trail: u64) -> io::Result<Survey> {
     let mut starts = Vec::new();
     for number in &numbers {
         let file = disk.open(&bytes::path(dir, *number))?;
-        let mut start = vec![0; START];
-        let read = file.read_at(&mut start, 0)?;
-        start.truncate(read);
-        let start = opening(&start, key, trail);
+        let start = Opening::of_file(&*file, *number, key)?.filter(|start| start.trail == trail);
         // No segment is longer: what a file says of itself may be holes. One that is none of ours takes no
         // room from them.
         let ours = file.size()?.min(MAX_SEGMENT);
@@ -148,29 +134,14 @@ fn survey(writer: &Writer, key: &PublicKey, trail: u64) -> io::Result<Survey> {
     Ok(survey)
 }
 
-/// How this segment begins, if it is one of this trail, and its first checkpoint is signed.
-fn opening(segment: &[u8], key: &PublicKey, trail: u64) -> Option<Opening> {
-    let header = SegmentHeader::decode(segment).filter(|header| header.trail == trail)?;
-    let first = Frame::at(segment, SEGMENT_HEADER)?;
-    let checkpoint = open::checkpoint(&first)?;
-    let ours = checkpoint.is_signed_by(key)
-        && checkpoint.position() == Some(header.follows)
-        && checkpoint.trail == format!("{trail:016x}");
-    if !ours {
-        return None;
-    }
-    Some(Opening { follows: header.follows, signed: resume::time(&checkpoint.time)? })
-}
-
 /// Whether all of a segment is as it was written, up to where the next one goes on.
 fn is_as_written(writer: &Writer, old: &Old, key: &PublicKey, trail: u64) -> io::Result<bool> {
     let segment = bytes::load(&*writer.disk, writer.dir(), old.number)?;
-    let Some(Opening { follows, .. }) = opening(&segment, key, trail) else { return Ok(false) };
+    let start = Opening::of(&segment, old.number, key).filter(|start| start.trail == trail);
+    let Some(Opening { follows, .. }) = start else { return Ok(false) };
     let (mut at, mut position) = (SEGMENT_HEADER, follows);
     while at < segment.len() {
-        let next = Frame::at(&segment, at).filter(|frame| {
-            frame.sequence.0 == position.sequence.0 + 1 && frame.follows(position.link)
-        });
+        let next = Frame::at(&segment, at).filter(|frame| frame.is_behind(position));
         let Some(frame) = next else { return Ok(false) };
         (at, position) = (frame.end(), frame.position());
     }

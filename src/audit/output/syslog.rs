@@ -9,6 +9,7 @@ use serde_json::json;
 use super::super::chain::{Listed, Record};
 use crate::config::Facility;
 use crate::config::defaults::audit::MAX_MESSAGE;
+use crate::json::escape_if;
 
 /// How records that an output could not send any more are told of.
 pub(super) const GAP: &str = "output_gap";
@@ -84,21 +85,7 @@ fn body(listed: &Listed, room: usize) -> String {
 
 /// JSON in which everything else than ASCII is escaped: it stands in strings alone.
 fn ascii(json: &str) -> String {
-    if json.is_ascii() {
-        return json.to_owned();
-    }
-    let mut out = String::with_capacity(json.len() + 64);
-    for c in json.chars() {
-        if c.is_ascii() {
-            out.push(c);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            // A String takes all that is written to it.
-            let _ = write!(out, "\\u{unit:04x}");
-        }
-    }
-    out
+    escape_if(json, |c| !c.is_ascii())
 }
 
 /// Section 6.3: what a receiver may want to sort by, and who sends.

@@ -160,6 +160,22 @@ fn a_clock_that_is_years_ahead_removes_nothing_until_the_gateway_has_run_so_long
     assert_eq!(bench.numbers(), [4, 5, 5, 5], "the others were signed by the clock that was ahead");
 }
 
+/// Each start believed such a clock thirty days more: a gateway that is started again and again came to believe
+/// all of it.
+#[test]
+fn restarts_do_not_add_up_to_years() {
+    let mut bench = of_five_lives();
+    bench.step().unwrap();
+    bench.clock.advance(DAY * 7 * 365);
+    for _ in 0..20 {
+        bench = bench.restart();
+        bench.own(5);
+        bench.step().unwrap();
+        bench.stop();
+    }
+    assert_eq!(bench.numbers()[..5], [0, 1, 2, 3, 4]);
+}
+
 /// A hole made an old segment three gigabytes long, and it went with all before it.
 #[test]
 fn a_segment_that_is_not_what_was_written_stays() {

@@ -1,8 +1,6 @@
 //! The same JSON written in another way, as whatever stood between a sender and a capture does it.
 
-use std::fmt::Write as _;
-
-use crate::json::Document;
+use crate::json::{Document, escape_if};
 
 /// Where white space goes outside strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,24 +72,9 @@ pub(super) fn rewritten(body: &[u8]) -> Vec<String> {
     let Ok(document) = Document::parse(body.trim_ascii()) else { return Vec::new() };
     let mut plain = String::new();
     document.root().write_compact(&mut plain);
-    let ascii = escaped(&plain);
+    let ascii = escape_if(&plain, |c| !c.is_ascii());
     let slashes = ascii.replace('/', "\\/");
     vec![plain, ascii, slashes]
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii() {
-            out.push(c);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            // Writing to a string does not fail.
-            let _ = write!(out, "\\u{unit:04x}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]
