@@ -51,6 +51,13 @@ impl Network {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Site(u64);
 
+impl Site {
+    /// The /32 that it is in.
+    pub fn holder(self) -> u32 {
+        u32::try_from(self.0 >> 16).unwrap_or(u32::MAX)
+    }
+}
+
 /// Any number of networks, in which an address is found in as many steps as their number has bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Box<[(u128, u128)]>);

@@ -19,6 +19,7 @@ use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
 
 use crate::clock::UnixMillis;
+use crate::regular;
 
 /// The longest PEM file that is read, in bytes. The platforms' whole root stores have a quarter of
 /// it.
@@ -35,7 +36,7 @@ pub const MAX_ROOTS: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
     /// It cannot be read.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {}", regular::why(*.0))]
     Unreadable(io::ErrorKind),
     /// It is longer than [`MAX_FILE`].
     #[error("is longer than {MAX_FILE} bytes")]

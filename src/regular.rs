@@ -49,6 +49,16 @@ pub fn in_words(error: io::Error, path: &Path) -> io::Error {
     }
 }
 
+/// Why a file cannot be read, in an operator's words where the library's are a programmer's.
+pub fn why(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        // What is neither a file nor a directory is not even opened.
+        io::ErrorKind::InvalidInput => "not a regular file".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn unfit(path: &Path, what: &str) -> io::Error {
     let message = format!("{} is {what}, not a regular file", path.display());
     io::Error::new(io::ErrorKind::InvalidInput, message)

@@ -1,6 +1,9 @@
 //! Who may ask for more than health: whoever shows a token (RFC 6750, section 2.1), and a client
 //! certificate where those are asked for.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,24 +12,22 @@ use http::{HeaderMap, header};
 use subtle::ConditionallySelectable as _;
 
 use super::answer::Problem;
-use super::caller::Caller;
+use super::caller::{Caller, Withdrawal};
+use super::guesses::Guesses;
 use super::refusal::Denied;
-use crate::admit::{ClientRoots, Failures, Refusal, VerifierError};
-use crate::audit::Reason;
+use crate::admit::{ClientRoots, Refusal, VerifierError};
+use crate::audit::{Client, Reason};
 use crate::clock::UnixMillis;
 use crate::config::{Admin, Config, RateLimit, Role};
 use crate::listen::Origin;
 use crate::secret::{Presented, Secret};
-
-/// Clients whose wrong tokens are remembered: the listener is for few.
-const REMEMBERED: usize = 1024;
 
 /// Who is let in, by one configuration.
 #[derive(Debug)]
 pub struct Gate {
     holders: Vec<Holder>,
     clients: Option<ClientRoots>,
-    /// How often a client may show what is wrong.
+    /// How often a client may show what is wrong before it waits.
     guesses: RateLimit,
 }
 
@@ -36,6 +37,7 @@ struct Holder {
     who: Arc<str>,
     role: Role,
     secret: Secret,
+    withdrawal: Withdrawal,
 }
 
 impl Gate {
@@ -72,6 +74,17 @@ impl Gate {
         self.holder(shown).ok_or(Fault::Wrong)
     }
 
+    /// Takes over from this gate: whose token and role are the same goes on, and the others' tokens are
+    /// withdrawn.
+    fn succeed(&mut self, old: &Self) {
+        for before in &old.holders {
+            match self.holders.iter_mut().find(|holder| holder.is_as(before)) {
+                Some(holder) => holder.withdrawal = before.withdrawal.clone(),
+                None => before.withdrawal.take_effect(),
+            }
+        }
+    }
+
     /// Whose token it is. All are compared, whichever it is: how long it takes says nothing.
     fn holder(&self, shown: &[u8]) -> Option<&Holder> {
         let (shown, mut found) = (Presented::new(shown), u32::MAX);
@@ -82,6 +95,12 @@ impl Gate {
     }
 }
 
+impl Holder {
+    fn is_as(&self, other: &Self) -> bool {
+        (&self.who, self.role, &self.secret) == (&other.who, other.role, &other.secret)
+    }
+}
+
 fn holders(admin: &Admin) -> Vec<Holder> {
     let all = admin.token.iter().map(|secret| (Admin::NAME, Role::Admin, secret));
     let named = admin.tokens.iter().map(|token| (token.name.as_str(), token.role, &token.secret));
@@ -89,6 +108,7 @@ fn holders(admin: &Admin) -> Vec<Holder> {
         who: who.into(),
         role,
         secret: secret.clone(),
+        withdrawal: Withdrawal::default(),
     };
     all.chain(named).map(holder).collect()
 }
@@ -97,37 +117,48 @@ fn holders(admin: &Admin) -> Vec<Holder> {
 #[derive(Debug)]
 pub(super) struct Access {
     gate: ArcSwap<Gate>,
-    guesses: Failures,
+    guesses: Guesses,
 }
 
 impl Access {
     /// Open to those whom the gate lets through; without a token in it, to nobody.
     pub(super) fn new(gate: Gate) -> Self {
-        let guesses = Failures::new(gate.guesses, REMEMBERED);
+        let guesses = Guesses::new(gate.guesses);
         Self { gate: ArcSwap::from_pointee(gate), guesses }
     }
 
     /// From here on this gate holds.
-    pub(super) fn set(&self, gate: Gate) {
-        self.guesses.reload(gate.guesses, REMEMBERED);
+    pub(super) fn set(&self, mut gate: Gate) {
+        self.guesses.reload(gate.guesses);
+        gate.succeed(&self.gate.load());
         self.gate.store(Arc::new(gate));
     }
 
     /// Lets through who shows a token, and a certificate where one is asked for. However often a client
-    /// has failed, what is right lets it through.
+    /// has failed, what is right lets it through; but while it is beyond its budget, it waits for that as
+    /// long as for what is wrong.
     ///
     /// # Errors
     /// [`Problem::Unauthenticated`], [`Problem::Certificate`], [`Problem::TooMany`], and
     /// [`Problem::NoToken`] when no token can be right.
-    pub(super) fn check(
+    pub(super) async fn check(
         &self,
         headers: &HeaderMap,
         origin: &Origin,
-        now: UnixMillis,
+        now: impl Fn() -> UnixMillis,
     ) -> Result<Caller, Denied> {
+        // Who shows nothing does not guess, and where there is no token there is nothing to guess.
+        let shows = headers.contains_key(header::AUTHORIZATION);
+        if shows && !self.gate.load().holders.is_empty() {
+            self.guesses.turn(origin.address()).await.map_err(|_| Denied::unseen(CROWDED))?;
+        }
         let gate = self.gate.load();
-        let fault = match gate.judge(headers, origin, now) {
-            Ok(holder) => return Ok(Caller::of_token(&holder.who, holder.role, origin)),
+        let judged = gate.judge(headers, origin, now());
+        if !origin.has_shown_a_token(judged.is_ok()) {
+            return Err(Denied::unseen(DISPLACED));
+        }
+        let fault = match judged {
+            Ok(holder) => return Ok(self.let_in(holder, origin)),
             Err(fault) => fault,
         };
         if gate.holders.is_empty() && !matches!(fault, Fault::Certificate(_)) {
@@ -137,15 +168,36 @@ impl Access {
         Err(self.denied(&fault, origin.address()))
     }
 
+    fn let_in(&self, holder: &Holder, origin: &Origin) -> Caller {
+        let failures = self.guesses.succeeded(origin.address());
+        if failures > 0 {
+            let (client, who) = (Client(Some(origin.address())), &*holder.who);
+            tracing::warn!(
+                target: "hookward::admin", %client, who, failures, "a right token after wrong ones"
+            );
+        }
+        Caller::of_token(&holder.who, holder.role, &holder.withdrawal, origin)
+    }
+
     fn denied(&self, fault: &Fault, client: IpAddr) -> Denied {
-        // Who shows nothing does not guess.
         let guessed = fault.reason() != Reason::CredentialMissing;
-        let wait = guessed.then(|| self.guesses.count(Some(client))).flatten();
+        let wait = guessed.then(|| self.guesses.failed(client)).flatten();
         let (problem, reason) = match wait {
             Some(seconds) => (Problem::TooMany(seconds), Reason::RateLimited),
             None => (fault.problem(), fault.reason()),
         };
         Denied { problem, reason, detail: fault.detail(), who: None }
+    }
+}
+
+/// Why a token was not looked at. For our own records.
+const CROWDED: &str = "too many tokens of this client wait to be looked at";
+const DISPLACED: &str = "its connection has given way to another";
+
+impl Denied {
+    /// What was shown is not looked at.
+    fn unseen(detail: &'static str) -> Self {
+        Self { problem: Problem::TooMany(1), reason: Reason::RateLimited, detail, who: None }
     }
 }
 
@@ -194,127 +246,4 @@ pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"Bearer ";
     let (scheme, shown) = value.split_at_checked(SCHEME.len())?;
     scheme.eq_ignore_ascii_case(SCHEME).then(|| shown.trim_ascii_start())
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_736_937_000_412);
-
-    fn gate(tokens: &[(&str, Role, &str)], guesses: (u32, u32)) -> Gate {
-        let count = |n| std::num::NonZeroU32::new(n).unwrap();
-        let guesses = RateLimit { per_second: count(guesses.0), burst: count(guesses.1) };
-        let holder = |(who, role, secret): &(&str, Role, &str)| Holder {
-            who: (*who).into(),
-            role: *role,
-            secret: Secret::new((*secret).into()),
-        };
-        Gate { holders: tokens.iter().map(holder).collect(), clients: None, guesses }
-    }
-
-    fn one(secret: &str) -> Gate {
-        gate(&[("admin", Role::Admin, secret)], (1, 100))
-    }
-
-    fn from(access: &Access, peer: [u8; 4], values: &[&str]) -> Result<Caller, Problem> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-        }
-        let origin = Origin::plain((peer, 9).into());
-        access.check(&headers, &origin, NOW).map_err(|denied| denied.problem)
-    }
-
-    fn check(access: &Access, values: &[&str]) -> Result<Role, Problem> {
-        from(access, [127, 0, 0, 1], values).map(|caller| caller.role)
-    }
-
-    #[test]
-    fn only_the_token_opens() {
-        let access = Access::new(one("correct-horse"));
-        for right in ["Bearer correct-horse", "bearer correct-horse", "BEARER  correct-horse"] {
-            assert_eq!(check(&access, &[right]), Ok(Role::Admin), "{right}");
-        }
-        for wrong in [
-            &[][..],
-            &[""],
-            &["Bearer"],
-            &["Bearer "],
-            &["correct-horse"],
-            &["Bearercorrect-horse"],
-            &["Bearer correct-hors"],
-            &["Bearer correct-horse2"],
-            &["Bearer Correct-horse"],
-            &["Bearer correct-horse, Bearer correct-horse"],
-            &["Basic Y29ycmVjdC1ob3JzZQ=="],
-            &["Token correct-horse"],
-            &["Bearer correct-horse", "Bearer correct-horse"],
-            &["Bearer wrong", "Bearer correct-horse"],
-        ] {
-            assert_eq!(check(&access, wrong), Err(Problem::Unauthenticated), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn each_of_several_tokens_is_its_holder_s() {
-        let tokens = [
-            ("admin", Role::Admin, "one"),
-            ("alice", Role::Viewer, "two"),
-            ("bob", Role::Auditor, "three"),
-        ];
-        let access = Access::new(gate(&tokens, (1, 100)));
-        for (who, role, secret) in tokens {
-            let caller = from(&access, [192, 0, 2, 1], &[&format!("Bearer {secret}")]).unwrap();
-            assert_eq!((&*caller.operator.who, caller.role), (who, role));
-            assert_eq!(caller.operator.peer, "192.0.2.1");
-        }
-        assert_eq!(check(&access, &["Bearer onetwo"]), Err(Problem::Unauthenticated));
-    }
-
-    /// A token could be guessed at as fast as the listener answers.
-    #[tokio::test(start_paused = true)]
-    async fn guesses_are_slowed_for_their_client_and_the_token_never_is() {
-        let few = || gate(&[("admin", Role::Admin, "right")], (1, 3));
-        let access = Access::new(few());
-        for _ in 0..10 {
-            assert_eq!(check(&access, &[]), Err(Problem::Unauthenticated), "no guess");
-        }
-        for _ in 0..3 {
-            assert_eq!(check(&access, &["Bearer wrong"]), Err(Problem::Unauthenticated));
-        }
-        for wrong in ["Bearer wrong", "Basic wrong"] {
-            assert_eq!(check(&access, &[wrong]), Err(Problem::TooMany(1)));
-        }
-        assert_eq!(check(&access, &["Bearer right"]), Ok(Role::Admin));
-        let other = from(&access, [192, 0, 2, 1], &["Bearer wrong"]);
-        assert_eq!(other.unwrap_err(), Problem::Unauthenticated);
-        tokio::time::advance(std::time::Duration::from_secs(1)).await;
-        assert_eq!(check(&access, &["Bearer wrong"]), Err(Problem::Unauthenticated));
-        // A reload that changes nothing of it forgets nothing.
-        access.set(few());
-        assert_eq!(check(&access, &["Bearer wrong"]), Err(Problem::TooMany(1)));
-        access.set(gate(&[("admin", Role::Admin, "right")], (1, 4)));
-        assert_eq!(check(&access, &["Bearer wrong"]), Err(Problem::Unauthenticated));
-    }
-
-    #[test]
-    fn without_a_token_nothing_opens() {
-        let access = Access::new(gate(&[], (1, 100)));
-        for values in [&[][..], &["Bearer "], &["Bearer x"]] {
-            assert_eq!(check(&access, values), Err(Problem::NoToken));
-        }
-    }
-
-    #[test]
-    fn a_new_token_takes_the_place_of_the_old_one() {
-        let access = Access::new(one("old"));
-        access.set(one("new"));
-        assert_eq!(check(&access, &["Bearer old"]), Err(Problem::Unauthenticated));
-        assert_eq!(check(&access, &["Bearer new"]), Ok(Role::Admin));
-        access.set(gate(&[], (1, 100)));
-        assert_eq!(check(&access, &["Bearer new"]), Err(Problem::NoToken));
-    }
 }

@@ -1,6 +1,8 @@
 //! Who asks: whoever has a token, or a user of this machine.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::audit::Operator;
 use crate::config::Role;
@@ -19,6 +21,25 @@ pub(super) struct Caller {
     pub(super) operator: Operator,
     /// What they may do.
     pub(super) role: Role,
+    /// Whether they still may.
+    pub(super) withdrawal: Withdrawal,
+}
+
+/// Whether a token was taken back by a reload, or its role changed, since it was shown. A user of this
+/// machine is let in for good.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Withdrawal(Arc<AtomicBool>);
+
+impl Withdrawal {
+    /// From here on what was begun with it goes on no further.
+    pub(super) fn take_effect(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was taken back.
+    pub(super) fn has_taken_effect(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Caller {
@@ -27,13 +48,18 @@ impl Caller {
         // Where the sandbox or the machine has no names, the number says it all.
         let users = fs::read_to_string(PASSWD).unwrap_or_default();
         let operator = Operator { who: user(uid, &users), peer: "admin.sock".to_owned() };
-        Self { operator, role: Role::Admin }
+        Self { operator, role: Role::Admin, withdrawal: Withdrawal::default() }
     }
 
     /// Who has shown the token of this name.
-    pub(super) fn of_token(who: &str, role: Role, origin: &Origin) -> Self {
+    pub(super) fn of_token(
+        who: &str,
+        role: Role,
+        withdrawal: &Withdrawal,
+        origin: &Origin,
+    ) -> Self {
         let operator = Operator { who: who.to_owned(), peer: origin.address().to_string() };
-        Self { operator, role }
+        Self { operator, role, withdrawal: withdrawal.clone() }
     }
 }
 

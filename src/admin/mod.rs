@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod api;
 mod caller;
+mod guesses;
 mod health;
 mod metrics;
 mod refusal;
@@ -86,6 +87,7 @@ impl Admin {
 
     /// From here on this configuration holds, with its gate.
     pub fn reload(&self, config: &Arc<Config>, gate: Gate) {
+        // What a withdrawn token has begun ends by itself.
         self.access.set(gate);
         self.api.reload(config);
     }
@@ -120,7 +122,7 @@ impl Admin {
             return Ok(answer);
         }
         let page = Page::at(path);
-        let caller = match self.admit(&origin, request.headers()) {
+        let caller = match self.admit(&origin, request.headers()).await {
             // Where no token can be right, there is nothing to keep back.
             Err(Denied { problem: Problem::NoToken, .. }) if page.is_none() => {
                 return Err(Problem::NotFound.into());
@@ -141,10 +143,10 @@ impl Admin {
     }
 
     /// Lets in whoever came by the socket, where only few can, or shows a token.
-    fn admit(&self, origin: &Origin, headers: &HeaderMap) -> Result<Caller, Denied> {
+    async fn admit(&self, origin: &Origin, headers: &HeaderMap) -> Result<Caller, Denied> {
         match origin.local {
             Some(uid) => Ok(Caller::local(uid)),
-            None => self.access.check(headers, origin, self.clock.now()),
+            None => self.access.check(headers, origin, || self.clock.now()).await,
         }
     }
 }

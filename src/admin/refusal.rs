@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, Uri, header};
-use hyper::body::Body as _;
 
 use super::access::bearer;
 use super::answer::{self, Problem};
@@ -67,6 +66,7 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn of(arrival: &Arrival) -> Self {
+        let declared = arrival.declared();
         let Arrival { request, origin, defect } = arrival;
         let headers = request.headers();
         Self {
@@ -76,7 +76,7 @@ impl Seen {
             uri: request.uri().clone(),
             user_agent: headers.get(header::USER_AGENT).cloned(),
             authorization: headers.get_all(header::AUTHORIZATION).iter().cloned().collect(),
-            declared: request.body().size_hint().exact(),
+            declared,
             defective: defect.clone(),
         }
     }

@@ -31,10 +31,13 @@ pub const REMEMBERED_CLIENTS: usize = 65_536;
 const SOURCE_FAILURES: u32 = 10;
 
 const CLIENT: Refusal = Refusal::new(RateLimited, "more requests than one client may send");
-const SOURCE: Refusal = Refusal::new(RateLimited, "more requests than the source may send");
+/// The source's own limit.
+pub(crate) const SOURCE: Refusal =
+    Refusal::new(RateLimited, "more requests than the source may send");
 const CLIENT_FAILURES: Refusal =
     Refusal::new(RateLimited, "too many failed authentications of this client");
-const ALL_FAILURES: Refusal =
+/// The limit of what fails at the source, of all clients.
+pub(crate) const ALL_FAILURES: Refusal =
     Refusal::new(RateLimited, "too many failed authentications with this source");
 
 /// All token buckets. Their state outlives a reload.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, mkdirat, openat};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -57,6 +57,9 @@ enum Actor {
     Operator(Operator),
 }
 
+/// No record of an act is longer, but that of a bulk replay over many upstreams.
+const LONGEST: u64 = 16 << 10;
+
 /// The acts of one run of a command, or of one request, each with the same id.
 #[derive(Debug)]
 pub struct Acts {
@@ -64,8 +67,6 @@ pub struct Acts {
     path: PathBuf,
     id: String,
     who: Actor,
-    /// Whether the last line there is not whole, as after a power cut.
-    torn: bool,
 }
 
 #[derive(Serialize)]
@@ -106,8 +107,24 @@ impl Acts {
         let dir = open_dir(&top, heir).map_err(|error| naming(error, &dir))?;
         let file = open_file(&dir, heir, &path)?;
         let id = format!("{:016x}", fastrand::u64(..));
-        let torn = is_torn(&file)?;
-        Ok(Self { file, path, id, who, torn })
+        let acts = Self { file, path, id, who };
+        acts.reserve()?;
+        Ok(acts)
+    }
+
+    /// Makes sure that the disk has room for another record, where the file system can.
+    ///
+    /// # Errors
+    /// As the file system says: then nothing may be done that has to be recorded.
+    pub(crate) fn reserve(&self) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, size, LONGEST) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::FBIG)) => {
+                Err(error.into())
+            }
+            // Whatever else: this file system, or a filter of system calls, does not know it.
+            _ => Ok(()),
+        }
     }
 
     /// Where they are recorded.
@@ -131,21 +148,24 @@ impl Acts {
     ) -> io::Result<Vec<u8>> {
         let time = Clock::System.now().to_string();
         let line = Line { time, id: &self.id, reason, who: &self.who, details };
-        let mut bytes = if self.torn { b"\n".to_vec() } else { Vec::new() };
-        serde_json::to_writer(&mut bytes, &line)?;
+        let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
-    /// Writes lines, on stable storage.
-    pub(super) fn write(&self, lines: &[u8]) -> io::Result<()> {
+    /// Writes a line, on stable storage.
+    pub(super) fn write(&self, line: &[u8]) -> io::Result<()> {
         // One write, so that lines of several processes do not mix.
-        (&self.file).write_all(lines)?;
+        match is_torn(&self.file)? {
+            true => (&self.file).write_all(&[b"\n", line].concat())?,
+            false => (&self.file).write_all(line)?,
+        }
         self.file.sync_data()
     }
 }
 
-/// Whether what stands there does not end with its line.
+/// Whether what stands there does not end with its line: after a power cut, or on a disk that had room for
+/// no more of it.
 fn is_torn(file: &File) -> io::Result<bool> {
     let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
     let mut end = [0];
@@ -332,6 +352,47 @@ mod tests {
         for path in ["audit", "audit/acts.jsonl"] {
             let found = fs::metadata(store.join(path)).unwrap();
             assert_eq!((found.uid(), found.gid()), (990, 990), "{path}");
+        }
+    }
+
+    /// An act was done on a full disk, answered as such, and recorded nowhere.
+    #[test]
+    fn nothing_is_done_where_there_is_no_room_to_record_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(_disk) = Tmpfs::mount(dir.path(), "256k") else { return };
+        let fill = || {
+            let mut file = File::create(dir.path().join("fill")).unwrap();
+            while file.write_all(&[0; 4096]).is_ok() {}
+        };
+        let acts = Acts::open(dir.path()).unwrap();
+        fill();
+        acts.record("exported", &json!({ "note": "x".repeat(8_000) })).expect("room was kept");
+        let full = io::ErrorKind::StorageFull;
+        assert_eq!(acts.reserve().map_err(|error| error.kind()), Err(full));
+        assert_eq!(Acts::open(dir.path()).map_err(|error| error.kind()).err(), Some(full));
+        fs::remove_file(dir.path().join("fill")).unwrap();
+        Acts::open(dir.path()).unwrap();
+    }
+
+    /// A small disk, while it is held.
+    struct Tmpfs<'a>(&'a Path);
+
+    impl<'a> Tmpfs<'a> {
+        fn mount(at: &'a Path, size: &str) -> Option<Self> {
+            let size = format!("size={size}");
+            let mut mount = std::process::Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at);
+            let is_mounted = mount.status().is_ok_and(|status| status.success());
+            if !is_mounted {
+                println!("skipped: no tmpfs can be mounted here");
+            }
+            is_mounted.then_some(Self(at))
+        }
+    }
+
+    impl Drop for Tmpfs<'_> {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg("-l").arg(self.0).status();
         }
     }
 

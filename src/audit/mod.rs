@@ -11,7 +11,7 @@ mod summed;
 mod trail;
 
 pub use self::act::{Acts, Operator, Who};
-pub use self::refused::{Client, Refused, ServerName, micros};
+pub use self::refused::{Client, Conflict, Refused, ServerName, micros};
 pub use self::summed::{Ending, Refusals};
 pub use self::trail::Trail;
 

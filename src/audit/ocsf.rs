@@ -236,9 +236,10 @@ fn request(record: &Record) -> Option<Value> {
     Some(request)
 }
 
-/// The event that an act is about.
+/// The event that an act is about. A conflict's stays with its other details.
 fn acted_on(record: &Record) -> Option<&str> {
-    record.details.as_ref()?["event"].as_str()
+    let is_act = Reason::parse(&record.reason).is_none();
+    record.details.as_ref().filter(|_| is_act)?["event"].as_str()
 }
 
 fn resource(record: &Record) -> Option<Value> {

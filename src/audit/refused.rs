@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use serde_json::Value;
 use tracing::field::{DisplayValue, display};
 
 use super::Reason;
@@ -49,6 +50,26 @@ pub struct Refused<'a> {
     pub duration: Duration,
     /// What was agreed on for its connection, if that is TLS.
     pub tls: Option<&'a TlsSession>,
+}
+
+/// What became of an event with the key of a stored one and other content, by the events' ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The one that was kept back; `None`: it was dropped, and has none.
+    pub event: Option<EventId>,
+    /// The stored one whose key it has; `None`: it is not known.
+    pub against: Option<EventId>,
+}
+
+impl Conflict {
+    /// For a record's details.
+    pub(super) fn details(self) -> Value {
+        let ids = [("event", self.event), ("conflicts_with", self.against)];
+        let known = ids
+            .into_iter()
+            .filter_map(|(name, id)| Some((name.to_owned(), Value::from(id?.to_string()))));
+        Value::Object(known.collect())
+    }
 }
 
 /// Without credential and body.
@@ -146,12 +167,14 @@ pub fn micros(d: Duration) -> u64 {
 
 /// At most `N` bytes that a stranger chose, as text that a log line may hold as a string: control
 /// characters of ASCII and quotes are left for the line's format to escape, which each does in its
-/// own way; of the rest only letters and digits are shown, so that nothing steers a terminal.
+/// own way; of the rest only Latin letters are shown, so that nothing steers a terminal. Others may be
+/// unseen, wider than they count, or turn round what stands beside them.
 pub(super) fn bounded<const N: usize>(bytes: &[u8]) -> Cow<'_, str> {
     let cut = bytes.get(..N).filter(|cut| cut.len() < bytes.len());
     let text = String::from_utf8_lossy(cut.unwrap_or(bytes));
     // JSON has no escape for DEL, and its writers leave it as it is.
-    let is_plain = |c: char| c.is_ascii() && c != '\u{7f}' || c.is_alphanumeric();
+    let is_latin = |c: char| matches!(c, '\u{c0}'..='\u{24f}') && c.is_alphabetic();
+    let is_plain = |c: char| c.is_ascii() && c != '\u{7f}' || is_latin(c);
     if cut.is_none() && text.chars().all(is_plain) {
         return text;
     }
@@ -174,6 +197,10 @@ mod tests {
             // In JSON it reached the log, the trail and operators' terminals as it was.
             (b"/a\x7fb", "/a\u{fffd}b"),
             (b"/\xff", "/\u{fffd}"),
+            // Letters that nobody sees, that turn the line round, and that are two columns wide.
+            ("/\u{3164}".as_bytes(), "/\u{fffd}"),
+            ("/\u{5d0}".as_bytes(), "/\u{fffd}"),
+            ("/\u{4e2d}".as_bytes(), "/\u{fffd}"),
             ("/abcdef\u{fc}".as_bytes(), "/abcdef\u{fffd}..."),
         ] {
             assert_eq!(bounded::<8>(bytes), text);

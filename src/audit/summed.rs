@@ -3,34 +3,27 @@
 //! over. Bounded however many clients there are: those for whom there is no room are summed
 //! together, and so is what would be more single lines than all clients may have in a minute. The first
 //! few of each client and reason have lines of their own kept for them, and no network gets more than its
-//! share of anything: whoever floods from a few addresses takes nothing from others.
+//! share of anything. Who goes on for hours gets less, so that years of records are not pushed out of the
+//! trail by days of a flood ([`budget`]); and for whoever comes from elsewhere meanwhile a little is kept
+//! ([`reserve`]), so that a flood hides nobody.
 
-use std::collections::HashMap;
+mod budget;
+mod minute;
+mod reserve;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use self::minute::{Minute, Sum, Told};
 use super::Reason;
 use super::chain::{self, Chain};
-use super::refused::{Client, Refused};
-use crate::clock::{Clock, UnixMillis};
+use super::refused::{Client, Conflict, Refused};
+use crate::clock::Clock;
 use crate::event::{EventId, SourceName};
-use crate::listen::Listener;
-use crate::network::{Network, Site};
 
-/// Refusals of one client and reason that stand singly in a minute.
-const SINGLE: u64 = 100;
-/// Single lines of all clients together in a minute: about what the log's buffer holds.
-const SINGLE_OF_ALL: u64 = 4_000;
-/// Of each client and reason the first so many have lines beside those, as many again of all together.
-const FIRST: u64 = 3;
-const FIRST_OF_ALL: u64 = 4_000;
-/// Pairs of client and reason that are counted apart: less than a megabyte.
-const PAIRS: usize = 4_096;
-/// What one network gets at most of each of these, one in so many: an IPv4 /24, an IPv6 /48.
-const SHARE: u64 = 4;
 /// Sums that are told in one go, and the pause after it, so that the log's writer keeps up.
 const AT_ONCE: usize = 256;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -57,77 +50,6 @@ pub struct Refusals {
     chain: Option<Arc<Chain>>,
 }
 
-/// What is known of the current minute, and what is still to be told of those before.
-#[derive(Debug, Default)]
-struct Minute {
-    /// Minutes since the epoch.
-    number: u64,
-    /// What all clients have taken, and those of each network that has a pair.
-    all: Taken,
-    networks: HashMap<Neighbours, Taken>,
-    pairs: HashMap<(Network, Ending), Tally>,
-    /// Those for whom there was no room. One for each ending there is.
-    others: HashMap<Ending, Sum>,
-    ended: Vec<Told>,
-}
-
-/// Addresses that commonly have one holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Neighbours {
-    Unknown,
-    V4([u8; 3]),
-    V6(Option<Site>),
-}
-
-impl Neighbours {
-    fn of(client: Network) -> Self {
-        match client {
-            Network::Unknown => Self::Unknown,
-            Network::V4(v4) => {
-                let [a, b, c, _] = v4.octets();
-                Self::V4([a, b, c])
-            }
-            Network::V6(_) => Self::V6(client.site()),
-        }
-    }
-}
-
-/// Lines and pairs that are taken in this minute.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    first: u64,
-    single: u64,
-    pairs: u64,
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    single: u64,
-    sum: Option<Box<Sum>>,
-}
-
-/// Refusals that do not stand singly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Sum {
-    count: u64,
-    first: UnixMillis,
-    last: UnixMillis,
-    /// Of one source; `None`: of none, or of several.
-    source: Option<SourceName>,
-    /// Where all came in; `None`: at several, or it does not matter.
-    listener: Option<Listener>,
-    /// The first client's address.
-    client: Option<IpAddr>,
-}
-
-/// A sum that is to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
-    ending: Ending,
-    many_clients: bool,
-    sum: Sum,
-}
-
 impl Refusals {
     /// None yet. Minutes are those of this clock.
     pub fn new(clock: Clock) -> Self {
@@ -139,6 +61,11 @@ impl Refusals {
         Self { chain: Some(chain), ..Self::new(clock) }
     }
 
+    /// The trail has room for so many bytes of these. Sums that are not told yet stay.
+    pub fn resize(&self, bytes: u64) {
+        self.minute.lock().resize(bytes);
+    }
+
     /// The trail that they are in, if there is one.
     pub fn chain(&self) -> Option<&Arc<Chain>> {
         self.chain.as_ref()
@@ -147,28 +74,40 @@ impl Refusals {
     /// Records a refusal: as a line of its own, or as a part of its client's sum.
     pub fn record(&self, refused: &Refused<'_>) {
         if self.refused_singly(refused) {
-            refused.tell(self.keep(refused));
+            refused.tell(self.keep(refused, None));
         }
     }
 
     /// The same for what the log has a line of already.
     pub fn record_silently(&self, refused: &Refused<'_>) {
         if self.refused_singly(refused) {
-            self.keep(refused);
+            self.keep(refused, None);
         }
+    }
+
+    /// Records an event that was not let through although its sender is told that it is stored. The log
+    /// has a line of it in any case: this is the id of the record for it, if it has one of its own.
+    pub fn record_conflict(&self, refused: &Refused<'_>, conflict: Conflict) -> Option<EventId> {
+        self.refused_singly(refused).then(|| self.keep(refused, Some(conflict)))
     }
 
     fn refused_singly(&self, refused: &Refused<'_>) -> bool {
         let ending = Ending::Refused(refused.reason);
-        self.count(ending, refused.client, refused.source, Some(refused.listener))
+        let (listener, who) = (Some(refused.listener), refused.who.map(Box::from));
+        self.count(ending, refused.client, |one| Sum {
+            source: refused.source.cloned(),
+            listener,
+            who,
+            ..one
+        })
     }
 
     /// Puts it into the trail, under the id that is returned.
-    fn keep(&self, refused: &Refused<'_>) -> EventId {
+    fn keep(&self, refused: &Refused<'_>, conflict: Option<Conflict>) -> EventId {
         let now = self.clock.now();
         let id = chain::new_id(now);
         if let Some(chain) = &self.chain {
-            chain.refused(refused, id, now);
+            chain.refused(refused, conflict.map(Conflict::details), id, now);
         }
         id
     }
@@ -180,22 +119,16 @@ impl Refusals {
         client: Option<IpAddr>,
         source: Option<&SourceName>,
     ) -> bool {
-        self.count(ending, client, source, None)
+        self.count(ending, client, |one| Sum { source: source.cloned(), ..one })
     }
 
-    fn count(
-        &self,
-        ending: Ending,
-        client: Option<IpAddr>,
-        source: Option<&SourceName>,
-        listener: Option<Listener>,
-    ) -> bool {
+    fn count(&self, ending: Ending, client: Option<IpAddr>, with: impl FnOnce(Sum) -> Sum) -> bool {
         let now = self.clock.now();
+        let (source, listener, who) = (None, None, None);
+        let one = with(Sum { count: 1, first: now, last: now, source, listener, client, who });
         let mut minute = self.minute.lock();
         minute.turn(now);
-        let source = || source.cloned();
-        let one = || Sum { count: 1, first: now, last: now, source: source(), listener, client };
-        minute.count(ending, Network::of(client), one)
+        minute.count(ending, one)
     }
 
     /// Tells each minute's sums when it is over. Never ends; safe to cancel.
@@ -210,7 +143,7 @@ impl Refusals {
 
     /// Tells the sums of the minute that is not over yet as well.
     pub async fn tell_rest(&self) {
-        self.minute.lock().end();
+        self.minute.lock().end(0);
         self.tell_ended().await;
     }
 
@@ -231,89 +164,7 @@ impl Refusals {
     }
 
     fn some_ended(&self) -> Vec<Told> {
-        let mut minute = self.minute.lock();
-        let keep = minute.ended.len().saturating_sub(AT_ONCE);
-        minute.ended.split_off(keep)
-    }
-}
-
-impl Minute {
-    /// Ends the minute if `now` is in another.
-    fn turn(&mut self, now: UnixMillis) {
-        let number = now.as_secs() / 60;
-        if number != self.number {
-            self.end();
-            self.number = number;
-        }
-    }
-
-    fn end(&mut self) {
-        self.all = Taken::default();
-        self.networks.clear();
-        let others = std::mem::take(&mut self.others);
-        let others = others.into_iter().map(|(ending, sum)| (ending, true, sum));
-        let pairs = std::mem::take(&mut self.pairs).into_iter();
-        let pairs = pairs.filter_map(|((_, ending), tally)| Some((ending, false, *tally.sum?)));
-        for (ending, many_clients, sum) in others.chain(pairs) {
-            if self.ended.len() < 2 * PAIRS {
-                self.ended.push(Told { ending, many_clients, sum });
-            } else {
-                // Nobody has told the last ones yet: these are told with the next.
-                add(&mut self.others, ending, sum);
-            }
-        }
-    }
-
-    fn count(&mut self, ending: Ending, client: Network, one: impl FnOnce() -> Sum) -> bool {
-        let neighbours = Neighbours::of(client);
-        if !self.pairs.contains_key(&(client, ending)) {
-            let theirs = self.networks.get(&neighbours).map_or(0, |taken| taken.pairs);
-            if self.pairs.len() >= PAIRS || theirs >= PAIRS as u64 / SHARE {
-                add(&mut self.others, ending, one());
-                return false;
-            }
-            self.networks.entry(neighbours).or_default().pairs += 1;
-        }
-        let tally = self.pairs.entry((client, ending)).or_default();
-        let theirs = self.networks.entry(neighbours).or_default();
-        let early = tally.single < FIRST;
-        if early && self.all.first < FIRST_OF_ALL && theirs.first < FIRST_OF_ALL / SHARE {
-            (self.all.first, theirs.first) = (self.all.first + 1, theirs.first + 1);
-            tally.single += 1;
-            return true;
-        }
-        let more = tally.single < SINGLE;
-        if more && self.all.single < SINGLE_OF_ALL && theirs.single < SINGLE_OF_ALL / SHARE {
-            (self.all.single, theirs.single) = (self.all.single + 1, theirs.single + 1);
-            tally.single += 1;
-            return true;
-        }
-        match &mut tally.sum {
-            Some(sum) => sum.add(one()),
-            None => tally.sum = Some(Box::new(one())),
-        }
-        false
-    }
-}
-
-fn add(sums: &mut HashMap<Ending, Sum>, ending: Ending, more: Sum) {
-    match sums.get_mut(&ending) {
-        Some(sum) => sum.add(more),
-        None => drop(sums.insert(ending, more)),
-    }
-}
-
-impl Sum {
-    fn add(&mut self, more: Self) {
-        self.count = self.count.saturating_add(more.count);
-        self.first = self.first.min(more.first);
-        self.last = self.last.max(more.last);
-        if self.source != more.source {
-            self.source = None;
-        }
-        if self.listener != more.listener {
-            self.listener = None;
-        }
+        self.minute.lock().take_ended(AT_ONCE)
     }
 }
 
@@ -335,6 +186,7 @@ impl Told {
             source: self.sum.source.as_ref().map(|source| source.as_str().to_owned()),
             listener: self.sum.listener,
             client: self.client(),
+            who: self.sum.who.as_deref().map(str::to_owned),
             count,
             first,
             last,

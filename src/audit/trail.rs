@@ -63,7 +63,9 @@ impl Trail {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::io::Write as _;
+
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -86,6 +88,24 @@ mod tests {
         trail.open(operator()).unwrap();
         trail.open(operator()).unwrap();
         assert_eq!(lines(dir.path()), 2);
+    }
+
+    /// The disk had taken half a line. What was owed was written straight behind it, and neither could be
+    /// read: nobody knew who had done what.
+    #[test]
+    fn what_is_owed_stands_on_a_line_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let trail = Trail::new(dir.path().to_owned());
+        let acts = trail.open(operator()).unwrap();
+        assert!(trail.done(&acts, "replayed", &json!({ "event": 1 })));
+        let line = acts.line("replayed", &json!({ "event": 2 })).unwrap();
+        let mut file = std::fs::OpenOptions::new().append(true).open(acts.path()).unwrap();
+        file.write_all(&line[..20]).unwrap();
+        trail.owed.lock().push(line);
+        trail.open(operator()).unwrap();
+        let text = std::fs::read_to_string(acts.path()).unwrap();
+        let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        assert_eq!(whole.map(|line| line["event"].clone()).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

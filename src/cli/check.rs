@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use self::summary::{Summary, counted};
+use super::pipe;
 use crate::config::{self, Config, Problem, Severity};
 use crate::store::Survey;
 use crate::store::crypt::Keyring;
@@ -21,8 +22,8 @@ pub const INVALID_CONFIGURATION: u8 = 78;
 
 /// Checks `file`: problems go to stderr and the code is 78, or a summary goes to stdout.
 pub fn run(file: &Path) -> ExitCode {
-    let (out, err) = (io::stdout(), io::stderr());
-    let code = check(file, &config::process_env, &mut out.lock(), &mut err.lock());
+    let (mut out, err) = (pipe::stdout(), io::stderr());
+    let code = check(file, &config::process_env, &mut out, &mut err.lock());
     // Nobody is left to tell when stdout or stderr is gone.
     code.unwrap_or(ExitCode::FAILURE)
 }
@@ -54,7 +55,8 @@ fn check(
                 writeln!(err, "hookward: {missing}")?;
                 return Ok(ExitCode::from(INVALID_CONFIGURATION));
             }
-            let doubts = store::doubts(&config.store);
+            let mut doubts = store::doubts(&config.store);
+            doubts.extend(store::sharing(&config));
             let (config, warnings, doubts) = (&config, &warnings, &doubts);
             writeln!(out, "{}", Summary { config, warnings, doubts, keys: &keys, survey })?;
             Ok(ExitCode::SUCCESS)
@@ -217,6 +219,8 @@ audit     kept 2192d, to 2GiB, then removed
   output  file: lines of JSON in audit.jsonl, from the beginning
 ";
         assert!(out.contains(lines), "{out}");
+        let shared = "warning: audit.output.file.path: on the store's file system: it grows with what is refused, and waits while less than 512MiB is free (twice store.min_free)";
+        assert!(out.contains(shared), "{out}");
     }
 
     #[test]

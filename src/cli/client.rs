@@ -1,6 +1,7 @@
 //! Asking the running gateway: through the Unix socket of the store that the configuration names, or at
 //! a URL with the token. What it answers is bounded, and is never trusted to be plain text.
 
+mod trouble;
 mod trust;
 
 use std::future::Future;
@@ -21,12 +22,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+pub(super) use self::trouble::Trouble;
 use self::trust::Trust;
 use super::{pipe, seam, table};
 use crate::admin::socket;
 use crate::config::{Placeholders, check_text};
 use crate::hardening;
-use crate::pem::PemError;
 use crate::secret::Secret;
 
 /// Where the token stands.
@@ -49,6 +50,13 @@ pub struct Via {
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     config: Option<PathBuf>,
 
+    #[command(flatten)]
+    at: At,
+}
+
+/// The admin listener, if that is to be asked.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct At {
     /// Ask the admin listener at this URL instead, such as http://127.0.0.1:9443, with the token in
     /// HOOKWARD_ADMIN_TOKEN
     #[arg(long, value_name = "URL")]
@@ -56,77 +64,6 @@ pub struct Via {
 
     #[command(flatten)]
     trust: Trust,
-}
-
-/// Why there is no answer to go on with.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    #[error(
-        "no gateway runs on this store (nothing answers at {}). Start it with `hookward run`; without \
-         it, `hookward store stat` and `hookward store export` look at the store's files",
-        .0.display()
-    )]
-    NotRunning(PathBuf),
-    #[error("{} is for root and the user that the gateway runs as: run this as one of them", .0.display())]
-    Denied(PathBuf),
-    #[error(
-        "{} is too long for a Unix socket: ask the admin listener with --url", .0.display()
-    )]
-    TooLong(PathBuf),
-    #[error("--url: http:// or https://, a host, and a port if it is not the scheme's")]
-    Url,
-    #[error("--url needs the admin token in the environment, in {TOKEN}")]
-    NoToken,
-    #[error("the token in {TOKEN} is no visible ASCII")]
-    Token,
-    #[error("{url}: {source}; is the gateway running, and is that its admin listener?")]
-    Connect { url: String, source: io::Error },
-    #[error("{url}: {source}; --ca names whose certificates to believe")]
-    Handshake { url: String, source: io::Error },
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
-    #[error("--ca, --cert and --key are for a --url that begins with https://")]
-    NotTls,
-    #[error("{} {error}", .path.display())]
-    Pem { path: PathBuf, error: PemError },
-    #[error(
-        "the gateway has ended the connection before it answered: {0}; if it speaks TLS there, the URL begins with https://"
-    )]
-    Broken(#[from] hyper::Error),
-    #[error("the request cannot be built: {0}")]
-    Request(#[from] http::Error),
-    #[error("the answer cannot be read: {0}")]
-    Answer(Box<dyn std::error::Error + Send + Sync>),
-    #[error("no answer within {} seconds", TIMEOUT.as_secs())]
-    TimedOut,
-    /// What the gateway says about it.
-    #[error("{detail}")]
-    Refused { status: StatusCode, detail: String },
-    #[error("the answer is not what the API of this version answers")]
-    Unexpected,
-    #[error("cannot print: {0}")]
-    Output(#[from] io::Error),
-    #[error("the runtime cannot start: {0}")]
-    Runtime(io::Error),
-    /// It is told already.
-    #[error("")]
-    Told(u8),
-}
-
-impl Trouble {
-    fn pem(path: &Path, error: PemError) -> Self {
-        Self::Pem { path: path.to_owned(), error }
-    }
-
-    fn code(&self) -> u8 {
-        match self {
-            Self::Refused { status: StatusCode::BAD_REQUEST, .. } | Self::Url | Self::NotTls => {
-                WRONG_USAGE
-            }
-            Self::Told(code) => *code,
-            _ => 1,
-        }
-    }
 }
 
 /// A wrong command line, in words.
@@ -157,18 +94,18 @@ where
 
 /// Does this without a gateway; the same exit codes.
 pub(super) fn alone(work: impl Future<Output = Result<(), Trouble>>) -> ExitCode {
+    ask(work).map_or_else(|code| code, |()| ExitCode::SUCCESS)
+}
+
+/// What comes of this; what has failed is told, and its exit code returned.
+pub(super) fn ask<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Trouble::Runtime).and_then(|runtime| runtime.block_on(work));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Trouble::Output(error)) if pipe::is_closed(&error) => ExitCode::SUCCESS,
-        Err(trouble) => {
-            if !matches!(trouble, Trouble::Told(_)) {
-                complain(&format!("error: {trouble}"));
-            }
-            ExitCode::from(trouble.code())
-        }
-    }
+    done.map_err(|trouble| match trouble {
+        Trouble::Output(error) if pipe::is_closed(&error) => ExitCode::SUCCESS,
+        Trouble::Told(code) => ExitCode::from(code),
+        trouble => told(&trouble),
+    })
 }
 
 /// What the gateway on this store says of its sources; `None`: it does not run, or says nothing soon.
@@ -177,6 +114,11 @@ pub(super) fn sources(store: &Path) -> Option<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let asked = async { tokio::time::timeout(SOON, client.get("/api/v1/sources")).await };
     runtime.block_on(asked).ok()?.ok()?.json().ok()
+}
+
+fn told(trouble: &Trouble) -> ExitCode {
+    complain(&format!("error: {trouble}"));
+    ExitCode::from(trouble.code())
 }
 
 pub(super) fn complain(message: &str) {
@@ -190,6 +132,24 @@ pub(super) struct Client(Way);
 enum Way {
     Socket(PathBuf),
     Url { url: Uri, token: Secret, trust: Trust },
+}
+
+impl At {
+    /// Whoever asks there; `None`: no URL was given.
+    pub(super) fn client(&self) -> Result<Option<Client>, ExitCode> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let way = by_url(url, &self.trust).map_err(|trouble| told(&trouble))?;
+        Ok(Some(Client(way)))
+    }
+
+    /// The same for a command that otherwise looks at files: `given` says which others were named.
+    pub(super) fn instead_of(&self, given: bool) -> Result<Option<Client>, ExitCode> {
+        if self.url.is_some() && given {
+            complain("error: --url asks a gateway: --config and --store are for the files here");
+            return Err(ExitCode::from(WRONG_USAGE));
+        }
+        self.client()
+    }
 }
 
 /// What was answered, with success.
@@ -213,14 +173,10 @@ impl Reply {
 
 impl Client {
     fn new(via: &Via) -> Result<Self, ExitCode> {
-        let way = match &via.url {
-            Some(url) => by_url(url, &via.trust).map_err(|trouble| {
-                complain(&format!("error: {trouble}"));
-                ExitCode::from(trouble.code())
-            })?,
-            None => Way::Socket(socket::path(&store_of(via.config.as_deref())?)),
-        };
-        Ok(Self(way))
+        if let Some(client) = via.at.client()? {
+            return Ok(client);
+        }
+        Ok(Self(Way::Socket(socket::path(&store_of(via.config.as_deref())?))))
     }
 
     /// The store whose gateway it asks; `None`: the one at a URL.
@@ -332,7 +288,9 @@ fn by_url(url: &Uri, trust: &Trust) -> Result<Way, Trouble> {
     let (Some(scheme), Some(host), None) = (url.scheme_str(), url.host(), url.query()) else {
         return Err(Trouble::Url);
     };
-    if !matches!(scheme, "http" | "https") {
+    // A password there would be shown with the URL.
+    let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if !matches!(scheme, "http" | "https") || has_user {
         return Err(Trouble::Url);
     }
     if scheme == "http" && trust.is_given() {
@@ -390,9 +348,12 @@ mod tests {
 
     #[test]
     fn urls_are_those_of_a_listener() {
-        for wrong in ["127.0.0.1:9443", "ftp://a/", "/only/a/path", "http://a/?x=1"] {
+        let user = "https://me:hunter2@a/";
+        for wrong in ["127.0.0.1:9443", "ftp://a/", "/only/a/path", "http://a/?x=1", user] {
             let url: Uri = wrong.parse().unwrap();
-            assert!(matches!(by_url(&url, &Trust::default()), Err(Trouble::Url)), "{wrong}");
+            let Err(said) = by_url(&url, &Trust::default()) else { panic!("{wrong}") };
+            assert!(matches!(said, Trouble::Url), "{wrong}");
+            assert!(!said.to_string().contains("hunter2"));
         }
         assert_eq!((bare("[::1]"), bare("a.example")), ("::1", "a.example"));
     }

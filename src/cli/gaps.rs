@@ -1,5 +1,6 @@
 //! `hookward gaps`: when the gateway could take no events, and which events may be lost for good. Reads
-//! the store's files, whether a gateway runs or not, and changes none of them.
+//! the store's files, whether a gateway runs or not, and changes none of them; or asks the gateway at a
+//! URL.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -7,10 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{pipe, seam};
+use super::client::{At, Trouble};
+use super::table::{neutral_json, neutral_lines};
+use super::{client, pipe, seam};
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
-use crate::gaps::{GapReport, Report, SourceReport, Verdict, WindowReport};
+use crate::gaps::{GapReport, Report, Since, SourceReport, Verdict, WindowReport};
 use crate::hardening;
 use crate::store::crypt::Keyring;
 use crate::store::inspect::{InspectError, Journal, presence};
@@ -28,26 +31,39 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 
+    #[command(flatten)]
+    at: At,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Exit codes: 0, whatever was found; 1 when the store cannot be read; 78.
+/// Exit codes: 0, whatever was found; 1 when the store cannot be read or the gateway not be asked; 2 when
+/// files and a URL are named; 78.
 pub fn run(args: &Args) -> ExitCode {
     let _ = hardening::harden();
-    let config = match seam::load_config(args.config.as_deref()) {
-        Ok(config) => config,
+    let report = match report(args) {
+        Ok(report) => report,
         Err(code) => return code,
     };
-    let printed = match offline(args, &config) {
-        Ok(report) => print(&report, args.json),
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let printed = print(&report, args.json);
     if pipe::printed(printed).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn report(args: &Args) -> Result<Report, ExitCode> {
+    let files = args.config.is_some() || args.store.is_some();
+    if let Some(client) = args.at.instead_of(files)? {
+        return client::ask(async {
+            let report = client.get("/api/v1/gaps").await?.json()?;
+            serde_json::from_value(report).map_err(|_| Trouble::Unexpected)
+        });
+    }
+    let config = seam::load_config(args.config.as_deref())?;
+    offline(args, &config).map_err(|error| {
+        let _ = writeln!(io::stderr(), "error: {error}");
+        ExitCode::FAILURE
+    })
 }
 
 /// The report, from the store's files.
@@ -56,7 +72,7 @@ fn offline(args: &Args, config: &Config) -> Result<Report, InspectError> {
     let keys = Arc::new(Keyring::new(config.store.encryption_keys.iter().cloned()));
     let journal = Journal::open(path, &keys)?;
     let now = Clock::System.now();
-    Ok(Report::new(config, &presence(&journal, now)?, now))
+    Ok(Report::of_sources(config, &presence(&journal, now)?, &Since::read(path), now))
 }
 
 /// Prints a report, wherever it comes from.
@@ -64,7 +80,12 @@ fn offline(args: &Args, config: &Config) -> Result<Report, InspectError> {
 /// # Errors
 /// As standard output says.
 pub(super) fn print(report: &Report, as_json: bool) -> io::Result<()> {
-    let text = if as_json { serde_json::to_string(report)? + "\n" } else { words(report) };
+    // What a gateway elsewhere says may be anything.
+    let text = if as_json {
+        neutral_json(&serde_json::to_string(report)?) + "\n"
+    } else {
+        neutral_lines(&words(report))
+    };
     io::stdout().write_all(text.as_bytes())
 }
 

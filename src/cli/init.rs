@@ -1,6 +1,8 @@
 //! `hookward init`: a commented configuration and random secrets, to start from. Overwrites
 //! nothing: what exists is kept and told.
 
+mod template;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::DirBuilder;
@@ -13,8 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use self::template::{HEAD, PLAIN_SOURCE, TAIL};
 use super::{pipe, seam};
-use crate::config::{Auth, Placeholders, check_text};
+use crate::config::{Auth, Placeholders, check_text, nearest};
 use crate::event::SourceName;
 use crate::provider::Preset;
 
@@ -87,12 +90,36 @@ fn init(dir: &Path, sources: &[String], out: &mut dyn Write) -> Result<(), InitE
     // Last, so that a first run that was cut short can be run again.
     write_new(&config, 0o644, text(&sources).as_bytes())?;
     say(out, &config, "written")?;
+    tell_made(&sources, out).map_err(InitError::Print)?;
     let next = writeln!(
         out,
         "\nNext: read {0}, then\n  hookward check --config {0}\n  hookward run --config {0}",
         config.display()
     );
     pipe::printed(next).map_err(InitError::Print)
+}
+
+/// What has become of each source: a name that is misspelt makes another source than was meant.
+fn tell_made(sources: &[SourceName], out: &mut dyn Write) -> io::Result<()> {
+    let known = Preset::ALL.map(Preset::as_str);
+    let mut text = "\n".to_owned();
+    for source in sources {
+        let name = source.as_str();
+        if known.contains(&name) {
+            let _ = writeln!(text, "source {name}: preset {name}");
+            continue;
+        }
+        let meant = match nearest(name, &known) {
+            Some(preset) => format!("if you meant {preset}, begin again with --source {preset}"),
+            None => format!("presets are {}", known.join(", ")),
+        };
+        let _ = writeln!(
+            text,
+            "source {name}: no preset has this name, so it is an example to fill in, with HMAC-SHA256 in \
+             X-Signature; {meant}"
+        );
+    }
+    pipe::printed(out.write_all(text.as_bytes()))
 }
 
 fn named_sources(names: &[String]) -> Result<Vec<SourceName>, InitError> {
@@ -215,73 +242,6 @@ fn signs_no_time(preset: Preset) -> bool {
     })
 }
 
-const HEAD: &str = "\
-# Hookward's configuration. As it stands it runs on one machine: providers call
-# http://127.0.0.1:8080, and the app behind it listens on http://127.0.0.1:3000/webhooks.
-#
-# Unknown keys are errors. Durations take ms, s, m, h, d; sizes B, KiB, MiB, GiB. Relative paths
-# are relative to this file. Secrets never stand here: a secret is { env = \"NAME\" } or
-# { file = \"PATH\" }, a file that only its owner can read.
-
-[server]
-listen = \"127.0.0.1:8080\"    # for providers: the address behind your TLS terminator
-# Behind a terminator, whose X-Forwarded-For is believed (or its PROXY header, which then must come):
-# trusted_proxies = [\"127.0.0.1/32\"]
-# proxy_protocol = false
-# Without one: listen = \"0.0.0.0:8443\", and a certificate from files, or from Let's Encrypt by
-# itself with { acme = { domains = [\"hooks.clinic.example\"] } }, reachable on port 443.
-# tls = { cert = \"tls/cert.pem\", key = \"tls/key.pem\" }
-# client_rate_limit = { per_second = 50, burst = 200 }    # for one client address; 429 beyond
-# sandbox = true               # gives up what it does not need of the file system (Landlock)
-# ack_deadline = \"4s\"        # every answer leaves within this
-# max_body = \"1MiB\"
-
-[admin]
-listen = \"127.0.0.1:9443\"    # /healthz, /readyz; never the public listener
-token = { file = \"secrets/admin.token\" }
-
-[store]
-path = \"data\"
-retention = \"30d\"            # of events and their dedupe keys
-# Everything stored is encrypted. Keep a copy of the key elsewhere: without it nothing can be read.
-# Rotation: [{ file = \"secrets/store.new.key\" }, { file = \"secrets/store.key\" }] and `hookward store rekey`.
-encryption_key = { file = \"secrets/store.key\" }
-min_free = \"256MiB\"          # with less free space new events get 503, and the provider retries
-
-[log]
-format = \"json\"              # or \"text\"
-level = \"info\"
-";
-
-const PLAIN_SOURCE: &str = "\
-# An example with everything spelled out: put in what your provider's guide says.
-path = \"/hooks/NAME\"
-auth = { kind = \"hmac\", header = \"X-Signature\", algorithm = \"sha256\", encoding = \"hex\", prefix = \"sha256=\", signed = \"{body}\" }
-# auth = { kind = \"api-key\", header = \"X-API-Key\" }
-# A random secret. Give it to the provider, or write the one that it gave you into the file.
-# During a rotation list both: any of them will do.
-keys = [{ file = \"secrets/NAME\" }]
-# allow_ips = [\"203.0.113.0/24\"]    # who may call; without it, anyone with the key
-# rate_limit = { per_second = 50, burst = 200 }    # verified requests; 429 beyond
-# max_event_age = \"24h\"             # older events are refused as replays
-# Where in the body (JSON Pointer) or the headers (\"header:X-Name\") an event's parts stand:
-event.type = \"/type\"
-event.id = \"/id\"
-event.time = \"/created\"
-event.subject = \"/data/id\"          # the entity: its events are delivered in order
-event.data = \"/data\"
-# dedupe = [\"/type\", \"/data/id\"]    # what identifies an event; without it, the event id
-";
-
-const TAIL: &str = "
-[upstream.app]
-url = \"http://127.0.0.1:3000/webhooks\"
-signing_key = { file = \"secrets/upstream.key\" }    # so that the app can tell the gateway from anyone else
-# headers = { Authorization = { env = \"APP_TOKEN\" } }
-# timeout = \"10s\"
-# retry = { first = \"1s\", max = \"10m\", give_up = \"72h\" }
-";
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -328,12 +288,35 @@ mod tests {
                     Some(key) if key.split_once(" = ").is_some_and(|(k, _)| !k.contains(' ')) => {
                         key
                     }
+                    Some(table) if table.starts_with("[audit") => table,
                     _ => line,
                 })
                 .fold(String::new(), |all, line| all + line + "\n");
+            for written in
+                ["\n[audit]", "\n[audit.output.siem]", "\narchive = ", "\ncheckpoints = "]
+            {
+                assert!(uncommented.contains(written), "{written}");
+            }
             let checked = check_text(Path::new(CONFIG), &uncommented, &Placeholders);
             let problems = checked.err().map(|e| e.problems).unwrap_or_default();
             assert!(problems.iter().all(|p| p.severity() == Severity::Warning), "{problems:?}");
+        }
+    }
+
+    /// A misspelt preset was made a source with HMAC without a word.
+    #[test]
+    fn what_was_made_of_each_name_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut out = Vec::new();
+        init(dir.path(), &names(&["drx", "novamde", "my-lab"]), &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        for line in [
+            "\nsource drx: preset drx\n",
+            "X-Signature; if you meant novamed, begin again with --source novamed\n",
+            "source my-lab: no preset has this name, so it is an example to fill in",
+            "X-Signature; presets are novamed, c4hxp, ",
+        ] {
+            assert!(out.contains(line), "{line}: {out}");
         }
     }
 

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::seam;
+use super::{pipe, seam};
 
 /// Bytes of randomness: as many as HMAC-SHA256 and an AES-256 key can use.
 const LEN: usize = 32;
@@ -59,7 +59,7 @@ fn keygen(form: Form, out: Option<&Path>) -> Result<(), KeygenError> {
         Form::Whsec => format!("whsec_{}\n", STANDARD.encode(*key)),
     });
     let Some(path) = out else {
-        return Ok(io::stdout().write_all(text.as_bytes())?);
+        return Ok(pipe::stdout().write_all(text.as_bytes())?);
     };
     seam::write_new(path, 0o600, text.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => KeygenError::Exists(path.to_owned()),

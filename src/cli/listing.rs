@@ -9,7 +9,7 @@ use super::filters::query;
 use super::table::{self, Table};
 
 /// The items of a page where all of them are wanted.
-const FULL_PAGE: u32 = 500;
+pub(super) const FULL_PAGE: u32 = 500;
 
 /// How a list is shown.
 #[derive(Clone, Debug, clap::Args)]

@@ -40,7 +40,7 @@ struct Cli {
 }
 
 /// Which configuration.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct ConfigFile {
     /// The configuration file [default: HOOKWARD_CONFIG, else hookward.toml here, else
     /// /etc/hookward/hookward.toml]
@@ -75,14 +75,7 @@ enum Command {
     /// What was refused and why, what operators have done, and whether anybody has changed the record
     #[command(subcommand)]
     Audit(Box<audit::Command>),
-    /// List the configured sources, and when their last events were received if the gateway runs
-    Sources {
-        #[command(flatten)]
-        config: ConfigFile,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Sources(sources::Args),
     Gaps(gaps::Args),
     /// Look at a store's files and look after them, without a gateway
     #[command(subcommand)]
@@ -112,7 +105,7 @@ pub fn main() -> ExitCode {
         Command::Events(command) => events::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Audit(command) => audit::run(&command),
-        Command::Sources { config, json } => sources::run(config.config.as_deref(), json),
+        Command::Sources(args) => sources::run(&args),
         Command::Gaps(args) => gaps::run(&args),
         Command::Store(command) => store::run(&command),
         Command::Keygen { form, out } => keygen::run(form, out.as_deref()),

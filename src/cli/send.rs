@@ -19,8 +19,8 @@ use rustls_pki_types::ServerName;
 
 use self::maker::Maker;
 use self::rehearsal::RehearsalError;
-use super::seam;
 use super::stop::{INTERRUPTED, StopSignal};
+use super::{pipe, seam};
 use crate::clock::Clock;
 use crate::config::defaults::MAX_WAIT;
 use crate::config::units::{parse_duration, show_duration};
@@ -151,7 +151,7 @@ pub fn run(args: Args) -> ExitCode {
         Err(error) => return complain(&SendError::Output(error)),
     };
     let sent = runtime.block_on(async {
-        let out = &mut std::io::stdout();
+        let out = &mut pipe::stdout();
         if !args.retries {
             return send_all(&config, &args, &Clock::System, out).await;
         }

@@ -95,8 +95,10 @@ pub(super) fn neutral_json(json: &str) -> String {
 }
 
 fn acts(c: char) -> bool {
+    // With letters of which nothing is drawn.
     let unseen = matches!(c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     c.is_control() || unseen
 }
@@ -131,6 +133,7 @@ mod tests {
     fn nothing_reaches_the_terminal_as_more_than_text() {
         assert_eq!(neutral("a\u{1b}[2Jb\r\n\u{9b}31m"), "a\\u{1b}[2Jb\\u{d}\\u{a}\\u{9b}31m");
         assert_eq!(neutral("\u{202e}txt.exe"), "\\u{202e}txt.exe");
+        assert_eq!(neutral("a\u{3164}\u{ffa0}b"), "a\\u{3164}\\u{ffa0}b");
         assert_eq!(neutral("Anaïs € 😀"), "Anaïs € 😀");
         assert_eq!(neutral_lines("{\n\t\"a\": \u{7}}"), "{\n\t\"a\": \\u{7}}");
         assert!(!printed(None, &[&[&["\u{1b}c", "\u{8}"]]]).contains(['\u{1b}', '\u{8}']));

@@ -2,6 +2,8 @@
 //! when its credential is refused, looks for what commonly goes wrong. Runs the gateway's own code, and
 //! never needs the gateway. Never shows a key, nor a signature that would be right.
 
+mod arrival;
+mod beside;
 mod capture;
 mod curl;
 mod raw;
@@ -26,15 +28,17 @@ use self::reading::Content;
 use self::report::Report;
 use self::steps::{Court, unreadable};
 use self::time::{Given, Moment};
-use super::seam;
 use super::table::{neutral, neutral_json};
+use super::{pipe, seam};
 use crate::admit::VerifierError;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, Source};
 use crate::hardening;
 
-/// Exit codes of a wrong command line, and of a configuration that cannot be used.
+/// Exit codes of a wrong command line, of a verdict that cannot be written, and of a configuration that
+/// cannot be used.
 const WRONG_USAGE: u8 = 2;
+const NOT_WRITTEN: u8 = 74;
 const BAD_CONFIG: u8 = 78;
 
 /// Judge a captured request as the gateway would, and tell why it is refused
@@ -45,8 +49,11 @@ const BAD_CONFIG: u8 = 78;
 /// newline, line ends or JSON that were changed on the way, another encoding, a missing prefix, a
 /// timestamp in milliseconds.
 ///
-/// Exit codes: 0 when the gateway would take it, 1 when not, 2 for wrong usage, an unknown source or a
-/// request that cannot be read, 78 for an invalid configuration.
+/// A file that a curl command names is read only below the capture's directory, by a relative path
+/// without `..`, and through no symbolic link.
+///
+/// Exit codes: 0 when no check fails, 1 when one does, 2 for wrong usage: an unknown source too, or a
+/// capture that cannot be read; 74 when the verdict cannot be written, 78 for an invalid configuration.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The source that it was sent to: NAME of a `[source.NAME]`
@@ -115,7 +122,7 @@ fn complain(error: &VerifyError) -> ExitCode {
     match error {
         VerifyError::UnknownSource { .. } | VerifyError::Capture(_) => ExitCode::from(WRONG_USAGE),
         VerifyError::Config(_) => ExitCode::from(BAD_CONFIG),
-        VerifyError::Output(_) => ExitCode::FAILURE,
+        VerifyError::Output(_) => ExitCode::from(NOT_WRITTEN),
     }
 }
 
@@ -141,12 +148,12 @@ fn verify(
     };
     let payload = args.payload;
     let report = Report { source, form, notes, request: judged, verdict: &verdict, payload };
-    if args.json {
-        writeln!(out, "{}", neutral_json(&report.json().to_string()))?;
+    let text = if args.json {
+        format!("{}\n", neutral_json(&report.json().to_string()))
     } else {
-        write!(out, "{}", report.words())?;
-    }
-    out.flush()?;
+        report.words()
+    };
+    pipe::printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
     Ok(verdict.refused().is_none())
 }
 
@@ -156,7 +163,7 @@ pub(crate) fn judge_bytes(config: &Config, source: &str, bytes: &[u8]) -> Option
     let (source, at) = (source.to_owned(), Some(Given::Now));
     let (request, client) = ("-".into(), None);
     let args = Args { source, config: None, request, at, client, payload: true, json: true };
-    let none = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let none = |_: &Path| Err(beside::NotRead::Missing);
     let capture = |config: &Config| capture::of_with(bytes.to_vec(), &config.server, &none);
     let mut out = Vec::new();
     let taken = verify(config, &args, capture, UnixMillis(1_800_000_000_000), &mut out).ok()?;

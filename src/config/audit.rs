@@ -1,14 +1,16 @@
 //! `[audit]`: how long the audit trail is kept, where it is sent to, and what hangs on it.
 
+pub(super) mod files;
 mod output;
 
 use std::path::PathBuf;
 
 use http::Uri;
 
+use self::files::Written;
 use super::context::Context;
 use super::defaults::audit::{KEEP, MAX_SIZE, REQUIRED};
-use super::problem::{Contradiction, ProblemKind};
+use super::problem::Contradiction;
 use super::secrets::{self, Reference, Use};
 use super::tree::{Node, Table};
 use super::upstream::{literal, parse_url};
@@ -22,6 +24,7 @@ pub(super) const KEYS: &[&str] =
     &["retention", "max_size", "archive", "required", "checkpoints", "output"];
 pub(super) const CHECKPOINT_KEYS: &[&str] = &["file", "url", "token", "ca"];
 
+const FILE: &str = "a file's path";
 const URL: &str = "an https URL with a host, without user or fragment, such as \"https://notary.example/checkpoints\"";
 
 impl Audit {
@@ -38,25 +41,38 @@ impl Audit {
     }
 }
 
+/// The trail, and which files beside the store's it is written to.
+pub(super) struct Checked {
+    pub(super) audit: Audit,
+    pub(super) written: Vec<Written>,
+}
+
 /// Reads the table; all defaults hold where it is absent.
-pub(super) fn read(table: &Table<'_>, cx: &mut Context<'_>) -> Audit {
+pub(super) fn read(table: &Table<'_>, cx: &mut Context<'_>) -> Checked {
+    let mut written = Vec::new();
     let archive = table.get("archive").and_then(|node| path(&node, "a directory's path", cx));
     let required = table.get("required").and_then(|node| node.flag(cx));
-    let checkpoints = table.get("checkpoints").and_then(|node| checkpoints(&node, cx));
-    let outputs = table.get("output").map(|node| output::read(&node, cx));
-    Audit {
+    let checkpoints =
+        table.get("checkpoints").and_then(|node| checkpoints(&node, &mut written, cx));
+    let outputs = table.get("output").map(|node| output::read(&node, &mut written, cx));
+    let audit = Audit {
         retention: table.duration("retention", &KEEP, cx).value,
         max_size: table.size("max_size", &MAX_SIZE, cx).value.0,
         archive,
         required: required.unwrap_or(REQUIRED),
         checkpoints: checkpoints.unwrap_or_default(),
         outputs: outputs.unwrap_or_default(),
-    }
+    };
+    Checked { audit, written }
 }
 
-fn checkpoints(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Checkpoints> {
+fn checkpoints(
+    node: &Node<'_>,
+    written: &mut Vec<Written>,
+    cx: &mut Context<'_>,
+) -> Option<Checkpoints> {
     let table = node.table(CHECKPOINT_KEYS, cx)?;
-    let file = table.get("file").and_then(|node| path(&node, "a file's path", cx));
+    let file = table.get("file").and_then(|node| written_file(&node, written, cx));
     if ["token", "ca"].into_iter().any(|key| table.has(key)) && !table.has("url") {
         cx.missing(table.spot(), "url", URL);
     } else if !table.has("file") && !table.has("url") {
@@ -75,15 +91,24 @@ fn checkpoints(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Checkpoints> {
 fn read_url(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Uri> {
     let text = node.text(URL, cx)?;
     let Some(url) = parse_url(text).filter(|url| url.scheme_str() == Some("https")) else {
-        // It may hold a password, or a token.
-        let (found, accepted) = ("another string".to_owned(), URL.into());
-        cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
+        node.refuse_unseen(URL, cx);
         return None;
     };
     if literal(&url).is_some_and(network::is_link_local) {
         cx.problem(node.spot(), Contradiction::LinkLocalForGood);
     }
     Some(url)
+}
+
+/// A file that something is appended to; where else it may not be, is judged when all was read.
+fn written_file(
+    node: &Node<'_>,
+    written: &mut Vec<Written>,
+    cx: &mut Context<'_>,
+) -> Option<PathBuf> {
+    let path = path(node, FILE, cx)?;
+    written.push(Written { spot: node.spot().clone(), path: path.clone() });
+    Some(path)
 }
 
 fn path(node: &Node<'_>, accepted: &'static str, cx: &mut Context<'_>) -> Option<PathBuf> {

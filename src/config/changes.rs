@@ -164,7 +164,9 @@ fn output_keys(old: &AuditOutput, new: &AuditOutput) -> Vec<&'static str> {
         }
         _ => vec!["kind"],
     };
-    keys.extend(differing!(old, new, AuditOutput { from } but { name, target }));
+    keys.extend(
+        differing!(old, new, AuditOutput { format, from, checkpoints } but { name, target }),
+    );
     keys
 }
 

@@ -89,6 +89,11 @@ impl<'t> Context<'t> {
         self.secrets.pem(path)
     }
 
+    /// All files asked for so far, the configuration's own first.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// The time at which the configuration is checked.
     pub(super) fn now(&self) -> UnixMillis {
         self.secrets.now()

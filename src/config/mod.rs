@@ -28,6 +28,7 @@ mod resolved;
 mod retries;
 mod route;
 mod rules;
+mod same_file;
 pub mod secrets;
 mod selector;
 mod server;
@@ -47,6 +48,7 @@ pub(crate) use forwarded::is_credential;
 pub use problem::{Position, Problem, ProblemKind, Severity};
 pub use resolved::*;
 pub use secrets::{Machine, Placeholders, SecretReader};
+pub(crate) use tree::nearest;
 
 use context::{Context, Spot};
 use defaults::{MAX_DOTS, MAX_FILE, MAX_SOURCES, MAX_UPSTREAMS};
@@ -153,7 +155,8 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
     let server = section(&root, "server", server::KEYS, &empty, cx);
     let server = server::read(&server, &store.store.path, cx);
     let admin = root.get("admin").and_then(|node| admin::read(&node, cx));
-    let audit = audit::read(&section(&root, "audit", audit::KEYS, &empty, cx), cx);
+    let audit = section(&root, "audit", audit::KEYS, &empty, cx);
+    let audit = audit::read(&audit, cx);
     let log = log::read(&section(&root, "log", log::KEYS, &empty, cx), cx);
     let sources = named(&root, "source", MAX_SOURCES, source::read, cx);
     let read_upstream = |name: &str, node: &tree::Node<'_>, cx: &mut Context<'_>| {
@@ -165,6 +168,7 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
         None => Some(Vec::new()),
     };
     rules::check(&server, admin.as_ref(), &store.retention, &sources, &upstreams, cx);
+    audit::files::check(&audit.written, &store.store, cx);
     let keep = upstreams.iter().filter_map(|u| u.upstream.as_ref());
     let keep_signature = keep.map(|u| u.original_signature).any(|s| s == OriginalSignature::Keep);
     Some(Config {
@@ -173,7 +177,7 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
         server: server.server,
         admin: admin.map(|admin| admin.admin),
         store: store.store,
-        audit,
+        audit: audit.audit,
         log,
         sources: sources
             .into_iter()

@@ -16,8 +16,8 @@ use ipnet::IpNet;
 
 pub use self::admin::{Admin, AdminTls, Role, Token};
 pub use self::audit::{
-    Audit, AuditFrom, AuditOutput, AuditTarget, CheckpointPost, Checkpoints, Facility, Syslog,
-    SyslogAddress,
+    Audit, AuditFormat, AuditFrom, AuditOutput, AuditTarget, CheckpointPost, Checkpoints, Facility,
+    Syslog, SyslogAddress,
 };
 pub use self::source::{
     Algorithm, Auth, Encoding, EventPaths, HmacScheme, OnConflict, Pattern, Place, Selector,

@@ -27,7 +27,7 @@ const DOMAINS: &str = "a list of DNS names such as [\"hooks.clinic.example\"]";
 const DOMAIN: &str = "a DNS name in lower case such as \"hooks.clinic.example\", without `*`, which the challenge (TLS-ALPN-01) cannot prove";
 const CONTACTS: &str = "a list of e-mail addresses such as [\"it@clinic.example\"]";
 const CONTACT: &str = "an e-mail address such as \"it@clinic.example\"";
-const DIRECTORY: &str = "an https URL, such as \"https://acme-v02.api.letsencrypt.org/directory\"";
+const DIRECTORY: &str = "an https URL without user, query or fragment, such as \"https://acme-v02.api.letsencrypt.org/directory\"";
 const CACHE: &str = "a directory's path";
 
 /// Reads the table. `store` is the store's directory.
@@ -199,10 +199,10 @@ fn directory(node: &Node<'_>, cx: &mut Context<'_>) -> Option<String> {
     let url = text.parse::<http::Uri>().ok().filter(|_| text.len() <= MAX_TEXT);
     let host = |url: &http::Uri| url.host().is_some_and(|host| !host.is_empty());
     let https = |url: &http::Uri| url.scheme_str() == Some("https");
-    if url.is_some_and(|url| https(&url) && host(&url)) && !text.contains(['@', '#']) {
+    if url.is_some_and(|url| https(&url) && host(&url)) && !text.contains(['@', '?', '#']) {
         return Some(text.to_owned());
     }
-    node.refuse(text, DIRECTORY, None, cx);
+    node.refuse_unseen(DIRECTORY, cx);
     None
 }
 

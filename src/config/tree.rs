@@ -200,6 +200,16 @@ impl<'t> Node<'t> {
         cx.problem(&self.spot, ProblemKind::NotAccepted { found, accepted, nearest });
     }
 
+    /// Notes that a string is not accepted that may hold a password or a token, and so is never shown.
+    pub(super) fn refuse_unseen(
+        &self,
+        accepted: impl Into<Cow<'static, str>>,
+        cx: &mut Context<'_>,
+    ) {
+        let (found, accepted) = ("another string".to_owned(), accepted.into());
+        cx.problem(&self.spot, ProblemKind::NotAccepted { found, accepted, nearest: None });
+    }
+
     /// A string.
     pub(super) fn text(&self, accepted: &'static str, cx: &mut Context<'_>) -> Option<&'t str> {
         let text = self.value.as_str();
@@ -376,7 +386,7 @@ impl<'t> Node<'t> {
 }
 
 /// The known word most like `word`, if any is like it at all.
-pub(super) fn nearest(word: &str, known: &[&str]) -> Option<String> {
+pub(crate) fn nearest(word: &str, known: &[&str]) -> Option<String> {
     if word.len() > 4 * SHOWN {
         return None;
     }

@@ -152,7 +152,7 @@ fn read_url(table: &Table<'_>, allow_link_local: bool, cx: &mut Context<'_>) -> 
     let url = parse_url(text);
     if url.is_none() {
         // Users come with passwords, and queries with tokens.
-        let shown = text.split('?').next().unwrap_or_default();
+        let shown = text.split(['?', '#']).next().unwrap_or_default();
         let found = if text.contains('@') {
             "a URL with an `@` in it".to_owned()
         } else {

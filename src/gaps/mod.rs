@@ -3,6 +3,7 @@
 //! files; `hookward gaps`, the log and the API say the same.
 
 mod instant;
+mod since;
 mod spans;
 pub mod tell;
 mod windows;
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::since::Since;
 pub use self::spans::Spans;
 pub use self::windows::{TOLERANCE_PERCENT, Windows, attempt_time, windows};
 use crate::clock::UnixMillis;
@@ -65,6 +67,10 @@ pub struct SourceReport {
     pub name: String,
     /// Its preset.
     pub preset: Option<String>,
+    /// Since when it is configured: gaps before then were none of its own; `None`: from the beginning,
+    /// as far as is known.
+    #[serde(default, with = "instant::maybe")]
+    pub configured_since: Option<UnixMillis>,
     /// Whether it is known when its provider sends again.
     pub schedule_known: bool,
     /// For how long after the first attempt, in seconds; `None`: not known.
@@ -122,14 +128,19 @@ impl Verdict {
     }
 }
 
-/// The report on a store that is open.
+/// The report on a store that is open. Blocks.
 pub fn report(config: &Config, store: &Store, now: UnixMillis) -> Report {
-    Report::new(config, &store.presence(), now)
+    Report::of_sources(config, &store.presence(), &Since::read(&config.store.path), now)
 }
 
 impl Report {
-    /// The report on what is known of a store.
+    /// The report on what is known of a store, as if all sources had been configured from the beginning.
     pub fn new(config: &Config, known: &Known, now: UnixMillis) -> Self {
+        Self::of_sources(config, known, &Since::default(), now)
+    }
+
+    /// The report on what is known of a store whose sources are configured since then.
+    pub fn of_sources(config: &Config, known: &Known, since: &Since, now: UnixMillis) -> Self {
         let retention = config.store.retention;
         let mut gaps: Vec<Gap> =
             known.absences.iter().map(|absence| Gap::ended(*absence)).collect();
@@ -139,7 +150,13 @@ impl Report {
         }
         gaps.sort_by_key(|gap| (gap.absence.from, gap.absence.until));
         let absences: Vec<Absence> = gaps.iter().map(|gap| gap.absence).collect();
-        let source = |source: &std::sync::Arc<Source>| SourceReport::new(source, &absences, now);
+        let source = |source: &std::sync::Arc<Source>| {
+            let since = since.of(source.name.as_str());
+            SourceReport {
+                configured_since: since,
+                ..SourceReport::new(source, &from(since, &absences), now)
+            }
+        };
         Self {
             at: now,
             known_since: known.since,
@@ -158,6 +175,13 @@ impl Report {
         let all = self.sources.iter().flat_map(|s| s.windows.iter().map(move |w| (s, w)));
         all.filter(move |(_, window)| window.verdict == verdict)
     }
+}
+
+/// What of these lies behind that time.
+fn from(since: Option<UnixMillis>, absences: &[Absence]) -> Vec<Absence> {
+    let since = since.unwrap_or(UnixMillis(0));
+    let behind = absences.iter().filter(|absence| absence.until > since || since.0 == 0);
+    behind.map(|absence| Absence { from: absence.from.max(since), ..*absence }).collect()
 }
 
 /// A gap on its way into the report.
@@ -241,6 +265,7 @@ impl SourceReport {
         Self {
             name: source.name.as_str().to_owned(),
             preset: source.preset.map(|preset| preset.as_str().to_owned()),
+            configured_since: None,
             schedule_known: retries.waits.is_some(),
             horizon_seconds: retries.horizon().map(|horizon| horizon.as_secs()),
             attempt_seconds: attempt_time(retries).as_secs(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Report, SourceReport, Spans, Verdict, WindowReport};
+use super::{Report, Since, SourceReport, Spans, Verdict, WindowReport};
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::store::Store;
@@ -36,15 +36,22 @@ pub async fn watch(
     clock: Clock,
     before: Known,
 ) {
-    let mut told = Told::before(&config.borrow(), before);
+    let mut config = config;
+    let now = clock.now();
+    let mut since = noted(&mut config, now).await;
+    let mut told = Told::before(&config.borrow(), before, &since);
     let (mut seen, mut pending, mut judged) = (None, false, Instant::now());
     loop {
+        if config.has_changed().unwrap_or(false) {
+            // A source that another configuration has brought may have been there since the last look.
+            since = noted(&mut config, clock.now().before(LOOK_EVERY * 2)).await;
+        }
         let changes = store.absences_changed();
         if seen != Some(changes) || (pending && judged.elapsed() >= JUDGE_EVERY) {
             (seen, judged) = (Some(changes), Instant::now());
             // A gap that goes on is judged when it ends.
             let known = Known { away: None, ..store.presence() };
-            let report = Report::new(&config.borrow(), &known, clock.now());
+            let report = Report::of_sources(&config.borrow(), &known, &since, clock.now());
             told.tell(&report);
             pending = report.windows(Verdict::Pending).next().is_some();
         }
@@ -52,11 +59,23 @@ pub async fn watch(
     }
 }
 
+/// Notes since when the configuration's sources are there. What was there before a start is noted behind
+/// the gap that the start has ended.
+async fn noted(config: &mut watch::Receiver<Arc<Config>>, now: UnixMillis) -> Since {
+    let config = Arc::clone(&config.borrow_and_update());
+    let noted = tokio::task::spawn_blocking(move || {
+        let names = config.sources.iter().map(|source| source.name.as_str().to_owned());
+        Since::note(&config.store.path, &names.collect::<Vec<_>>(), now)
+    });
+    noted.await.unwrap_or_default()
+}
+
 impl Told {
     /// What a gateway has told that ran until the last sign of life.
-    pub fn before(config: &Config, known: Known) -> Self {
+    pub fn before(config: &Config, known: Known, since: &Since) -> Self {
         let Some(last) = known.last else { return Self::default() };
-        let report = Report::new(config, &Known { away: None, ..known }, last.at);
+        let known = Known { away: None, ..known };
+        let report = Report::of_sources(config, &known, since, last.at);
         let mut told = Self::default();
         for (source, window) in possible(&report) {
             told.add(source, span(window));

@@ -38,6 +38,32 @@ fn windows_of<'r>(report: &'r Report, name: &str) -> &'r [WindowReport] {
     &report.sources.iter().find(|source| source.name == name).unwrap().windows
 }
 
+/// A source that was just configured had lost what came in a gap of months before.
+#[test]
+fn a_gap_before_a_source_was_configured_is_none_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let note = |names: &[&str], at| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        Since::note(dir.path(), &names, at)
+    };
+    let (from, until) = (START.after(HOUR), START.after(HOUR * 4));
+    let gaps = known(&[
+        (from, until, Cause::Stopped),
+        (until.after(HOUR), until.after(HOUR * 9), Cause::Unwritable),
+    ]);
+    note(&["drx", "stripe"], START);
+    // With the start that ends the first gap, and in the second one.
+    note(&["drx", "stripe", "novamed"], until.after(Duration::from_millis(1)));
+    let within = until.after(HOUR * 5);
+    let since = note(&["drx", "stripe", "novamed", "github"], within);
+    let report = Report::of_sources(&config(), &gaps, &since, until.after(HOUR * 10));
+    let first = |name: &str| windows_of(&report, name)[0].from;
+    assert!(first("drx") <= from && first("stripe") <= from, "{report:?}");
+    assert!(first("novamed") > until && first("novamed") <= until.after(HOUR), "{report:?}");
+    assert!(first("github") > within.before(MINUTE) && first("github") <= within, "{report:?}");
+    assert_eq!(report.gaps.len(), 2, "the gateway's own are all there");
+}
+
 #[test]
 fn each_source_is_judged_by_how_its_provider_sends_again() {
     let (from, until) = (START.after(HOUR), START.after(HOUR * 4));
@@ -116,7 +142,7 @@ fn a_window_is_told_once_and_again_when_it_has_grown_to_its_end() {
     let config = config();
     let (from, until) = (START.after(HOUR), START.after(HOUR * 4));
     let before = known(&[]);
-    let mut told = Told::before(&config, before);
+    let mut told = Told::before(&config, before, &Since::default());
     let gaps = known(&[(from, until, Cause::Stopped)]);
     let mut counts = Vec::new();
     let said = crate::log::testing::lines(false, || {
@@ -131,7 +157,7 @@ fn a_window_is_told_once_and_again_when_it_has_grown_to_its_end() {
     assert!(said.contains("novamed") && said.contains("may_grow_until"), "{said}");
     // A later process does not tell what this one has.
     let last = Some(Sign { at: until.after(MINUTE * 300), stopped: true });
-    let mut told = Told::before(&config, Known { last, ..gaps.clone() });
+    let mut told = Told::before(&config, Known { last, ..gaps.clone() }, &Since::default());
     assert_eq!(told.tell(&Report::new(&config, &gaps, until.after(MINUTE * 400))), 0);
 }
 

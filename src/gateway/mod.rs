@@ -170,6 +170,13 @@ fn store_options(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> store:
     }
 }
 
+/// Half of the trail's room each, so that neither listener's refusals push out the other's.
+fn share_trail(config: &Config, refusals: [&Refusals; 2]) {
+    for refusals in refusals {
+        refusals.resize(config.audit.max_size / 2);
+    }
+}
+
 fn trail_options(config: &Config, newest: &chain::Newest) -> chain::Options {
     let audit = &config.audit;
     chain::Options {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::listeners::{admin_settings, local_settings, public_settings};
-use super::{Gateway, TlsError, descriptors, store_options, tls, trail_options};
+use super::{Gateway, TlsError, descriptors, share_trail, store_options, tls, trail_options};
 use crate::admin::Gate;
 use crate::admit::VerifierError;
 use crate::audit::Who;
@@ -198,7 +198,8 @@ impl Gateway {
         // Until here the old upstreams were served; what came for the new ones meanwhile waits.
         self.delivery.reload(plan, &roster, &self.store);
         self.trail.chain().reload(trail_options(&config, &self.newest));
-        self.outputs.set(&config.audit);
+        share_trail(&config, [self.ingress.refusals(), &self.turned_away]);
+        self.outputs.set(&config.audit, config.store.min_free);
         self.config_now.send_replace(Arc::clone(&config));
         self.config = config;
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::listeners::{self, AdminDesk, Listening, Reserved};
 use super::stop::stopped;
-use super::{Gateway, GatewayError, descriptors, store_options, tls, trail_options};
+use super::{Gateway, GatewayError, descriptors, share_trail, store_options, tls, trail_options};
 use crate::admin::{Admin, Gate};
 use crate::audit::chain::{self, Chain, Newest, Own};
 use crate::audit::output::Outputs;
@@ -45,6 +45,7 @@ impl Gateway {
         let chain = Arc::new(Chain::new(clock.clone()));
         let refusals = || Arc::new(Refusals::recorded(clock.clone(), Arc::clone(&chain)));
         let (refusals, turned_away) = (refusals(), refusals());
+        share_trail(&config, [&refusals, &turned_away]);
         let admin_tls = tls::admin_acceptor(&config)?;
         let gate = Gate::of(&config)?;
         let admin = admin.map(|admin| {
@@ -83,7 +84,7 @@ impl Gateway {
             Arc::clone(&metrics),
         );
         // Before the first record of this start, so that it is sent.
-        outputs.set(&config.audit);
+        outputs.set(&config.audit, config.store.min_free);
         trail.chain().own(started());
         let public = listeners::public(public, &config, tls.clone(), &ingress, &metrics);
         let public = match public {

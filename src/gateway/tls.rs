@@ -50,7 +50,7 @@ pub(super) fn prepare(acceptor: &Acceptor, config: &Config) -> Result<Replacemen
 /// What makes TLS on the admin listener, if the configuration has it.
 pub(super) fn admin_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsError> {
     let Some(tls) = admin_tls(config) else { return Ok(None) };
-    let acceptor = Acceptor::new(tls.identity.clone(), operators(tls))?;
+    let acceptor = Acceptor::without_http2(tls.identity.clone(), operators(tls))?;
     acceptor.announce("certificate of the admin listener loaded");
     Ok(Some(Arc::new(acceptor)))
 }

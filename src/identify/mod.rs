@@ -23,6 +23,8 @@ use crate::json::{Document, Malformed};
 use crate::provider::Preset;
 use select::Reader;
 
+pub(crate) use self::time::NO_TIME;
+
 /// A verified event that is known by a key and ready to be stored. Made by [`identify`] only.
 pub struct Identified {
     source: Arc<Source>,

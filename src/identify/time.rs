@@ -26,7 +26,9 @@ const TOO_LARGE: u64 = FIRST_MILLIS * 1000;
 /// at least `max_event_age` and this together.
 const MAX_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
-const NO_TIME: Refusal = Refusal::new(EventTooOld, "no readable event time, and one is required");
+/// The event has no time, and its source requires one.
+pub(crate) const NO_TIME: Refusal =
+    Refusal::new(EventTooOld, "no readable event time, and one is required");
 const TOO_OLD: Refusal = Refusal::new(EventTooOld, "the event is older than max_event_age");
 const AHEAD: Refusal = Refusal::new(EventTooOld, "the event's time lies more than a day ahead");
 

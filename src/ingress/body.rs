@@ -61,11 +61,6 @@ pub(super) fn declared(body: &impl Body) -> u64 {
     body.size_hint().lower()
 }
 
-/// The length that it will have, as far as the client has declared it.
-pub(super) fn length(body: &impl Body) -> Option<u64> {
-    body.size_hint().exact()
-}
-
 /// Refuses a body by the length it declares, before any of it is read.
 ///
 /// # Errors

@@ -157,6 +157,7 @@ impl Ingress {
     /// Answers a request within `ack_deadline`, whatever happens.
     pub async fn answer(&self, arrival: Arrival) -> Answer {
         let rules = self.rules.load_full();
+        let declared = arrival.declared();
         let Arrival { request, origin, defect } = arrival;
         let (head, body) = request.into_parts();
         let named = admit::client_address(&origin, &head.headers, &rules.proxies);
@@ -165,7 +166,7 @@ impl Ingress {
         let told = report::Told { refusals: &self.refusals, counts: &self.unrouted };
         let mut report = Report::new(&head, &origin, client, size, told);
         report.unreadable.clone_from(&defect);
-        report.declared = body::length(&body);
+        report.declared = declared;
         let call = Call { head, body, defect, origin, client };
         let result = self.road(call, &rules, &mut report).await;
         let mut answer = answer_to(result, report);

@@ -11,14 +11,16 @@ use http::{HeaderValue, Method, Uri, header, request};
 use super::body::Broken;
 use super::{Passed, Stop, answer};
 use crate::admit::Refusal;
-use crate::audit::{Client, Ending, Reason, Refusals, Refused, ServerName, micros};
-use crate::event::SourceName;
+use crate::audit::{Client, Conflict, Ending, Reason, Refusals, Refused, ServerName, micros};
+use crate::event::{EventId, SourceName};
 use crate::listen::{Defective, Origin, TlsSession};
 use crate::metrics::SourceMetrics;
-use crate::store::Outcome;
+use crate::store::{Accepted, Outcome};
 
 /// What is said of an event in quarantine.
 const KEPT_BACK: &str = "kept back: the key of a stored event with other content";
+/// And of one that is forgotten.
+const DROPPED: &str = "dropped: the key of a stored event with other content";
 
 /// Where a request is told of.
 #[derive(Clone, Copy)]
@@ -48,7 +50,7 @@ pub(super) struct Report<'r> {
     pub(super) kind: Option<String>,
     /// Length of the body: what is declared, then what was read.
     pub(super) size: u64,
-    /// What is declared.
+    /// What its head declares; `None`: nothing.
     pub(super) declared: Option<u64>,
     /// The body as far as it was read: of one that is refused, its hash is recorded.
     pub(super) body: Option<Bytes>,
@@ -99,15 +101,16 @@ impl<'r> Report<'r> {
         if let Passed::Event(accepted) = passed {
             count(self.counts, accepted.outcome());
         }
-        if let Passed::Event(accepted) = passed
-            && accepted.outcome() == Outcome::ConflictDropped
-        {
-            self.record_conflict("dropped: the key of a stored event with other content", took);
-        }
+        // Under which id an operator finds it in the trail.
+        let record = match passed {
+            Passed::Event(accepted) => self.record_conflict(accepted, took),
+            Passed::Challenge(_) => None,
+        };
         match passed {
             Passed::Event(accepted) if accepted.outcome() == Outcome::ConflictQuarantined => {
                 tracing::warn!(
                     target: "hookward::request",
+                    id = record.map(tracing::field::display),
                     status = 200,
                     source = self.source_name(),
                     event = %accepted.id(),
@@ -123,10 +126,10 @@ impl<'r> Report<'r> {
                     duration_us = micros(took),
                     "accepted"
                 );
-                self.record_conflict(KEPT_BACK, took);
             }
             Passed::Event(accepted) => tracing::info!(
                 target: "hookward::request",
+                id = record.map(tracing::field::display),
                 status = 200,
                 source = self.source_name(),
                 event = %accepted.id(),
@@ -172,9 +175,18 @@ impl<'r> Report<'r> {
         self.refusals.record(&self.refusal(reason, detail, status, self.took()));
     }
 
-    /// An event that was not let through, although its sender is told that it is stored.
-    fn record_conflict(&self, detail: &'static str, took: Duration) {
-        self.refusals.record_silently(&self.refusal(Reason::Conflict, detail, 200, took));
+    /// Records an event that was not let through, although its sender is told that it is stored. The
+    /// record's id, if it has one of its own.
+    fn record_conflict(&self, accepted: &Accepted, took: Duration) -> Option<EventId> {
+        let (detail, event) = match accepted.outcome() {
+            Outcome::ConflictQuarantined => (KEPT_BACK, Some(accepted.id())),
+            Outcome::ConflictDropped => (DROPPED, None),
+            Outcome::Stored | Outcome::Filtered | Outcome::Repeat | Outcome::ConflictDelivered => {
+                return None;
+            }
+        };
+        let refused = self.refusal(Reason::Conflict, detail, 200, took);
+        self.refusals.record_conflict(&refused, Conflict { event, against: accepted.against() })
     }
 
     fn refusal(

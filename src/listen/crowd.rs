@@ -36,7 +36,7 @@ pub(super) struct Crowd {
 
 /// How many times a client's share one IPv6 site may have, whatever clients it has. By default that
 /// is half of all connections.
-const SHARES_OF_SITE: usize = 2;
+pub(super) const SHARES_OF_SITE: usize = 2;
 
 /// Connections by client, and by IPv6 site. Has an entry for each that has one, and so no more than
 /// there are connections.
@@ -149,7 +149,8 @@ impl Crowd {
         settings: &Settings,
     ) -> Option<ClientPlace> {
         let crowd = Arc::clone(self);
-        let Some(client) = origin.counted_for() else {
+        // Who has a seat is counted there.
+        let Some(client) = origin.counted_for().filter(|_| origin.seat.is_none()) else {
             return Some(ClientPlace { crowd, client: None });
         };
         let most = settings.limits.max_connections_per_client;

@@ -8,7 +8,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use super::accept::{self, Occasionally, Trouble};
-use super::{Answer, Arrival, Drained, Origin, Serving, Settings, connection, guard};
+use super::{Answer, Arrival, Drained, Origin, Serving, Settings, connection, guard, overloaded};
+use crate::audit::{Reason, Refused};
 use crate::metrics::Metrics;
 
 /// Serves `listener` until `shutdown` is ready, and then drains as [`super::run`] does. The
@@ -40,6 +41,7 @@ where
         match uid.filter(|uid| admits(*uid)) {
             Some(uid) => serving.admit_local(stream, uid),
             None => {
+                serving.turn_away_local(uid);
                 if let Some(times) = strangers.now(Instant::now()) {
                     tracing::warn!(target: "hookward::admin", uid, times, "not let in at the socket");
                 }
@@ -55,10 +57,24 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
+    /// Records that this user was not let in; `None`: the kernel does not say who it is. The log has a
+    /// line of these once in a while.
+    fn turn_away_local(&self, uid: Option<u32>) {
+        // The record's address is the socket's, whoever comes.
+        let (origin, who) =
+            (Origin::local(uid.unwrap_or(u32::MAX)), uid.map(|uid| format!("uid {uid}")));
+        let (reason, detail) =
+            (Reason::CredentialInvalid, "a user who is not let in at the socket");
+        let refused = Refused::connection(reason, detail, &origin);
+        self.settings.load().refusals.record_silently(&Refused { who: who.as_deref(), ..refused });
+    }
+
     /// Serves this user's connection in a task of its own, or closes it when there are too many.
     fn admit_local(&self, stream: UnixStream, uid: u32) {
         let settings = self.settings.load_full();
-        let Some(place) = self.crowd.enter(settings.limits.max_connections) else { return };
+        let Some(place) = self.crowd.enter(settings.limits.max_connections) else {
+            return overloaded("too many connections", &Origin::local(uid), &settings);
+        };
         let (handler, stage) = (Arc::clone(&self.handler), self.stage.subscribe());
         tokio::spawn(async move {
             let handler = &*handler;

@@ -17,6 +17,7 @@ mod local;
 mod open;
 mod progress;
 pub mod proxy_protocol;
+mod seats;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -32,6 +33,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
+use hyper::body::Body as _;
 use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -49,7 +51,9 @@ pub use self::verdicts::{Fault, Verdicts};
 use self::accept::Trouble;
 use self::crowd::{Crowd, Place};
 pub(crate) use self::known::Known;
-use crate::audit::Refusals;
+pub(crate) use self::seats::Seat;
+use self::seats::{Seated, Seats};
+use crate::audit::{Reason, Refusals, Refused};
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::network::{Network, Networks};
 
@@ -67,6 +71,15 @@ pub struct Arrival {
     /// What is wrong with its head. Then `request` is a stand-in that says nothing; it must be
     /// refused, and the connection is closed after it whatever the answer.
     pub defect: Option<Box<Defective>>,
+}
+
+impl Arrival {
+    /// Length of its body that its head declares, in bytes; `None`: it declares none.
+    pub fn declared(&self) -> Option<u64> {
+        // Without a body hyper knows that it has 0 bytes, whether or not anybody has said so.
+        let says = self.request.headers().contains_key(header::CONTENT_LENGTH);
+        says.then(|| self.request.body().size_hint().exact()).flatten()
+    }
 }
 
 /// Which of the gateway's listeners.
@@ -117,6 +130,8 @@ pub struct Origin {
     pub(crate) known: Option<Arc<Known>>,
     /// Whether it was.
     pub(crate) proven: AtomicBool,
+    /// Its place where connections without a right token give way to others; `None`: it gives way to none.
+    pub(crate) seat: Option<Arc<Seat>>,
     /// Whose the client certificates of its TLS session are, as far as it was asked.
     pub verdicts: Verdicts,
 }
@@ -136,6 +151,7 @@ impl Origin {
             cut_off: AtomicBool::new(false),
             known: None,
             proven: AtomicBool::new(false),
+            seat: None,
             verdicts: Verdicts::default(),
         }
     }
@@ -173,6 +189,12 @@ impl Origin {
         if !self.proven.swap(true, Ordering::Relaxed) {
             known.note(Network::of(Some(self.address())));
         }
+    }
+
+    /// A right token was shown on it, or what was shown last is none. False: the connection has given way
+    /// to another, its client hears no answer, and nothing is to be begun for it.
+    pub fn has_shown_a_token(&self, right: bool) -> bool {
+        self.seat.as_ref().is_none_or(|seat| seat.judged(right))
     }
 
     /// The stop does not wait for its requests any longer: they end when this connection's task does.
@@ -273,7 +295,8 @@ impl Settings {
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones are closed at once. From 512 on, the last eighth of the
+    /// Connections at once; further ones are closed at once, but on the admin listener, where the oldest
+    /// without a right token gives way. From 512 on, the last eighth of the
     /// places is kept for trusted proxies, for [`Settings::expected`] clients, and for those of whom
     /// a request was verified within a week.
     pub max_connections: usize,
@@ -382,6 +405,7 @@ struct Serving<H> {
     handler: Arc<H>,
     metrics: ListenerMetrics,
     crowd: Arc<Crowd>,
+    seats: Arc<Seats>,
     failures: Arc<open::Failures>,
     stage: watch::Sender<Stage>,
 }
@@ -398,6 +422,7 @@ where
             handler: Arc::new(handler),
             metrics,
             crowd: Arc::default(),
+            seats: Arc::default(),
             failures: Arc::default(),
             stage,
         }
@@ -406,15 +431,29 @@ where
     /// Serves the connection in a task of its own, or closes it when there are too many.
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let settings = self.settings.load_full();
-        let Some(place) = self.crowd.enter(settings.limits.max_connections) else { return };
+        if settings.listener == Listener::Admin {
+            return self.admit_operator(stream, peer, settings);
+        }
         let origin = Origin { known: Some(self.crowd.known()), ..Origin::begin(peer, &settings) };
+        let place = self.crowd.enter(settings.limits.max_connections);
         // Whom a PROXY header names is judged when it is there.
-        if settings.proxy_protocol || self.crowd.may_stay(&place, &origin, &settings) {
-            self.serve(stream, origin, settings, place);
+        let place = place.filter(|place| {
+            settings.proxy_protocol || self.crowd.may_stay(place, &origin, &settings)
+        });
+        match place {
+            Some(place) => self.serve(stream, origin, settings, (place, None)),
+            // The log has a line of these once in a while.
+            None => overloaded("too many connections", &origin, &settings),
         }
     }
 
-    fn serve(&self, stream: TcpStream, origin: Origin, settings: Arc<Settings>, place: Place) {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        origin: Origin,
+        settings: Arc<Settings>,
+        (place, seated): (Place, Option<Seated>),
+    ) {
         let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
         let shared = (Arc::clone(&self.crowd), Arc::clone(&self.failures));
         let stage = self.stage.subscribe();
@@ -424,11 +463,16 @@ where
             let guarded = |arrival| guard::answer(handler, arrival);
             let (crowd, failures) = &shared;
             let door = open::Door { settings: &settings, crowd, failures, place: &place };
-            let ended = open::serve(stream, origin, door, stage, &guarded).await;
+            let serving = open::serve(stream, origin, door, stage, &guarded);
+            let ended = tokio::select! {
+                biased;
+                () = seats::displaced(seated.as_ref()) => Ended::Quietly,
+                ended = serving => ended,
+            };
             if let Ended::Refused(status) = ended {
                 metrics.head_refused(status);
             }
-            drop((opened, place));
+            drop((opened, place, seated));
         });
     }
 
@@ -446,4 +490,10 @@ where
         let _ = timeout(LAST_CALL, self.crowd.all_gone()).await;
         Drained { cut_off }
     }
+}
+
+/// Records a connection that is closed for want of a place. The log has a line of these once in a while.
+fn overloaded(detail: &'static str, origin: &Origin, settings: &Settings) {
+    let refused = Refused::connection(Reason::Overloaded, detail, origin);
+    settings.refusals.record_silently(&refused);
 }

@@ -14,9 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::accept::Occasionally;
 use super::crowd::{ClientPlace, Crowd, Place};
-use super::{
-    Answer, Arrival, Ended, Listener, Origin, Settings, Stage, connection, h2, proxy_protocol, tls,
-};
+use super::{Answer, Arrival, Ended, Origin, Settings, Stage, connection, h2, proxy_protocol, tls};
 use crate::audit::{Reason, Refused};
 use crate::network::Network;
 
@@ -68,7 +66,8 @@ impl Failures {
         let told = self.0.lock().entry(failure).or_default().now(Instant::now());
         if let Some(times) = told {
             let (peer, client) = (origin.peer, origin.address());
-            tracing::warn!(%peer, %client, failure, times, "connections without a request");
+            let listener = origin.listener.as_str();
+            tracing::warn!(%peer, %client, listener, failure, times, "connections without a request");
         }
     }
 }
@@ -118,13 +117,21 @@ where
     }
 }
 
-/// Who shows operators' certificates and cannot prove that they are its own has tried to get in.
+/// Who came with something, and was not served. The log has a line of these once in a while; of a
+/// certificate that its client could not prove to be its own it has each.
 fn record(failure: Failure, origin: &Origin, settings: &Settings) {
-    let certificate = matches!(failure, Failure::Tls(tls::Failure::ClientCertificate));
-    if certificate && settings.listener == Listener::Admin {
-        let (reason, detail) = (Reason::CredentialInvalid, failure.as_str());
-        settings.refusals.record(&Refused::connection(reason, detail, origin));
-    }
+    let reason = match failure {
+        Failure::Share => Reason::Overloaded,
+        Failure::Tls(tls::Failure::ClientCertificate) => {
+            let (reason, detail) = (Reason::CredentialInvalid, failure.as_str());
+            return settings.refusals.record(&Refused::connection(reason, detail, origin));
+        }
+        Failure::Tls(failure) if failure.is_refusal() => Reason::ProtocolError,
+        // Recorded already; or nothing that was refused.
+        Failure::ProxyHeader | Failure::TooSlow | Failure::Tls(_) => return,
+    };
+    let refused = Refused::connection(reason, failure.as_str(), origin);
+    settings.refusals.record_silently(&refused);
 }
 
 /// Everything before HTTP. However the client divides its time, there is one deadline for all.

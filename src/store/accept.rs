@@ -50,6 +50,7 @@ impl Store {
         let mut share = self.core.shares.enter(&event.source, event.body.len())?;
         // The key that the event conflicts under, and where that may stand.
         let mut conflicts: Option<(DedupeKey, Vec<Place>)> = None;
+        let mut against = None;
         loop {
             let fingerprint = self.core.dedupe.fingerprint(&key);
             let mut places = self.core.dedupe.candidates(fingerprint);
@@ -57,16 +58,18 @@ impl Store {
             (found, share) = self.find(&key, &places, share).await?;
             if let Some(stored) = found {
                 if stored.body_hash == event.body_hash || event.conflict {
-                    return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
+                    return Ok(repeat(stored.id));
                 }
                 match on_conflict {
                     OnConflict::Drop => {
-                        return Ok(Accepted { id: stored.id, outcome: Outcome::ConflictDropped });
+                        let (id, outcome) = (stored.id, Outcome::ConflictDropped);
+                        return Ok(Accepted { id, outcome, against: Some(id) });
                     }
                     OnConflict::Quarantine => quarantined = true,
                     OnConflict::Deliver => {}
                 }
                 conflicts = Some((key, places));
+                against = Some(stored.id);
                 key = key.with_content(&event.body_hash);
                 event.conflict = true;
                 continue;
@@ -84,7 +87,7 @@ impl Store {
                     let found;
                     (found, share) = self.find(&kept, &its_places, share).await?;
                     if let Some(stored) = found {
-                        return Ok(Accepted { id: stored.id, outcome: Outcome::Repeat });
+                        return Ok(repeat(stored.id));
                     }
                     places.extend(its_places);
                     its_fingerprint
@@ -110,12 +113,14 @@ impl Store {
             self.core.queue.submit(submission)?;
             match answer.await.unwrap_or(Reply::Refused(AcceptError::Failed)) {
                 Reply::Stored(id) => {
-                    return Ok(Accepted { id, outcome: outcome(conflict, quarantined, &to) });
+                    let outcome = outcome(conflict, quarantined, &to);
+                    return Ok(Accepted { id, outcome, against });
                 }
                 Reply::Raced(again) => {
                     (event, share) = *again;
                     if let Some((first, _)) = conflicts.take() {
                         (key, event.conflict, quarantined) = (first, false, false);
+                        against = None;
                     }
                 }
                 Reply::Refused(error) => return Err(error),
@@ -202,6 +207,10 @@ fn read(core: &Core, key: &DedupeKey, place: Place) -> Result<Option<Stored>, Ac
             Err(AcceptError::Unreadable)
         }
     }
+}
+
+fn repeat(id: EventId) -> Accepted {
+    Accepted { id, outcome: Outcome::Repeat, against: None }
 }
 
 fn outcome(conflict: bool, quarantined: bool, to: &Recipients) -> Outcome {

@@ -17,7 +17,7 @@ use super::core::Core;
 use super::journal::segment::Place;
 use super::query::{Act, ActError, ActKind, Acted, DeliveryState, EventState, QueryError};
 use crate::clock::UnixMillis;
-use crate::event::{EventId, Sequence};
+use crate::event::{EventId, Sequence, SourceName};
 
 /// How often an event is looked at again that has changed meanwhile: at most once for each upstream.
 const TRIES: usize = 64;
@@ -35,6 +35,8 @@ pub struct Planned {
     pub event: Sequence,
     /// Its id.
     pub id: EventId,
+    /// Whose it is.
+    pub source: SourceName,
     /// Where it stands.
     pub place: Place,
     /// When it was received.
@@ -174,6 +176,7 @@ fn plan(core: &Core, event: Sequence, act: &Act, only: Only) -> Result<Planned, 
         },
         event,
         id: record.event.id,
+        source: record.event.source.clone(),
         place: past.place,
         received_at: record.event.received_at,
         subject: core.backlog.subject(record.event.source.as_str(), subject),

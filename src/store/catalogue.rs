@@ -47,6 +47,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// How soon one is that could not be kept again and again, as on a full disk.
 const TRY_SELDOM: Duration = Duration::from_secs(60);
+/// How often is looked, while that lasts, whether the time has come: a clock that a test moves rings no bell.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The catalogue, as far as it is made.
 #[derive(Debug)]
@@ -69,6 +71,10 @@ struct Ends {
     head: Option<End>,
     /// Whether that is more than was taken in.
     news: bool,
+    /// Whether somebody does not want to wait for the next try.
+    asked: bool,
+    /// When it is tried again, since the store was opened; `None`: it does not rest.
+    rests_until: Option<Duration>,
     closing: bool,
 }
 
@@ -144,9 +150,11 @@ impl Catalogue {
         }
     }
 
-    /// There is something to do.
+    /// There is something to do, at once.
     pub fn wake(&self) {
-        self.ends.lock().news = true;
+        let mut ends = self.ends.lock();
+        (ends.news, ends.asked) = (true, true);
+        drop(ends);
         self.bell.notify_one();
     }
 
@@ -173,7 +181,7 @@ impl Catalogue {
                     tracing::warn!(target: "hookward::store", %error, "the catalogue of events cannot be made now; it is tried again");
                 }
             }
-            if !self.pause(rest) {
+            if !self.rest(core, rest) {
                 return;
             }
             rest = (rest * 2).min(TRY_SELDOM);
@@ -187,6 +195,29 @@ impl Catalogue {
             self.bell.wait(&mut ends);
         }
         !ends.closing
+    }
+
+    /// Waits until it is to be tried again; `false`: the store is closing. Events that arrive meanwhile do
+    /// not make it any sooner: a try reads all there is, on a disk that has just failed.
+    fn rest(&self, core: &Core, rest: Duration) -> bool {
+        let timeline = &core.backlog.timeline;
+        let until = timeline.passed().saturating_add(rest);
+        let mut ends = self.ends.lock();
+        (ends.asked, ends.rests_until) = (false, Some(until));
+        loop {
+            let left = until.saturating_sub(timeline.passed());
+            if ends.closing || ends.asked || left.is_zero() {
+                ends.rests_until = None;
+                return !ends.closing;
+            }
+            self.bell.wait_for(&mut ends, left.min(LOOK));
+        }
+    }
+
+    /// When it is tried again, since the store was opened; `None`: it does not rest.
+    #[cfg(test)]
+    pub fn rests_until(&self) -> Option<Duration> {
+        self.ends.lock().rests_until
     }
 
     /// Waits a while; `false`: the store is closing.

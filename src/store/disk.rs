@@ -101,6 +101,14 @@ pub trait AppendFile: Debug + Send {
     fn stands_at(&self, _path: &Path) -> io::Result<bool> {
         Ok(true)
     }
+
+    /// Its length in bytes now, whoever has changed it; `None`: nobody asks.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn size(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 /// A file that is read at given places.
@@ -116,6 +124,28 @@ pub trait ReadFile: Debug + Send + Sync {
     /// # Errors
     /// As the file system says.
     fn size(&self) -> io::Result<u64>;
+
+    /// What changes with what is in the file; `None`: nobody can tell whether that has changed.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn stamp(&self) -> io::Result<Option<Stamp>> {
+        Ok(None)
+    }
+}
+
+/// What a file system says of a file: where two of these are the same, so is what is in the file, but for what
+/// was written within one tick of its clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Numbers of the device and of the file on it.
+    pub file: (u64, u64),
+    /// Length in bytes.
+    pub len: u64,
+    /// When it was written to, Unix seconds and nanoseconds. Anybody who may write to it can set that.
+    pub modified: (i64, i64),
+    /// When anything about it was changed. Nobody can set that.
+    pub changed: (i64, i64),
 }
 
 /// The operating system's file system.
@@ -216,6 +246,10 @@ impl AppendFile for OsAppend {
         let ours = self.0.metadata()?;
         Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino()))
     }
+
+    fn size(&self) -> io::Result<Option<u64>> {
+        Ok(Some(self.0.metadata()?.len()))
+    }
 }
 
 #[derive(Debug)]
@@ -237,6 +271,16 @@ impl ReadFile for OsRead {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn stamp(&self) -> io::Result<Option<Stamp>> {
+        let said = self.0.metadata()?;
+        Ok(Some(Stamp {
+            file: (said.dev(), said.ino()),
+            len: said.len(),
+            modified: (said.mtime(), said.mtime_nsec()),
+            changed: (said.ctime(), said.ctime_nsec()),
+        }))
     }
 }
 
@@ -261,6 +305,26 @@ mod tests {
             let said = done.unwrap_err().to_string();
             assert!(said.contains("0000000001.journal is a pipe"), "{said}");
         }
+    }
+
+    /// Whoever has changed a file can put the time back at which it was written to.
+    #[test]
+    fn a_file_that_was_changed_has_another_stamp() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0000000001.journal");
+        fs::write(&path, "frames").unwrap();
+        let stamp = || OsDisk.open(&path).unwrap().stamp().unwrap().unwrap();
+        let before = stamp();
+        assert_eq!((stamp(), before.len), (before, 6));
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while stamp() == before {
+            assert!(std::time::Instant::now() < until);
+            fs::write(&path, "fRames").unwrap();
+            File::options().append(true).open(&path).unwrap().set_modified(modified).unwrap();
+        }
+        let after = stamp();
+        assert_eq!((after.file, after.len, after.modified), (before.file, 6, before.modified));
     }
 
     #[test]

@@ -93,6 +93,7 @@ impl Targets {
 pub struct Accepted {
     id: EventId,
     outcome: Outcome,
+    against: Option<EventId>,
 }
 
 impl Accepted {
@@ -104,6 +105,11 @@ impl Accepted {
     /// What became of it.
     pub fn outcome(&self) -> Outcome {
         self.outcome
+    }
+
+    /// Of an event with the key of a stored one and other content: the stored one's id.
+    pub fn against(&self) -> Option<EventId> {
+        self.against
     }
 }
 

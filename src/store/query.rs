@@ -2,7 +2,7 @@
 //! history of one. Answers come from the journal; the catalogue says where to look.
 
 use crate::clock::UnixMillis;
-use crate::event::{EventId, Sequence};
+use crate::event::{EventId, Sequence, SourceName};
 use crate::store::{AttemptResult, StoredEvent, Verdict};
 
 /// What became of an event.
@@ -251,6 +251,8 @@ impl ActKind {
 pub struct Acted {
     /// The event.
     pub id: EventId,
+    /// Whose it is.
+    pub source: SourceName,
     /// The upstreams it goes to now, or whose deliveries were dropped.
     pub upstreams: Vec<String>,
 }

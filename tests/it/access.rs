@@ -1,6 +1,7 @@
 //! Who may do what on the operators' side: tokens with roles, what the trail says of those who were
 //! turned away, TLS and client certificates there, and that neither listener answers for the other.
 
+mod crowded;
 mod secured;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::api;
 use crate::client::{Answer, BOUND, Post};
 use crate::gateway::{Running, secret, setup};
+use crate::lines;
 use crate::process::{Process, hookward, run};
 
 const TOKENS: &str = "
@@ -218,7 +220,12 @@ async fn guesses_are_limited_for_their_client_and_for_nobody_else() {
     let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{limited:?}");
     let right = with(&secret("VIEWER"), asking("GET", "/metrics", "")).from("127.0.0.77");
-    assert_eq!(right.send(at).await.status, 200, "the right one is never held up");
+    let begun = Instant::now();
+    assert_eq!(right.send(at).await.status, 200, "it is let in");
+    assert!(begun.elapsed() >= Duration::from_millis(900), "not faster than a wrong one");
+    let line = lines::said("127.0.0.77", "a right token after wrong ones").await;
+    assert!(line["failures"].as_u64().unwrap() >= 4, "{line}");
+    assert_eq!(line["who"], "vera", "{line}");
     assert_eq!(guess("127.0.0.78").send(at).await.status, 401, "another client");
     // Who shows nothing does not guess.
     for _ in 0..10 {

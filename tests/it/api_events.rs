@@ -101,6 +101,9 @@ async fn an_event_is_found_shown_and_replayed() {
         assert!(record["who"].as_str().unwrap().starts_with("uid "), "{record}");
     }
     assert_eq!(records[1]["why"], "asked for");
+    let acts = ask(dir_path, "GET /api/v1/audit?source=lab&reason=replayed", "").await.1;
+    assert_eq!(acts["items"].as_array().unwrap().len(), 1, "by the event's source: {acts}");
+    assert_eq!(acts["items"][0]["source"], "lab");
 }
 
 #[tokio::test]

@@ -2,13 +2,16 @@
 //! somebody who changes it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::api::{ask, command, configured};
-use crate::client::Post;
+use crate::client::{BOUND, Connection, Post};
 use crate::gateway::secret;
+use crate::pki::Authority;
 use crate::process::Process;
 
 /// Stands in credentials, bodies and queries.
@@ -52,6 +55,7 @@ async fn what_was_refused_and_done_is_listed_with_all_that_is_known_of_it() {
     let broken = Post::to("/hooks/lab").header("X-API-Key", &secret("LAB")).body("{");
     assert_eq!(broken.send(public).await.status, 400);
     let page = ask(dir, "GET /api/v1/audit", "").await.1;
+    assert_eq!(items(&page)[0]["declared"], 1);
     let expected =
         ["malformed_json", "unknown_route", "credential_invalid", "credential_invalid", "started"];
     assert_eq!(reasons(&page), expected);
@@ -147,6 +151,18 @@ async fn a_trail_is_sound_until_somebody_changes_it_and_then_it_is_named() {
     let unaware = command(dir, &["audit", "verify", "--store", "data"]).await;
     assert!(unaware.code == Some(0) && unaware.out.contains("no record"), "{unaware:?}");
     fs::write(&segment, &whole).unwrap();
+    // Of several that were kept, the bad one is named by its line.
+    let bad = checkpoint.replace("\"acts\":0", "\"acts\":7");
+    fs::write(dir.join("kept"), format!("{checkpoint}\n{bad}\n{{\n")).unwrap();
+    let found = command(dir, &verify).await;
+    assert!(
+        found.code == Some(1)
+            && found.err.contains("kept, line 2: this checkpoint")
+            && found.err.contains("kept, line 3: this is no checkpoint")
+            && found.out.contains("edited: record ")
+            && !found.out.contains("offset"),
+        "{found:?}"
+    );
     let other = "00".repeat(32);
     let found = command(dir, &["audit", "verify", "--store", "data", "--public-key", &other]).await;
     assert_eq!(found.code, Some(1), "{found:?}");
@@ -226,5 +242,64 @@ async fn a_trail_that_cannot_be_written_stops_events_only_where_it_is_required()
             let why = format!("{}{}", said.out, said.err);
             assert!(why.contains("the audit trail in"), "{why}");
         }
+    }
+}
+
+/// They had a line in the log once in a while, with one address of many, and no record.
+#[tokio::test]
+async fn who_was_turned_away_before_http_is_in_the_trail() {
+    let dir = configured(
+        "max_connections = 1\ntls = { cert = \"cert.pem\", key = \"key.pem\" }",
+        "http://127.0.0.1:1/",
+    );
+    let dir = dir.path();
+    Authority::new("roots").server(1).write_to(dir);
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(dir.join("key.pem"), private).unwrap();
+    let (process, public, _) = Process::serve(dir).await;
+    let first = Connection::open(public, Some([127, 0, 0, 2].into())).await;
+    let second = Connection::open(public, Some([127, 0, 0, 3].into())).await;
+    assert_eq!(second.rest().await, "", "there is no place for it");
+    drop(first);
+    let until = Instant::now() + BOUND;
+    let page = loop {
+        assert!(Instant::now() < until, "the place that is free again is taken by nobody");
+        let mut clear = Connection::open(public, Some([127, 0, 0, 4].into())).await;
+        clear.write(b"GET / HTTP/1.1\r\nHost: gw\r\n\r\n").await;
+        let _ = clear.answer_or_end().await;
+        let page = ask(dir, "GET /api/v1/audit?reason=protocol_error", "").await.1;
+        if !items(&page).is_empty() {
+            break page;
+        }
+    };
+    let record = &items(&page)[0];
+    assert_eq!((&record["client"], &record["detail"]), (&json!("127.0.0.4"), &json!("not TLS")));
+    assert_eq!((&record["status"], &record["method"]), (&Value::Null, &Value::Null));
+    let page = ask(dir, "GET /api/v1/audit?reason=overloaded&client=127.0.0.3", "").await.1;
+    assert_eq!(items(&page).len(), 1, "{page}");
+    assert_eq!(items(&page)[0]["detail"], "too many connections");
+    stopped(process).await;
+}
+
+/// Where nothing was declared it said that no bytes had been.
+#[tokio::test]
+async fn only_a_length_that_was_declared_is_in_the_record() {
+    let dir = configured("", "http://127.0.0.1:1/");
+    let (_process, public, admin) = Process::serve(dir.path()).await;
+    let admin = admin.unwrap();
+    let head = "GET /nowhere HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n";
+    for (listener, declares, expected) in [
+        (public, "", Value::Null),
+        (public, "Content-Length: 0\r\n", json!(0)),
+        (public, "Transfer-Encoding: chunked\r\n", Value::Null),
+        (admin, "", Value::Null),
+        (admin, "Content-Length: 0\r\n", json!(0)),
+    ] {
+        let mut connection = Connection::open(listener, None).await;
+        connection.write(format!("{head}{declares}\r\n").as_bytes()).await;
+        let status = connection.answer().await.status;
+        assert!(matches!(status, 401 | 404), "{status}");
+        let page = ask(dir.path(), "GET /api/v1/audit?limit=1", "").await.1;
+        assert_eq!(items(&page)[0]["declared"], expected, "{declares:?}: {page}");
     }
 }

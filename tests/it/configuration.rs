@@ -32,7 +32,7 @@ const INVALID: &[(&str, &str, &[&str])] = &[
     ),
     ("\"api-key\"", "\"apikey\"", &["source.lab.auth.kind", "did you mean \"api-key\""]),
     ("{ env = \"LAB\" }", "{ file = \"open\" }", &["open has mode 0644", "0600"]),
-    ("{ env = \"LAB\" }", "{ file = \"nowhere\" }", &["nowhere: entity not found"]),
+    ("{ env = \"LAB\" }", "{ file = \"nowhere\" }", &["nowhere: no such file"]),
     ("{ env = \"LAB\" }", "{ file = \"empty\" }", &["empty is empty"]),
     (
         "keys =",

@@ -25,6 +25,8 @@ fn hash(text: &str) -> String {
 async fn outcome(id: &str, outcome: &str) {
     let line = lines::accepted(id).await;
     assert_eq!(line["outcome"], outcome, "{line}");
+    // That of its record in the trail, where it has one.
+    assert_eq!(line["id"].is_string(), outcome == "conflict_quarantined", "{line}");
 }
 
 #[tokio::test]

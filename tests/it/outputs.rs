@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::AsyncBufReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixDatagram, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -428,4 +428,56 @@ async fn checkpoints_are_sent_until_they_are_taken_and_prove_what_they_should() 
     fs::write(&segment, &whole[..at]).unwrap();
     let found = command(dir, &verify).await;
     assert!(found.code == Some(1) && found.out.contains("cut off"), "{found:?}");
+}
+
+/// What does not stop talking, once somebody is connected.
+async fn talker(
+    authority: &Authority,
+    listens: bool,
+    says: &'static [u8],
+) -> (SocketAddr, JoinSet<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = acceptor(&local(authority), None);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            if listens {
+                drop(stream.read(&mut [0; 8192]).await);
+            }
+            let much = says.repeat(100);
+            // Until it is hung up.
+            while stream.write_all(&much).await.is_ok() {}
+        }
+    });
+    (address, tasks)
+}
+
+/// Who never stopped talking at the other end had a core of this one.
+#[tokio::test]
+async fn who_talks_without_end_at_the_other_side_is_hung_up_on() {
+    let authority = Authority::new("talkers");
+    let (receiver, _one) = talker(&authority, false, &[b'x'; 100]).await;
+    let (notary, _other) = talker(&authority, true, b"HTTP/1.1 100 Continue\r\n\r\n").await;
+    let dir = configured("", "http://127.0.0.1:1/");
+    let dir = dir.path();
+    fs::write(dir.join("ca.pem"), &authority.pem).unwrap();
+    append(
+        dir,
+        &format!(
+            "[audit]\ncheckpoints = {{ url = \"https://{notary}/\", ca = \"ca.pem\" }}\n\
+             [audit.output.siem]\nkind = \"syslog\"\naddress = \"tls://{receiver}\"\nca = \"ca.pem\"\n"
+        ),
+    );
+    let (mut process, _, _) = Process::serve(dir).await;
+    for message in
+        ["a checkpoint of the audit trail cannot be sent", "an output of the audit trail fails"]
+    {
+        let line = process.line(message).await;
+        assert!(line.contains("it says more than 131072 bytes, which nobody asked for"), "{line}");
+    }
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
 }

@@ -195,6 +195,7 @@ async fn older_versions_and_what_is_no_tls_are_turned_away_with_an_alert() {
         assert!(alert.is_none_or(|alert| said.last() == Some(&alert)), "{case}: {said:?}");
     }
     let not_tls = lines::said("\"failure\":\"not TLS\"", "connections without a request").await;
+    assert_eq!(not_tls["listener"], "public", "{not_tls}");
     assert!(not_tls["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{not_tls}");
     lines::said("\"failure\":\"no TLS version", "connections without a request").await;
     // The listener has not suffered.

@@ -9,7 +9,7 @@ use hookward::provider::{Preset, sign};
 use serde_json::Value;
 
 use crate::app::App;
-use crate::client::Post;
+use crate::client::{Connection, Post};
 use crate::gateway::{Setup, secret, setup};
 use crate::process::{Said, hookward, run};
 
@@ -102,6 +102,38 @@ async fn the_command_and_the_gateway_agree() {
     }
 }
 
+/// What comes of a body that is not as its head says.
+#[tokio::test]
+async fn the_command_and_the_gateway_agree_on_broken_bodies() {
+    let setup = sources("http://127.0.0.1:1/").server("max_body = \"64KiB\"");
+    let gateway = setup.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hookward.toml"), setup.text()).unwrap();
+    let whole = sent(&setup, Preset::NovaMed, false);
+    let large = format!("12000\r\n{}", "a".repeat(0x11_000));
+    for (framing, body) in [
+        ("Content-Length: 70000", "{}"),
+        ("Content-Length: 10", "{}"),
+        ("Transfer-Encoding: chunked", "2\r\n{}\r\n"),
+        ("Transfer-Encoding: chunked", "2x\r\n{}\r\n"),
+        ("Transfer-Encoding: chunked", &large),
+    ] {
+        for key in ["right", "wrong"] {
+            let mut head = format!("POST {} HTTP/1.1\r\nHost: gw\r\n", whole.path);
+            for (name, value) in &whole.headers {
+                let value = if key == "right" { value.to_str().unwrap() } else { "wrong" };
+                write!(head, "{name}: {value}\r\n").unwrap();
+            }
+            let capture = format!("{head}{framing}\r\n\r\n{body}");
+            let mut connection = Connection::open(gateway.address, None).await;
+            connection.write(capture.as_bytes()).await;
+            let status = connection.status().await;
+            let (said, json) = verify(dir.path(), capture.as_bytes(), &["novamed"]).await;
+            assert_eq!(json["status"], status, "{framing}, {key}: {said:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn exit_codes_tell_wrong_usage_from_a_refusal() {
     let setup = sources("http://127.0.0.1:1/");
@@ -116,6 +148,8 @@ async fn exit_codes_tell_wrong_usage_from_a_refusal() {
         (b"", &["github"], 2),
         (b"curl $URL", &["github"], 2),
         (b"curl x -d @/dev/zero", &["github"], 2),
+        (b"curl x -d @../captured", &["github"], 2),
+        (b"no request", &["github"], 1),
         (&whole[..], &["github", "--config", "absent.toml"], 78),
     ] {
         let (said, _) = verify(dir.path(), capture, args).await;

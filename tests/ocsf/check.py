@@ -45,6 +45,11 @@ keys = [{ env = "LAB_KEY" }]
 allow_ips = ["192.0.2.0/24"]
 [upstream.app]
 url = "http://127.0.0.1:1/"
+[audit.output.file]
+kind = "file"
+path = "sent.jsonl"
+format = "ocsf"
+checkpoints = true
 """
 
 
@@ -179,6 +184,22 @@ class Gateway:
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=PATIENCE, check=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def sent(self):
+        return [json.loads(line) for line in (self.home / "sent.jsonl").read_text().splitlines()]
+
+
+def records(sent):
+    """What an output has sent, as it is exported: without checkpoints, and without what names the one before."""
+    numbers = [None]
+    for event in copy.deepcopy(sent):
+        unmapped = event.get("unmapped", {})
+        assert unmapped.pop("previous", None) == numbers[-1], event
+        if not unmapped:
+            event.pop("unmapped", None)
+        if event["metadata"]["event_code"] != "checkpoint":
+            numbers.append(event["metadata"]["sequence"])
+            yield event
+
 
 def of_a_gateway(binary):
     with tempfile.TemporaryDirectory() as home:
@@ -188,14 +209,16 @@ def of_a_gateway(binary):
         finally:
             code = gateway.stop()
         assert code == 0, code
-        return gateway.export()
+        return gateway.export(), gateway.sent()
 
 
 def main():
     binary, samples = os.path.abspath(sys.argv[1]), Path(sys.argv[2])
     begun = time.monotonic()
     made = [json.loads(line) for line in samples.read_text().splitlines()]
-    real = of_a_gateway(binary)
+    real, sent = of_a_gateway(binary)
+    assert list(records(sent)) == real, "an output sends what is exported"
+    assert len(sent) > len(real), "and checkpoints"
     refused = next(event for event in real if event["metadata"]["event_code"] == "credential_invalid")
     assert not faults(refused), faults(refused)
     unseen = 0
@@ -206,9 +229,9 @@ def main():
         else:
             unseen += 1
             print(f"not found: {what}")
-    wrong = judge(made, "sample") + judge(real, "gateway")
+    wrong = judge(made, "sample") + judge(real, "gateway") + judge(sent, "output")
     codes = {event["metadata"]["event_code"] for event in real}
-    print(f"{len(made)} samples and {len(real)} events of a gateway ({', '.join(sorted(codes))}), {wrong} faults; "
+    print(f"{len(made)} samples, {len(sent)} messages of an output and {len(real)} events of a gateway ({', '.join(sorted(codes))}), {wrong} faults; "
           f"{found} of {found + unseen} wrong events found, in {time.monotonic() - begun:.1f} s")
     expected = {"unknown_route", "method_not_allowed", "ip_not_allowed", "credential_missing", "credential_invalid",
                 "body_too_large", "malformed_json", "unsupported_media_type", "payload_viewed", "started", "stopped"}

@@ -16,9 +16,27 @@ use crate::store::query::Cursor;
 /// How long a question waits for what has just happened to be in the trail.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The filters of a list of records.
-pub(super) const FILTERS: [&str; 7] =
-    ["reason", "source", "client", "credential", "listener", "since", "until"];
+/// The filters of a list of records, and their order.
+pub(super) const FILTERS: [&str; 9] =
+    ["reason", "source", "client", "credential", "listener", "since", "until", "id", "order"];
+
+/// Which records come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    #[default]
+    Newest,
+    Oldest,
+}
+
+impl Order {
+    pub(super) fn of(params: &Params<'_>) -> Result<Self, Fault> {
+        match params.get("order") {
+            None | Some("newest") => Ok(Self::Newest),
+            Some("oldest") => Ok(Self::Oldest),
+            Some(_) => Err(Fault::bad("order: newest, or oldest.")),
+        }
+    }
+}
 
 /// The trail of a gateway.
 #[derive(Clone, Debug)]
@@ -28,17 +46,22 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// A page of records, newest first. What was recorded before the question is in it. Blocks.
+    /// A page of records. What was recorded before the question is in it. Blocks.
     pub(super) fn page(
         &self,
         filter: &Filter,
+        order: Order,
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<List<Shown>, Fault> {
         // Where the disk takes nothing, what it has is shown.
         self.chain.settle(SETTLE);
-        let before = cursor.map(|cursor| cursor.before.0);
-        let page = self.reader.newest(filter, before, limit).map_err(|error| unread(&error))?;
+        let from = cursor.map(|cursor| cursor.before.0);
+        let page = match order {
+            Order::Newest => self.reader.newest(filter, from, limit),
+            Order::Oldest => self.reader.oldest(filter, from, limit),
+        };
+        let page = page.map_err(|error| unread(&error))?;
         let items = page.items.into_iter().map(Shown::from).collect();
         let next = page.next.map(|before| show_cursor(Cursor { before: Sequence(before) }));
         Ok(List { items, next })
@@ -54,7 +77,7 @@ fn unread(error: &io::Error) -> Fault {
 pub(super) fn wanted(params: &Params<'_>, now: UnixMillis) -> Result<Filter, Fault> {
     let events = params.times_and_source(now)?;
     Ok(Filter {
-        id: None,
+        id: checked(params, "id", filter::id)?,
         reason: checked(params, "reason", filter::reason)?,
         source: events.source,
         client: checked(params, "client", filter::client)?,
@@ -99,6 +122,7 @@ mod tests {
             ("credential=12", "credential: a fingerprint"),
             ("listener=all", "listener: public, admin, or socket"),
             ("source=A", "source: 1 to 64"),
+            ("id=../x", "id: what a record has"),
             ("until=today", "until: a time"),
         ] {
             let fault = read(query).unwrap_err();

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use super::super::caller::Withdrawal;
 use super::archive::Archive;
 use super::fault::Fault;
 use crate::audit::{Acts, Operator, Trail};
@@ -62,6 +63,8 @@ pub(super) struct Order {
     /// Which events were meant, for the record.
     pub(super) filter: Value,
     pub(super) operator: Operator,
+    /// When it goes on no further.
+    pub(super) withdrawal: Withdrawal,
 }
 
 /// Who works on an order.
@@ -110,6 +113,8 @@ impl Bulk {
 #[derive(Debug)]
 enum Why {
     Stopping,
+    /// A reload has taken back the token that it was begun with.
+    Withdrawn,
     Act(ActError),
     /// The audit trail takes nothing, so nothing was begun.
     Unwritten(io::Error),
@@ -122,6 +127,7 @@ impl Why {
     fn as_text(&self) -> String {
         match self {
             Self::Stopping => "the gateway stops".to_owned(),
+            Self::Withdrawn => "its token was withdrawn".to_owned(),
             Self::Act(error) => error.to_string(),
             Self::Unwritten(error) => format!("the audit trail cannot be written: {error}"),
             Self::Unrecorded => "the audit trail cannot be written".to_owned(),
@@ -132,6 +138,9 @@ impl Why {
     fn fault(self, progress: &Progress) -> Fault {
         let fault = match self {
             Self::Stopping => Fault::later("The gateway stops; the rest was not replayed."),
+            Self::Withdrawn => Fault::conflict(
+                "The token was withdrawn, or its role has changed; the rest was not replayed.",
+            ),
             Self::Act(error) => error.into(),
             Self::Unwritten(_) | Self::Unrecorded => Fault::later(
                 "The audit trail cannot be written to now, so the rest was not replayed; the log says why.",
@@ -149,7 +158,7 @@ async fn replay(
     progress: &Progress,
     mut stop: watch::Receiver<bool>,
 ) -> Result<usize, Why> {
-    let Order { events, per_second, act, filter, operator } = order;
+    let Order { events, per_second, act, filter, operator, withdrawal } = order;
     let (trail, act) = (Arc::clone(&workers.trail), Arc::new(act));
     let (matched, of_all) = (events.len(), Arc::clone(&act));
     let acts = spawn_blocking(move || {
@@ -173,9 +182,15 @@ async fn replay(
         if *stop.borrow() {
             return Err(Why::Stopping);
         }
+        if withdrawal.has_taken_effect() {
+            return Err(Why::Withdrawn);
+        }
         let (workers, act, acts) = (workers.clone(), Arc::clone(&act), Arc::clone(&acts));
-        let done = spawn_blocking(move || one(&workers, event, &act, &acts)).await;
-        match done.map_err(|_| Why::Panicked)? {
+        let done = spawn_blocking(move || {
+            acts.reserve().map_err(Why::Unwritten)?;
+            Ok(one(&workers, event, &act, &acts))
+        });
+        match done.await.map_err(|_| Why::Panicked)?? {
             Ok(recorded) => {
                 progress.replayed.fetch_add(1, Ordering::Relaxed);
                 if !recorded {
@@ -206,6 +221,7 @@ fn one(workers: &Workers, event: Sequence, act: &Act, acts: &Acts) -> Result<boo
 pub(super) fn recorded(trail: &Trail, acts: &Acts, act: &Act, acted: &Acted) -> bool {
     let details = json!({
         "event": acted.id.to_string(),
+        "source": acted.source.as_str(),
         "upstreams": acted.upstreams,
         "why": act.reason,
     });
@@ -221,7 +237,7 @@ fn record_begin(
     matched: usize,
 ) -> io::Result<()> {
     let details = json!({
-        "filter": filter, "matched": matched, "per_second": per_second, "why": act.reason,
+        "source": filter["source"], "filter": filter, "matched": matched, "per_second": per_second, "why": act.reason,
     });
     acts.record(act.what.as_str(), &details)
 }

@@ -13,6 +13,7 @@ mod route;
 mod show;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::io;
 use std::sync::Arc;
@@ -31,14 +32,15 @@ use self::archive::Archive;
 use self::audit::Records;
 use self::body::Need;
 use self::bulk::{Bulk, Order, Workers};
-use self::desk::Desk;
+use self::desk::{Desk, Errand};
 use self::fault::Fault;
 use self::params::{ActBody, BulkBody, FILTERS, PAGING, Params, ReplayBody, show_cursor};
 pub(super) use self::route::{ROOT, Route};
 use self::show::{Event, List};
 pub use self::show::{auth as show_auth, source as show_source};
+use self::unread::Unread;
 use super::answer::plain;
-use super::caller::Caller;
+use super::caller::{Caller, Withdrawal};
 use super::refusal::{Denied, permit};
 use super::rights::Asked;
 use crate::audit::chain::{Chain, Reader};
@@ -74,6 +76,7 @@ pub(super) struct Api {
     config: ArcSwap<Config>,
     clock: Clock,
     desk: Desk,
+    unread: Unread,
     bulk: Bulk,
     records: Records,
 }
@@ -95,13 +98,14 @@ impl Api {
         chain: Arc<Chain>,
         clock: Clock,
     ) -> Self {
-        let reader = Reader::new(Arc::new(OsDisk), &config.store.path);
+        let reader = Reader::of(&chain, Arc::new(OsDisk), &config.store.path);
         let trail = Arc::new(Trail::new(config.store.path.clone()));
         Self {
             workers: Workers { archive, trail },
             config: ArcSwap::new(Arc::clone(config)),
             clock,
             desk: Desk::default(),
+            unread: Unread::default(),
             bulk: Bulk::default(),
             records: Records { chain, reader },
         }
@@ -135,7 +139,7 @@ impl Api {
             Err(fault) => return Ok(fault.into_answer()),
         };
         permit(&caller, asked)?;
-        let done = self.work(route, &params, (&head, body), caller.operator).await;
+        let done = self.work(route, &params, (&head, body), caller).await;
         Ok(done.unwrap_or_else(Fault::into_answer))
     }
 
@@ -145,7 +149,7 @@ impl Api {
         route: Route,
         params: &Params<'_>,
         (head, body): (&Parts, B),
-        operator: Operator,
+        Caller { operator, role: _, withdrawal }: Caller,
     ) -> Result<Answer, Fault>
     where
         B: Body<Data = Bytes>,
@@ -165,7 +169,7 @@ impl Api {
             Route::ReplayDeadLetters => {
                 params.only(&[])?;
                 let order = body::read(head, body, Need::Required).await?;
-                self.replay_dead_letters(order, operator).await
+                self.replay_dead_letters(order, operator, withdrawal).await
             }
             Route::Sources => {
                 params.only(&[])?;
@@ -226,7 +230,7 @@ impl Api {
     /// Replays, releases or discards one event.
     async fn act(&self, id: EventId, act: Act, operator: Operator) -> Result<Answer, Fault> {
         let Workers { archive, trail } = self.workers.clone();
-        self.json(move || {
+        self.json_for(Errand::Act, move || {
             let (listed, _) = archive.history_of(id)?.ok_or_else(Fault::no_such_event)?;
             let acts = trail.open(operator).map_err(|error| unrecorded(&error))?;
             let acted = archive.act(listed.event.sequence, &act)?;
@@ -246,6 +250,7 @@ impl Api {
         &self,
         order: BulkBody,
         operator: Operator,
+        withdrawal: Withdrawal,
     ) -> Result<Answer, Fault> {
         let filter = order.filter(self.clock.now())?;
         let per_second = per_second(order.per_second)?;
@@ -261,11 +266,12 @@ impl Api {
         let act = Act { what, who: operator.who.clone(), reason, upstream: order.upstream };
         let archive = Arc::clone(&self.workers.archive);
         let (shown, events) = (show_filter(&filter), move || Ok(archive.matching(&filter)?));
-        let events = self.desk.ask(events).await?;
+        let errand = if dry_run { Errand::Question } else { Errand::Act };
+        let events = self.desk.ask(errand, events).await?;
         let Some(place) = place else {
             return reply(StatusCode::OK, &json!({ "matched": events.len(), "replayed": 0 }));
         };
-        let order = Order { events, per_second, act, filter: shown, operator };
+        let order = Order { events, per_second, act, filter: shown, operator, withdrawal };
         let (progress, ended) = self.bulk.begin(order, self.workers.clone(), place);
         let status = match timeout(BULK_WAIT, ended).await {
             Ok(ended) => ended.map(|()| StatusCode::OK)?,
@@ -308,8 +314,8 @@ impl Api {
         params.only(&[&audit::FILTERS[..], &PAGING[..]].concat())?;
         let filter = audit::wanted(params, self.clock.now())?;
         let (limit, cursor) = (params.limit()?, params.cursor()?);
-        let records = self.records.clone();
-        self.json(move || records.page(&filter, cursor, limit)).await
+        let (order, records) = (audit::Order::of(params)?, self.records.clone());
+        self.json(move || records.page(&filter, order, cursor, limit)).await
     }
 
     /// The answer out of what the work comes to. It is written out where it was made: a page of events
@@ -318,9 +324,17 @@ impl Api {
         &self,
         work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
     ) -> Result<Answer, Fault> {
-        let body =
-            self.desk.ask(move || serde_json::to_vec(&work()?).map_err(|_| Fault::internal()));
-        Ok(plain(StatusCode::OK, "application/json", body.await?.into()))
+        self.json_for(Errand::Question, work).await
+    }
+
+    async fn json_for<T: Serialize>(
+        &self,
+        errand: Errand,
+        work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<Answer, Fault> {
+        let written = move || serde_json::to_vec(&work()?).map_err(|_| Fault::internal());
+        let body = self.desk.ask(errand, written).await?;
+        Ok(plain(StatusCode::OK, "application/json", self.unread.hold(body)?))
     }
 }
 

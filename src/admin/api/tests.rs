@@ -169,7 +169,8 @@ impl Archive for Fake {
             (_, state) => return Err(ActError::State(state)),
         }
         self.acts.lock().push((event, act.clone()));
-        Ok(Acted { id: id(number), upstreams: vec!["app".into()] })
+        let source = SourceName::new("lab").unwrap();
+        Ok(Acted { id: id(number), source, upstreams: vec!["app".into()] })
     }
 
     fn replay_dead(&self, event: Sequence, act: &Act) -> Result<Acted, ActError> {
@@ -194,6 +195,8 @@ struct Bench {
     api: Arc<Api>,
     fake: Arc<Fake>,
     dir: tempfile::TempDir,
+    /// Of the token that is shown.
+    withdrawal: Withdrawal,
 }
 
 /// An API over events in these states, numbered from 1.
@@ -212,7 +215,7 @@ fn sized(events: &[(EventState, usize)]) -> Bench {
     let clock = Clock::manual(NOW);
     let chain = Arc::new(Chain::new(clock.clone()));
     let api = Arc::new(Api::of(&Arc::new(config), archive, chain, clock));
-    Bench { api, fake, dir }
+    Bench { api, fake, dir, withdrawal: Withdrawal::default() }
 }
 
 /// What came back.
@@ -226,7 +229,8 @@ struct Got {
 impl Bench {
     async fn ask(&self, request: Request<Full<Bytes>>) -> Got {
         let operator = Operator { who: "uid 7 (ann)".into(), peer: "admin.sock".into() };
-        let caller = Caller { operator, role: Role::Admin };
+        let withdrawal = self.withdrawal.clone();
+        let caller = Caller { operator, role: Role::Admin, withdrawal };
         let answer = self.api.answer(request, caller).await.unwrap();
         let (head, body) = answer.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

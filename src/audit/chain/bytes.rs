@@ -30,9 +30,6 @@ pub(super) const SEGMENT_HEADER: usize = 80;
 const MAGIC: &[u8; 8] = b"HWAUDIT\0";
 const VERSION: u16 = 1;
 const EXTENSION: &str = ".audit";
-/// No two segments that follow each other are numbered further apart: with a number near the end that
-/// somebody has put there, none would be left.
-const MAX_JUMP: u32 = 100_000_000;
 /// What every link begins with, so that no other hash of ours can be taken for one.
 const DOMAIN: &[u8] = b"hookward audit record 1\0";
 
@@ -295,8 +292,28 @@ pub(super) fn segments(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u32>> {
     Ok(numbered(disk, dir)?.0)
 }
 
-/// The same, and the numbers of files that are called like segments and cannot be ours.
+/// The same, and the numbers of what is called like a segment and is no file: a directory, a link to nothing.
 pub(super) fn numbered(disk: &dyn Disk, dir: &Path) -> io::Result<(Vec<u32>, Vec<u32>)> {
+    let is_file = |number: &u32| !matches!(no_file(disk.open(&path(dir, *number))), Ok(None));
+    Ok(names(disk, dir)?.into_iter().partition(is_file))
+}
+
+/// The highest number from this one on up to which all names are taken, whatever is there.
+pub(super) fn taken_from(disk: &dyn Disk, dir: &Path, number: u32) -> io::Result<u32> {
+    let behind = names(disk, dir)?.into_iter().filter(|name| *name > number);
+    Ok(behind.fold(number, |last, name| if name - last == 1 { name } else { last }))
+}
+
+/// `None`: there is no file of that name.
+pub(super) fn no_file<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        found => super::read::gone(found),
+    }
+}
+
+/// The numbers that are taken, ascending.
+fn names(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u32>> {
     let number = |name: &String| {
         let digits = name.strip_suffix(EXTENSION)?;
         let plain = digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -304,12 +321,7 @@ pub(super) fn numbered(disk: &dyn Disk, dir: &Path) -> io::Result<(Vec<u32>, Vec
     };
     let mut numbers: Vec<u32> = disk.list(dir)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
-    let mut before = 0;
-    Ok(numbers.into_iter().partition(|number| {
-        let near = number - before <= MAX_JUMP;
-        before = if near { *number } else { before };
-        near
-    }))
+    Ok(numbers)
 }
 
 /// All of a file, for tests.

@@ -77,6 +77,12 @@ impl Checkpoint {
         Some(Position { sequence: Sequence(self.sequence), link: Link::parse(&self.hash)? })
     }
 
+    /// The trail's number, if that is one as it is written here.
+    pub(super) fn trail(&self) -> Option<u64> {
+        let trail = u64::from_str_radix(&self.trail, 16).ok()?;
+        (format!("{trail:016x}") == self.trail).then_some(trail)
+    }
+
     /// The bytes that are signed. Each text has its length in front of it: what is signed can be read in one
     /// way only.
     fn message(&self) -> Vec<u8> {

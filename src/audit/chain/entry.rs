@@ -43,6 +43,8 @@ pub(super) struct Refusal {
     pub(super) body: Seen,
     credential: Option<String>,
     status: u16,
+    /// What else is to be said; no secret and no payload.
+    pub(super) details: Option<Value>,
 }
 
 /// A request's body.
@@ -81,6 +83,8 @@ pub struct Sum {
     pub listener: Option<Listener>,
     /// Who sent them.
     pub client: String,
+    /// Whose credential they showed, if it was one's, and was right.
+    pub who: Option<String>,
     /// How many there were.
     pub count: u64,
     /// When the first was.
@@ -130,6 +134,7 @@ impl Refusal {
             body: refused.body.clone().map_or(Seen::Nothing, Seen::Bytes),
             credential,
             status: refused.status,
+            details: None,
         }
     }
 
@@ -164,6 +169,7 @@ impl Refusal {
             credential: self.credential,
             status: Some(self.status).filter(|status| *status > 0),
             count: 1,
+            details: self.details,
             ..Record::default()
         }
     }
@@ -182,6 +188,7 @@ impl Entry {
                 source: sum.source,
                 listener: sum.listener.map(|listener| listener.as_str().to_owned()),
                 client: Some(sum.client),
+                who: sum.who,
                 count: sum.count,
                 first: Some(sum.first.to_string()),
                 last: Some(sum.last.to_string()),

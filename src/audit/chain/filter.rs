@@ -13,6 +13,8 @@ use crate::clock::UnixMillis;
 
 /// Bytes at the beginning of a record in which its time stands: its id is in front of it.
 const HEAD: usize = 96;
+/// The longest id there is.
+const MAX_ID: usize = 36;
 
 /// Which records are meant; what is absent does not narrow them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub enum BadFilter {
     /// No listener.
     #[error("public, admin, or socket")]
     Listener,
+    /// No record has such an id.
+    #[error("what a record has as its id, such as 01946953-e0ac-7000-8000-000000000000")]
+    Id,
 }
 
 fn known_reasons() -> String {
@@ -95,6 +100,16 @@ pub fn credential(text: &str) -> Result<String, BadFilter> {
 pub fn listener(text: &str) -> Result<String, BadFilter> {
     let known = matches!(text, "public" | "admin" | "socket");
     if known { Ok(text.to_owned()) } else { Err(BadFilter::Listener) }
+}
+
+/// A record's id; its digits may be of either case.
+///
+/// # Errors
+/// [`BadFilter::Id`].
+pub fn id(text: &str) -> Result<String, BadFilter> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let fits = plain && (1..=MAX_ID).contains(&text.len());
+    if fits { Ok(text.to_ascii_lowercase()) } else { Err(BadFilter::Id) }
 }
 
 /// A filter, ready to be compared.
@@ -199,6 +214,11 @@ mod tests {
         assert_eq!(client("localhost"), Err(BadFilter::Client));
         assert_eq!(credential(&"aB".repeat(16)), Ok("ab".repeat(16)));
         assert_eq!(credential("ab"), Err(BadFilter::Credential));
+        assert_eq!(id("01946953-E0AC").as_deref(), Ok("01946953-e0ac"));
+        assert_eq!(
+            (id(""), id("../x"), id(&"1".repeat(37))),
+            (Err(BadFilter::Id), Err(BadFilter::Id), Err(BadFilter::Id))
+        );
         assert_eq!(listener("socket").as_deref(), Ok("socket"));
         assert_eq!(listener("internal"), Err(BadFilter::Listener));
         assert!(BadFilter::Reason.to_string().starts_with("one of unknown_route, "));

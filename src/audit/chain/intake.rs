@@ -148,6 +148,13 @@ impl Known {
 /// What an act is whenever it is read: its record but for the id that it got here.
 fn identity(mut record: Record) -> [u8; 32] {
     record.id.clear();
+    if let Some(Value::Object(details)) = &mut record.details {
+        // Earlier versions had the source here as well, and another name for the run.
+        details.remove("source");
+        if let Some(run) = details.remove("id") {
+            details.insert("run".to_owned(), run);
+        }
+    }
     if record.reason == "act_unreadable" {
         record.time.clear();
     }
@@ -180,7 +187,12 @@ fn record(line: &[u8], id: EventId, now: UnixMillis) -> Record {
         Some(login) => format!("uid {uid}, signed in as uid {login}"),
         None => format!("uid {uid}"),
     });
-    let source = known.get("source").and_then(Value::as_str).map(str::to_owned);
+    let source = known.remove("source");
+    let source = source.and_then(|source| source.as_str().map(str::to_owned));
+    // What several acts have in common that were asked for at once.
+    if let Some(run) = known.remove("id") {
+        known.insert("run".to_owned(), run);
+    }
     Record {
         id: id.to_string(),
         time: time.unwrap_or_else(|| now.to_string()),

@@ -166,6 +166,8 @@ impl fmt::Debug for Fingerprints {
 pub(super) struct Keys {
     pub(super) signer: Signer,
     pub(super) fingerprints: Fingerprints,
+    /// Whether the one that signs was made just now.
+    pub(super) made: bool,
     /// What is in their files.
     signing: Key,
     keyed: Key,
@@ -178,7 +180,7 @@ impl Keys {
     /// # Errors
     /// As the file system says, and for what is no key.
     pub(super) fn load(disk: &dyn Disk, dir: &Path, begun: bool) -> io::Result<Self> {
-        let signing = key(disk, dir, SIGNING, begun)?;
+        let (signing, made) = key(disk, dir, SIGNING, begun)?;
         let signer = Signer::new(&signing)?;
         let known = PublicKey::beside(disk, dir).ok();
         if known != Some(signer.public) {
@@ -186,9 +188,9 @@ impl Keys {
             remove_if_there(disk, &path)?;
             write(disk, dir, &path, &format!("{}\n", signer.public))?;
         }
-        let keyed = key(disk, dir, FINGERPRINTS, begun)?;
+        let (keyed, _) = key(disk, dir, FINGERPRINTS, begun)?;
         let fingerprints = Fingerprints::new(&keyed);
-        Ok(Self { signer, fingerprints, signing, keyed })
+        Ok(Self { signer, fingerprints, made, signing, keyed })
     }
 
     /// Writes those that are not in this directory any more.
@@ -210,14 +212,14 @@ impl Keys {
     }
 }
 
-/// The key in this file, or a new one in it.
-fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<Key> {
+/// The key in this file, or a new one in it; whether it is a new one.
+fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<(Key, bool)> {
     let path = dir.join(name);
     match read(disk, &path) {
         Ok(text) => {
             let mut bytes = Zeroizing::new([0; 32]);
             if hex::decode_to_slice(text.trim(), &mut *bytes).is_ok() {
-                return Ok(Key::new(bytes));
+                return Ok((Key::new(bytes), false));
             }
             if begun {
                 let message = format!("{} is no key: 64 hexadecimal digits", path.display());
@@ -231,7 +233,7 @@ fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<Key> 
     let key = Key::generate()?;
     let digits = Zeroizing::new(hex::encode(key.expose()));
     write(disk, dir, &path, &digits)?;
-    Ok(key)
+    Ok((key, true))
 }
 
 /// Whether something has this name, whatever it is.
@@ -248,9 +250,11 @@ fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 
 fn write(disk: &dyn Disk, dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     let mut file = disk.create(path)?;
-    file.append(text.as_bytes())?;
-    file.sync()?;
-    disk.sync_dir(dir)
+    let written = file.append(text.as_bytes()).and_then(|()| file.sync());
+    written.and_then(|()| disk.sync_dir(dir)).inspect_err(|_| {
+        // Half a key would be one that cannot be read, at every further try.
+        let _ = disk.remove(path);
+    })
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> io::Result<Zeroizing<String>> {

@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::bytes::{self, Found as Walked, Frame, Kind, Position, SEGMENT_HEADER, SegmentHeader};
 use super::checkpoint::Checkpoint;
 use super::keys::PublicKey;
+use super::opening::Opening;
+use super::ours;
 use crate::store::disk::Disk;
 
 /// A segment that its making has not got beyond is no longer than this.
@@ -16,13 +18,16 @@ const BARELY_BEGUN: usize = 4096;
 /// How many copies of what was cut off one segment are kept.
 const COPIES: u32 = 16;
 
+/// A trail that no key of ours has signed is not gone on with behind a larger number: none would be left.
+const HIGHEST: u32 = u32::MAX / 2;
+
 /// What a trail comes to so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     /// Its number; `None`: there is none yet.
     pub(super) trail: Option<u64>,
-    /// The highest segment's number; 0: there is none.
-    pub(super) number: u32,
+    /// The segment that it goes on behind; 0: none.
+    pub(super) behind: u32,
     /// How far the chain goes.
     pub(super) position: Position,
     /// Bytes of `acts.jsonl` that are in it.
@@ -32,60 +37,104 @@ pub(super) struct Found {
 }
 
 /// Looks where to go on, cuts off what a crash has left half written, and makes durable what is there.
-pub(super) fn find(disk: &dyn Disk, dir: &Path, key: &PublicKey) -> io::Result<Found> {
-    let mut found = Found { trail: None, number: 0, position: Position::START, acts: 0, torn: 0 };
-    for number in bytes::segments(disk, dir)?.into_iter().rev() {
+///
+/// Goes on behind the newest segment that `key` has signed something in; what has another one's signatures, or none,
+/// anybody could have put there. `is_new`: the key was made just now, and nothing is signed by it yet.
+pub(super) fn find(
+    disk: &dyn Disk,
+    dir: &Path,
+    key: &PublicKey,
+    is_new: bool,
+) -> io::Result<Found> {
+    let mut found = Found { trail: None, behind: 0, position: Position::START, acts: 0, torn: 0 };
+    let numbers = bytes::segments(disk, dir)?;
+    let newest = newest_opened(disk, dir, &numbers, key)?;
+    for number in numbers.into_iter().rev() {
         let segment = bytes::load(disk, dir, number)?;
-        let end = End::of(&segment, key);
+        let mut end = End::of(&segment, key);
+        if disk.open(&bytes::path(dir, number))?.size()? > segment.len() as u64 {
+            // Of what was not looked at nothing is cut off.
+            (end.cut, end.damaged) = (None, true);
+        }
         let Some(last) = end.last else {
-            if segment.len() <= BARELY_BEGUN {
+            // Records behind a damaged beginning are evidence.
+            if segment.len() <= BARELY_BEGUN && bytes::frames(&segment).next().is_none() {
                 tracing::warn!(target: "hookward::audit", segment = number, "a segment of the audit trail was not begun in whole, and is removed");
                 disk.remove(&bytes::path(dir, number))?;
                 disk.sync_dir(dir)?;
             } else {
                 tracing::error!(target: "hookward::audit", segment = number, "a segment of the audit trail has no record that is whole");
-                found.number = found.number.max(number);
             }
             continue;
         };
-        found.number = found.number.max(number);
-        if end.damaged {
+        let opened = Opening::of(&segment, number, key);
+        let trail = match opened {
+            Some(opened) => Some(opened.trail),
+            None if is_new && number <= HIGHEST => trail(&segment),
+            None => ours::trail(&segment, number, key, newest.as_ref()),
+        };
+        let Some(trail) = trail else {
+            tracing::error!(
+                target: "hookward::audit",
+                segment = number,
+                "a segment of the audit trail holds nothing that was signed for it; it is left where it is, and the trail does not go on behind it"
+            );
+            continue;
+        };
+        if end.damaged || (opened.is_none() && !is_new) {
             tracing::error!(target: "hookward::audit", segment = number, "the audit trail is damaged; `hookward audit verify` says where");
         }
+        found.torn = copied(disk, dir, number)?;
         if let Some(cut) = end.cut {
-            found.torn = cut_off(disk, dir, number, &segment, cut)?;
+            // A copy may be of the same, by a start that came no further.
+            found.torn = found.torn.max(cut_off(disk, dir, number, &segment, cut)?);
         }
         disk.rewrite(&bytes::path(dir, number))?;
-        let trail = SegmentHeader::decode(&segment).map(|header| header.trail);
-        return Ok(Found {
-            trail: trail.or_else(|| last.trail(&segment)),
-            position: last.position,
-            acts: end.acts,
-            ..found
-        });
+        if let (records @ 1.., from) = end.behind {
+            tracing::warn!(
+                target: "hookward::audit",
+                segment = number, records, from, upto = last.sequence.0,
+                "the audit trail ends with records that no checkpoint vouches for: this start signs them as it finds them"
+            );
+        }
+        let trail = Some(trail);
+        return Ok(Found { trail, behind: number, position: last, acts: end.acts, ..found });
     }
     Ok(found)
 }
 
+/// How the newest segment begins of those that begin as this key has signed it.
+fn newest_opened(
+    disk: &dyn Disk,
+    dir: &Path,
+    numbers: &[u32],
+    key: &PublicKey,
+) -> io::Result<Option<Opening>> {
+    for number in numbers.iter().rev() {
+        let opening = Opening::read(disk, dir, *number, key)?;
+        if opening.is_some() {
+            return Ok(opening);
+        }
+    }
+    Ok(None)
+}
+
+/// Which trail a segment says that it is of, whoever has signed that.
+fn trail(segment: &[u8]) -> Option<u64> {
+    let noted = || bytes::frames(segment).find_map(|frame| checkpoint(&frame)?.trail());
+    SegmentHeader::decode(segment).map(|header| header.trail).or_else(noted)
+}
+
 /// How a segment ends.
 struct End {
-    last: Option<Last>,
+    /// How far the chain goes in it.
+    last: Option<Position>,
     acts: u64,
+    /// Records behind the last checkpoint that vouches, and the first one's number.
+    behind: (u64, u64),
     /// From where on it is what a crash has left.
     cut: Option<usize>,
     damaged: bool,
-}
-
-struct Last {
-    position: Position,
-}
-
-impl Last {
-    /// The trail's number as a checkpoint has it, where the header does not say.
-    fn trail(&self, segment: &[u8]) -> Option<u64> {
-        let checkpoint = bytes::frames(segment).find_map(|frame| checkpoint(&frame))?;
-        u64::from_str_radix(&checkpoint.trail, 16).ok()
-    }
 }
 
 impl End {
@@ -94,7 +143,7 @@ impl End {
     /// follow the record before it, or stands behind the checkpoint of a stop, the gateway has not written:
     /// nothing that was put there is to be signed with the rest.
     fn of(segment: &[u8], key: &PublicKey) -> Self {
-        let mut end = Self { last: None, acts: 0, cut: None, damaged: false };
+        let mut end = Self { last: None, acts: 0, behind: (0, 0), cut: None, damaged: false };
         let (mut acts_behind, mut stopped) = (0, false);
         for walked in bytes::walk(segment, SEGMENT_HEADER) {
             let frame = match walked {
@@ -109,9 +158,9 @@ impl End {
                 }
                 Walked::Frame(frame) => frame,
             };
-            let follows = end.last.as_ref().is_none_or(|last| frame.is_behind(last.position));
+            let follows = end.last.is_none_or(|last| frame.is_behind(last));
             acts_behind = acts_of(&frame).unwrap_or(acts_behind);
-            let newest = end.last.as_ref().map_or(0, |last| last.position.sequence.0);
+            let newest = end.last.map_or(0, |last| last.sequence.0);
             let vouches = checkpoint(&frame).filter(|checkpoint| {
                 // An old one that was copied here vouches for nothing.
                 let about = checkpoint.position().filter(|_| frame.sequence.0 > newest);
@@ -124,8 +173,14 @@ impl End {
                 (end.cut, end.damaged) = (None, true);
             }
             if end.cut.is_none() {
-                let last = Last { position: frame.position() };
-                (end.last, end.acts) = (Some(last), acts_behind);
+                let (records, first) = end.behind;
+                end.behind = match (&vouches, frame.kind) {
+                    (Some(_), _) => (0, 0),
+                    (None, Some(Kind::Checkpoint)) => end.behind,
+                    (None, _) if records == 0 => (1, frame.sequence.0),
+                    (None, _) => (records + 1, first),
+                };
+                (end.last, end.acts) = (Some(frame.position()), acts_behind);
                 stopped |= vouches.is_some_and(|checkpoint| checkpoint.stop);
             }
         }
@@ -147,7 +202,24 @@ fn acts_of(frame: &Frame<'_>) -> Option<u64> {
     says.get("acts")?.as_u64()
 }
 
-/// Keeps a copy of what is cut off, as it stood there.
+/// What was cut off a segment of this number is called like this.
+fn copies(number: u32) -> impl Iterator<Item = String> {
+    let more = (1..COPIES).map(move |n| format!("{number:010}.torn.{n}"));
+    std::iter::once(format!("{number:010}.torn")).chain(more)
+}
+
+/// Bytes that were cut off the last segment by starts that have come no further, so that no segment says so.
+fn copied(disk: &dyn Disk, dir: &Path, number: u32) -> io::Result<u64> {
+    let names = disk.list(dir)?;
+    let is_there = |copy: &String| names.contains(copy);
+    copies(number).filter(is_there).try_fold(0_u64, |sum, copy| {
+        let size = disk.open(&dir.join(copy))?.size()?;
+        Ok(sum.saturating_add(size))
+    })
+}
+
+/// Cuts off what a crash has left, once there is a copy of it. Without one nothing is cut off, but where an
+/// earlier start, or somebody else, has taken all names that there are for copies.
 fn cut_off(
     disk: &dyn Disk,
     dir: &Path,
@@ -156,21 +228,17 @@ fn cut_off(
     cut: usize,
 ) -> io::Result<u64> {
     let tail = segment.get(cut..).unwrap_or_default();
-    let copy = |name: &str| -> io::Result<()> {
-        let mut file = disk.create(&dir.join(name))?;
-        file.append(tail)?;
-        file.sync()
-    };
-    // What an earlier start has cut off there stays.
-    let names = (1..COPIES).map(|n| format!("{number:010}.torn.{n}"));
-    let mut names = std::iter::once(format!("{number:010}.torn")).chain(names);
-    let kept = loop {
-        let Some(name) = names.next() else { break false };
-        match copy(&name) {
+    let mut kept = false;
+    for name in copies(number) {
+        match copy(disk, &dir.join(name), tail) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            copied => break copied.is_ok(),
+            copied => {
+                copied?;
+                kept = true;
+                break;
+            }
         }
-    };
+    }
     tracing::warn!(
         target: "hookward::audit",
         segment = number, bytes = tail.len(), kept,
@@ -178,4 +246,15 @@ fn cut_off(
     );
     disk.truncate(&bytes::path(dir, number), cut as u64)?;
     Ok(tail.len() as u64)
+}
+
+/// Makes a copy, whole or not at all.
+fn copy(disk: &dyn Disk, path: &Path, tail: &[u8]) -> io::Result<()> {
+    let mut file = disk.create(path)?;
+    let written = file.append(tail).and_then(|()| file.sync());
+    if written.is_err() {
+        // Half of one would be taken for one.
+        let _ = disk.remove(path);
+    }
+    written
 }

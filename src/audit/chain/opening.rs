@@ -56,8 +56,10 @@ impl Opening {
     /// The same of its bytes.
     pub(super) fn of(segment: &[u8], number: u32, key: &PublicKey) -> Option<Self> {
         let header = SegmentHeader::decode(segment).filter(|header| header.number == number)?;
-        let checkpoint = open::checkpoint(&Frame::at(segment, SEGMENT_HEADER)?)?;
-        let fits = checkpoint.opens == u64::from(number)
+        let frame = Frame::at(segment, SEGMENT_HEADER)?;
+        let checkpoint = open::checkpoint(&frame)?;
+        let fits = frame.is_behind(header.follows)
+            && checkpoint.opens == u64::from(number)
             && checkpoint.time == header.created_at.to_string()
             && checkpoint.position() == Some(header.follows)
             && checkpoint.trail == format!("{:016x}", header.trail)

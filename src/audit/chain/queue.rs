@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use parking_lot::{Condvar, Mutex};
+use serde_json::Value;
 
 use super::super::refused::Refused;
 use super::entry::{Entry, Own, Refusal, Seen, Sum};
-use super::keys::Fingerprints;
+use super::keys::{Fingerprints, Keys, PublicKey};
 use super::options::Options;
 use super::writer::Writer;
 use crate::clock::{Clock, Stopwatch, UnixMillis};
@@ -58,6 +59,8 @@ pub struct Chain {
     queue: Mutex<Queue>,
     bell: Condvar,
     fingerprints: OnceLock<Fingerprints>,
+    /// The key that checkpoints are signed with.
+    key: OnceLock<PublicKey>,
     /// Whether nothing is known that keeps records from the disk.
     pub(super) writable: AtomicBool,
     /// Whether events are refused while it is not.
@@ -136,6 +139,7 @@ impl Chain {
             queue: Mutex::new(Queue { ended: true, ..Queue::default() }),
             bell: Condvar::new(),
             fingerprints: OnceLock::new(),
+            key: OnceLock::new(),
             writable: AtomicBool::new(true),
             required: AtomicBool::new(false),
             written: AtomicU64::new(0),
@@ -226,9 +230,16 @@ impl Chain {
     }
 
     /// Records a refusal under this id. Does not wait.
-    pub(in super::super) fn refused(&self, refused: &Refused<'_>, id: EventId, at: UnixMillis) {
+    pub(in super::super) fn refused(
+        &self,
+        refused: &Refused<'_>,
+        details: Option<Value>,
+        id: EventId,
+        at: UnixMillis,
+    ) {
         let credential = self.fingerprint(refused.credential);
         let mut refusal = Refusal::of(refused, id, at, credential);
+        refusal.details = details;
         let held = refusal.body.held();
         if held > 0 && self.queue.lock().held + held > MOST_HELD {
             refusal.body = Seen::Nothing;
@@ -263,7 +274,8 @@ impl Chain {
         }
         let sum = match entry {
             Entry::Sum(sum) => {
-                Sum { detail: LOST, source: None, listener: None, client: "many".to_owned(), ..sum }
+                let client = "many".to_owned();
+                Sum { detail: LOST, source: None, listener: None, client, who: None, ..sum }
             }
             Entry::Refusal(refusal) => lost(refusal.reason(), refusal.at),
             Entry::Own(own, _, at) => lost(own.reason, at),
@@ -298,9 +310,15 @@ impl Chain {
     }
 
     /// The writer has its keys.
-    pub(super) fn opened(&self, fingerprints: &Fingerprints) {
+    pub(super) fn opened(&self, keys: &Keys) {
         // They do not change while the gateway runs.
-        let _ = self.fingerprints.set(fingerprints.clone());
+        let _ = self.fingerprints.set(keys.fingerprints.clone());
+        let _ = self.key.set(*keys.signer.public());
+    }
+
+    /// The key that checkpoints are signed with; `None`: the trail is not open yet.
+    pub(super) fn key(&self) -> Option<&PublicKey> {
+        self.key.get()
     }
 
     /// Waits for something to write, a moment at most, and takes at most so much. `failing`: those who
@@ -341,8 +359,8 @@ fn held(entry: &Entry) -> usize {
 
 fn lost(reason: &'static str, at: UnixMillis) -> Sum {
     let client = "many".to_owned();
-    let (source, listener) = (None, None);
-    Sum { reason, detail: LOST, source, listener, client, count: 1, first: at, last: at }
+    let (source, listener, who) = (None, None, None);
+    Sum { reason, detail: LOST, source, listener, client, who, count: 1, first: at, last: at }
 }
 
 impl Sum {

@@ -1,15 +1,18 @@
 //! Reading the trail: pages of records for operators, newest first, and all of them, oldest first. Needs
 //! no lock: a gateway may be writing.
 
+mod onward;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bytes;
+use super::Chain;
+use super::bytes::{self, Frame, Position};
 use super::filter::{Filter, Wanted};
 use super::keys::PublicKey;
-use super::opening::Opening;
+use super::parts::{self, Follow, Part};
 use super::record::Record;
 use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
@@ -38,14 +41,21 @@ pub struct Page {
 /// A trail that is read.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    /// Whose key counts; `None`: the one beside the trail.
+    chain: Option<Arc<Chain>>,
 }
 
 impl Reader {
     /// Of the store in this directory, or a copy of it.
     pub fn new(disk: Arc<dyn Disk>, store: &Path) -> Self {
-        Self { disk, dir: store.join(bytes::DIR) }
+        Self { disk, dir: store.join(bytes::DIR), chain: None }
+    }
+
+    /// Of the store that this trail is of: what its key has signed counts, whatever stands beside it.
+    pub fn of(chain: &Arc<Chain>, disk: Arc<dyn Disk>, store: &Path) -> Self {
+        Self { chain: Some(Arc::clone(chain)), ..Self::new(disk, store) }
     }
 
     /// At most `limit` records before this number, or the newest. May be fewer although there are more,
@@ -57,26 +67,25 @@ impl Reader {
         let wanted = Wanted::new(filter);
         let before = before.unwrap_or(u64::MAX);
         let (mut page, mut read) = (Page::default(), 0);
-        let (mut next_began, mut reached) = (None, None);
+        let mut reached = None;
         let key = self.key();
-        for number in self.segments()?.into_iter().rev() {
-            let Some(start) = self.opening(number, key.as_ref())? else { continue };
-            // As in `is_over`.
-            let over = next_began.zip(filter.since).is_some_and(|(end, since)| end < since);
-            if over {
+        let parts = self.parts(key.as_ref())?;
+        for (at, part) in parts.iter().enumerate().rev() {
+            let next = parts.get(at + 1);
+            if is_over(next, filter.since) {
                 return Ok(page);
             }
-            next_began = start.map(|start| start.signed);
-            if start.is_some_and(|start| start.follows.sequence.0 >= before.saturating_sub(1)) {
+            let is_before = |start: &Position| start.sequence.0 < before.saturating_sub(1);
+            if part.follows.is_some_and(|start| part.signed.is_some() && !is_before(&start)) {
                 continue;
             }
             if read >= MOST_READ {
                 page.next = reached;
                 return Ok(page);
             }
-            let Some(segment) = self.load(number)? else { continue };
+            let Some(segment) = self.load(part.number)? else { continue };
             read += segment.len() as u64;
-            let frames: Vec<_> = bytes::frames(&segment).collect();
+            let frames: Vec<_> = frames(&segment, part, next, key.as_ref()).collect();
             // All from its first one on is looked through by then.
             reached = frames.first().map(|first| first.sequence.0).or(reached);
             for frame in frames.iter().rev().filter(|frame| frame.sequence.0 < before) {
@@ -101,13 +110,15 @@ impl Reader {
         mut each: impl FnMut(Listed) -> ControlFlow<()>,
     ) -> io::Result<()> {
         let wanted = Wanted::new(filter);
-        let (numbers, key) = (self.segments()?, self.key());
-        for (at, number) in numbers.iter().enumerate() {
-            if self.is_over(numbers.get(at + 1), filter.since, key.as_ref())? {
+        let key = self.key();
+        let parts = self.parts(key.as_ref())?;
+        for (at, part) in parts.iter().enumerate() {
+            let next = parts.get(at + 1);
+            if is_over(next, filter.since) {
                 continue;
             }
-            let Some(segment) = self.load(*number)? else { continue };
-            for frame in bytes::frames(&segment) {
+            let Some(segment) = self.load(part.number)? else { continue };
+            for frame in frames(&segment, part, next, key.as_ref()) {
                 if let Some(listed) = wanted.of(&frame)
                     && each(listed).is_break()
                 {
@@ -118,22 +129,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether all in front of this segment was recorded before then: what was written before something
-    /// began was recorded before it.
-    fn is_over(
-        &self,
-        next: Option<&u32>,
-        since: Option<UnixMillis>,
-        key: Option<&PublicKey>,
-    ) -> io::Result<bool> {
-        let Some((next, since)) = next.zip(since) else { return Ok(false) };
-        let start = self.opening(*next, key)?.flatten();
-        Ok(start.is_some_and(|start| start.signed < since))
-    }
-
-    /// The key beside the trail; without one every segment is read.
-    fn key(&self) -> Option<PublicKey> {
-        PublicKey::beside(&*self.disk, &self.dir).ok()
+    /// The key that what is read was signed with; without one every segment is read.
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        let known = self.chain.as_ref().and_then(|chain| chain.key().copied());
+        known.or_else(|| PublicKey::beside(&*self.disk, &self.dir).ok())
     }
 
     /// The newest checkpoint, if there is one.
@@ -141,10 +140,12 @@ impl Reader {
     /// # Errors
     /// As the file system says.
     pub fn checkpoint(&self) -> io::Result<Option<super::Checkpoint>> {
-        for number in self.segments()?.into_iter().rev() {
-            let Some(segment) = self.load(number)? else { continue };
-            let newest =
-                bytes::frames(&segment).filter_map(|frame| super::open::checkpoint(&frame)).last();
+        let key = self.key();
+        let parts = self.parts(key.as_ref())?;
+        for (at, part) in parts.iter().enumerate().rev() {
+            let Some(segment) = self.load(part.number)? else { continue };
+            let frames = frames(&segment, part, parts.get(at + 1), key.as_ref());
+            let newest = frames.filter_map(|frame| super::open::checkpoint(&frame)).last();
             if newest.is_some() {
                 return Ok(newest);
             }
@@ -152,24 +153,34 @@ impl Reader {
         Ok(None)
     }
 
-    fn segments(&self) -> io::Result<Vec<u32>> {
-        match bytes::segments(&*self.disk, &self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            found => found,
-        }
+    /// The trail's segments, ascending.
+    pub(super) fn parts(&self, key: Option<&PublicKey>) -> io::Result<Vec<Part>> {
+        Ok(gone(parts::all(&*self.disk, &self.dir, key))?.unwrap_or_default())
     }
 
     /// `None`: it has gone meanwhile.
-    fn load(&self, number: u32) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn load(&self, number: u32) -> io::Result<Option<Vec<u8>>> {
         gone(bytes::load(&*self.disk, &self.dir, number))
     }
+}
 
-    /// How a segment begins, if that is signed: who could change what its header says of it would hide records
-    /// from whoever asks for those of a day. `None`: it has gone meanwhile.
-    fn opening(&self, number: u32, key: Option<&PublicKey>) -> io::Result<Option<Option<Opening>>> {
-        let Some(key) = key else { return Ok(Some(None)) };
-        gone(Opening::read(&*self.disk, &self.dir, number, key))
-    }
+/// The frames in a segment that are the trail's.
+pub(super) fn frames<'s>(
+    segment: &'s [u8],
+    part: &Part,
+    next: Option<&Part>,
+    key: Option<&PublicKey>,
+) -> impl Iterator<Item = Frame<'s>> {
+    let mut follow = Follow::new(segment, part, next, key);
+    bytes::frames(segment).filter(move |frame| follow.takes(frame))
+}
+
+/// Whether all in front of this segment was recorded before then: what was written before something
+/// began was recorded before it. Who could change what an unsigned header says of that would hide records from
+/// whoever asks for those of a day.
+fn is_over(next: Option<&Part>, since: Option<UnixMillis>) -> bool {
+    let began = next.and_then(|next| next.signed);
+    began.zip(since).is_some_and(|(began, since)| began < since)
 }
 
 /// `None`: it has gone meanwhile.

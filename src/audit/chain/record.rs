@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 const STUB_TEXT: usize = 64;
 
 use super::read::Listed;
+use super::retain::SHORTENED;
 
 /// What was refused or done. Nothing in it is a credential or payload, and whatever a stranger chose is
 /// bounded. What does not apply is left out.
@@ -78,6 +79,15 @@ pub struct Record {
     /// What else is to be said of what was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
+}
+
+impl Record {
+    /// Whether it says that segments which were not what had been written went for want of room.
+    pub fn lost_evidence(&self) -> bool {
+        let damaged = self.details.as_ref().and_then(|details| details.get("damaged"));
+        let some = damaged.and_then(Value::as_array).is_some_and(|numbers| !numbers.is_empty());
+        some && self.reason == SHORTENED
+    }
 }
 
 /// A record as the API and `--json` show it: what does not apply is null.

@@ -43,10 +43,19 @@ pub(super) struct Resume {
     pub(super) capped: bool,
 }
 
-/// Looks that up from the end. `acts`: how far `acts.jsonl` is in the trail.
-pub(super) fn find(disk: &dyn Disk, dir: &Path, key: &PublicKey, acts: u64) -> io::Result<Resume> {
+/// Looks that up from the end of segment `behind`, which the start goes on behind. `acts`: how far `acts.jsonl` is
+/// in the trail.
+pub(super) fn find(
+    disk: &dyn Disk,
+    dir: &Path,
+    key: &PublicKey,
+    (behind, acts): (u32, u64),
+) -> io::Result<Resume> {
     let (mut resume, mut marked) = (Resume::default(), false);
-    for number in bytes::segments(disk, dir)?.into_iter().rev() {
+    let mut numbers = bytes::segments(disk, dir)?;
+    // What stands behind it is none of the trail's.
+    numbers.retain(|number| *number <= behind);
+    for number in numbers.into_iter().rev() {
         let segment = bytes::load(disk, dir, number)?;
         let frames: Vec<_> = bytes::frames(&segment).collect();
         for frame in frames.iter().rev() {

@@ -2,15 +2,16 @@
 //! and the oldest goes. Memory does not grow with the trail.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{self, Found, Frame, Kind, Link, Position, SEGMENT_HEADER, SegmentHeader};
-use super::read::{Listed, gone};
+use super::bytes::{self, Found, Frame, Kind, Link, Position, SEGMENT_HEADER};
+use super::checkpoint::Checkpoint;
+use super::parts::{self, Follow, Part};
+use super::read::{self, Listed, Reader, gone};
 use crate::event::Sequence;
-use crate::store::disk::{Disk, ReadFile};
+use crate::store::disk::ReadFile;
 
 /// Bytes that are read at once, where no frame is longer.
 const AT_ONCE: u64 = 128 << 10;
@@ -56,6 +57,13 @@ pub enum Known {
 pub enum Item {
     /// A record.
     Record(Box<Listed>),
+    /// A checkpoint, where they are asked for.
+    Checkpoint {
+        /// Its own number.
+        sequence: u64,
+        /// What was signed.
+        checkpoint: Box<Checkpoint>,
+    },
     /// The records with these numbers are not there any more, or not readable.
     Missing {
         /// The first number.
@@ -65,7 +73,7 @@ pub enum Item {
     },
 }
 
-/// What was read at once, and how far that leads. Checkpoints are passed over.
+/// What was read at once, and how far that leads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
     /// Oldest first.
@@ -77,10 +85,12 @@ pub struct Piece {
 /// A trail that is read on.
 #[derive(Debug)]
 pub struct Tail {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    reader: Reader,
     position: Position,
     open: Option<Open>,
+    checkpoints: bool,
+    /// What was found to be none of the trail, with its size: it is looked through once.
+    passed: Vec<(u32, u64)>,
 }
 
 /// A segment that is read.
@@ -92,6 +102,8 @@ struct Open {
     offset: u64,
     /// Whether the frame there is longer than what is read at once.
     wide: bool,
+    /// What is the trail's in it.
+    follow: Follow,
 }
 
 /// What became of a read.
@@ -106,18 +118,48 @@ enum Step {
 }
 
 impl Tail {
-    /// Behind this record of the store's trail.
-    pub fn behind(disk: Arc<dyn Disk>, store: &Path, mark: &Mark) -> Self {
-        let (dir, position) = (store.join(bytes::DIR), mark.position());
-        Self { disk, dir, position, open: None }
+    /// Behind this record of the trail. Checkpoints are passed over.
+    pub fn behind(reader: &Reader, mark: &Mark) -> Self {
+        let (reader, position) = (reader.clone(), mark.position());
+        Self { reader, position, open: None, checkpoints: false, passed: Vec::new() }
+    }
+
+    /// The same; checkpoints are items too, if `checkpoints` says so.
+    pub fn with_checkpoints(self, checkpoints: bool) -> Self {
+        Self { checkpoints, ..self }
+    }
+
+    /// The number of the last record up to this mark, as the trail has it; `None`: there is none, or it is
+    /// not there any more.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn record_before(reader: &Reader, mark: &Mark) -> io::Result<Option<u64>> {
+        let key = reader.key();
+        let parts = reader.parts(key.as_ref())?;
+        for (at, part) in parts.iter().enumerate().rev() {
+            if part.follows.is_some_and(|follows| follows.sequence.0 >= mark.sequence) {
+                continue;
+            }
+            let Some(segment) = reader.load(part.number)? else { continue };
+            let frames = read::frames(&segment, part, parts.get(at + 1), key.as_ref());
+            let records = frames.filter(|frame| {
+                frame.sequence.0 <= mark.sequence
+                    && matches!(frame.kind, Some(Kind::Record | Kind::Shortened))
+            });
+            if let Some(last) = records.map(|frame| frame.sequence.0).max() {
+                return Ok(Some(last));
+            }
+        }
+        Ok(None)
     }
 
     /// The mark of the record with this number; `None`: there is none.
     ///
     /// # Errors
     /// As the file system says.
-    pub fn mark(disk: &dyn Disk, store: &Path, sequence: u64) -> io::Result<Option<Mark>> {
-        let found = position_of(disk, &store.join(bytes::DIR), sequence)?;
+    pub fn mark(reader: &Reader, sequence: u64) -> io::Result<Option<Mark>> {
+        let found = position_of(reader, sequence)?;
         Ok(found.map(Mark::of))
     }
 
@@ -125,27 +167,23 @@ impl Tail {
     ///
     /// # Errors
     /// As the file system says.
-    pub fn beginning(disk: &dyn Disk, store: &Path) -> io::Result<Mark> {
-        let dir = store.join(bytes::DIR);
-        for number in bytes::segments(disk, &dir)? {
-            if let Some(header) = header(disk, &dir, number)? {
-                return Ok(Mark::of(header.follows));
-            }
-        }
-        Ok(Mark::of(Position::START))
+    pub fn beginning(reader: &Reader) -> io::Result<Mark> {
+        let parts = reader.parts(reader.key().as_ref())?;
+        let first = parts.into_iter().find_map(|part| part.follows);
+        Ok(Mark::of(first.unwrap_or(Position::START)))
     }
 
     /// What a mark is to this trail.
     ///
     /// # Errors
     /// As the file system says.
-    pub fn knows(disk: &dyn Disk, store: &Path, mark: &Mark) -> io::Result<Known> {
-        let (dir, position) = (store.join(bytes::DIR), mark.position());
-        match position_of(disk, &dir, mark.sequence)? {
+    pub fn knows(reader: &Reader, mark: &Mark) -> io::Result<Known> {
+        let position = mark.position();
+        match position_of(reader, mark.sequence)? {
             Some(found) if found == position => Ok(Known::Held),
             Some(_) => Ok(Known::Strange),
             None => {
-                let oldest = Self::beginning(disk, store)?;
+                let oldest = Self::beginning(reader)?;
                 let older = mark.sequence < oldest.sequence;
                 Ok(if older { Known::Older } else { Known::Strange })
             }
@@ -174,16 +212,11 @@ impl Tail {
 
     /// Opens the segment that what comes next is in.
     fn find(&mut self) -> io::Result<bool> {
-        let numbers = bytes::segments(&*self.disk, &self.dir)?;
-        let mut chosen = numbers.first().copied();
-        for number in numbers {
-            let follows = header(&*self.disk, &self.dir, number)?.map(|header| header.follows);
-            if follows.is_some_and(|follows| follows.sequence <= self.position.sequence) {
-                chosen = Some(number);
-            }
-        }
-        match chosen {
-            Some(number) => self.open(number),
+        let parts = self.reader.parts(self.reader.key().as_ref())?;
+        let position = self.position.sequence;
+        let starts = |part: &Part| part.follows.is_some_and(|follows| follows.sequence <= position);
+        match parts.iter().rev().find(|part| starts(part)).or(parts.first()) {
+            Some(part) => self.open(part),
             None => Ok(false),
         }
     }
@@ -191,19 +224,28 @@ impl Tail {
     /// Opens the segment behind the one that was read.
     fn turn(&mut self) -> io::Result<bool> {
         let current = self.open.as_ref().map_or(0, |open| open.number);
-        let numbers = bytes::segments(&*self.disk, &self.dir)?;
-        match numbers.into_iter().find(|number| *number > current) {
-            Some(number) => self.open(number),
+        match self.part_behind(current)? {
+            Some(part) => self.open(&part),
             None => Ok(false),
         }
     }
 
-    fn open(&mut self, number: u32) -> io::Result<bool> {
-        let Some(file) = gone(self.disk.open(&bytes::path(&self.dir, number)))? else {
+    fn part_behind(&mut self, number: u32) -> io::Result<Option<Part>> {
+        let (reader, key) = (&self.reader, self.reader.key());
+        parts::next(&*reader.disk, &reader.dir, key.as_ref(), number, &mut self.passed)
+    }
+
+    fn open(&mut self, part: &Part) -> io::Result<bool> {
+        let number = part.number;
+        let path = bytes::path(&self.reader.dir, number);
+        let file = gone(self.reader.disk.open(&path))?;
+        let (Some(file), Some(segment)) = (file, self.reader.load(number)?) else {
             self.open = None;
             return Ok(false);
         };
-        self.open = Some(Open { number, file, offset: SEGMENT_HEADER as u64, wide: false });
+        let next = self.part_behind(number)?;
+        let follow = Follow::new(&segment, part, next.as_ref(), self.reader.key().as_ref());
+        self.open = Some(Open { number, file, offset: SEGMENT_HEADER as u64, wide: false, follow });
         Ok(true)
     }
 
@@ -246,9 +288,11 @@ impl Tail {
                 break;
             }
             passed = frame.end();
-            if frame.sequence > self.position.sequence {
+            let offset = frame.offset + usize::try_from(open.offset).unwrap_or(0);
+            let is_ours = open.follow.takes(&Frame { offset, ..frame });
+            if is_ours && frame.sequence > self.position.sequence {
                 *taken += frame.body.len();
-                take(&frame, self.position, items);
+                take(&frame, self.position, self.checkpoints, items);
                 self.position = frame.position();
             }
         }
@@ -259,7 +303,7 @@ impl Tail {
 }
 
 /// What a frame behind this position comes to.
-fn take(frame: &Frame<'_>, before: Position, items: &mut Vec<Item>) {
+fn take(frame: &Frame<'_>, before: Position, checkpoints: bool, items: &mut Vec<Item>) {
     let (expected, found) = (before.sequence.0 + 1, frame.sequence.0);
     if found > expected {
         items.push(Item::Missing { from: expected, upto: found - 1 });
@@ -271,34 +315,36 @@ fn take(frame: &Frame<'_>, before: Position, items: &mut Vec<Item>) {
                 Err(_) => Item::Missing { from: found, upto: found },
             });
         }
+        Some(Kind::Checkpoint) if checkpoints => {
+            // One that cannot be read vouches for nothing.
+            if let Ok(checkpoint) = serde_json::from_slice(frame.body) {
+                let checkpoint = Box::new(checkpoint);
+                items.push(Item::Checkpoint { sequence: found, checkpoint });
+            }
+        }
         Some(Kind::Checkpoint) | None => {}
     }
 }
 
 /// Where the chain is with the record of this number.
-fn position_of(disk: &dyn Disk, dir: &Path, sequence: u64) -> io::Result<Option<Position>> {
+fn position_of(reader: &Reader, sequence: u64) -> io::Result<Option<Position>> {
     if sequence == 0 {
         return Ok(Some(Position::START));
     }
-    for number in bytes::segments(disk, dir)?.into_iter().rev() {
-        let Some(header) = header(disk, dir, number)? else { continue };
-        match header.follows.sequence.0 {
-            follows if follows == sequence => return Ok(Some(header.follows)),
-            follows if follows < sequence => {
-                let Some(segment) = gone(bytes::load(disk, dir, number))? else { return Ok(None) };
-                let found = bytes::frames(&segment).find(|frame| frame.sequence.0 == sequence);
-                return Ok(found.map(|frame| frame.position()));
-            }
-            _ => {}
+    let key = reader.key();
+    let parts = reader.parts(key.as_ref())?;
+    for (at, part) in parts.iter().enumerate().rev() {
+        match part.follows {
+            Some(follows) if follows.sequence.0 == sequence => return Ok(Some(follows)),
+            Some(follows) if follows.sequence.0 > sequence => continue,
+            Some(_) | None => {}
+        }
+        let Some(segment) = reader.load(part.number)? else { return Ok(None) };
+        let mut frames = read::frames(&segment, part, parts.get(at + 1), key.as_ref());
+        let found = frames.find(|frame| frame.sequence.0 == sequence);
+        if found.is_some() || part.follows.is_some() {
+            return Ok(found.map(|frame| frame.position()));
         }
     }
     Ok(None)
-}
-
-/// `None`: it has gone meanwhile, or is damaged.
-fn header(disk: &dyn Disk, dir: &Path, number: u32) -> io::Result<Option<SegmentHeader>> {
-    let Some(file) = gone(disk.open(&bytes::path(dir, number)))? else { return Ok(None) };
-    let mut start = [0; SEGMENT_HEADER];
-    file.read_at(&mut start, 0)?;
-    Ok(SegmentHeader::decode(&start))
 }

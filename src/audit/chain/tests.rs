@@ -1,8 +1,11 @@
 //! The trail on a disk that can fail, and in the hands of somebody who changes it.
 
 mod faults;
+mod foreign;
 mod mended;
+mod room;
 mod tail;
+mod taken_over;
 mod tampering;
 
 use std::path::PathBuf;
@@ -15,7 +18,7 @@ use super::bytes::{self, Kind};
 use super::queue::new_id;
 use super::writer::Writer;
 use super::*;
-use crate::audit::{Reason, Refused};
+use crate::audit::{Conflict, Reason, Refusals, Refused};
 use crate::clock::{Clock, UnixMillis};
 use crate::listen::Origin;
 use crate::store::disk::Disk;
@@ -146,7 +149,7 @@ fn filters_narrow() {
     let origin = Origin::plain(([192, 0, 2, 1], 9).into());
     for reason in [Reason::UnknownRoute, Reason::SignatureInvalid] {
         let refused = Refused::connection(reason, "why", &origin);
-        bench.chain.refused(&refused, new_id(bench.clock.now()), bench.clock.now());
+        bench.chain.refused(&refused, None, new_id(bench.clock.now()), bench.clock.now());
         bench.clock.advance(MINUTE);
     }
     bench.step().unwrap();
@@ -202,7 +205,7 @@ fn a_refusal_has_a_hash_of_its_body_and_a_fingerprint_of_its_credential_and_neit
             declared: Some(99),
             ..Refused::connection(Reason::SignatureInvalid, "why", &origin)
         };
-        bench.chain.refused(&refused, new_id(START), START);
+        bench.chain.refused(&refused, None, new_id(START), START);
     };
     let header = |text: &'static str| [http::HeaderValue::from_static(text)];
     refuse(Some(b"{\"patient\":1}"), &header("sha256=canary"));
@@ -232,6 +235,30 @@ fn a_refusal_has_a_hash_of_its_body_and_a_fingerprint_of_its_credential_and_neit
     }
 }
 
+/// The log had its event and no record, the record no event.
+#[test]
+fn a_conflict_s_record_has_both_events_and_the_id_that_is_told() {
+    let mut bench = Bench::new();
+    let refusals = Refusals::recorded(bench.clock.clone(), Arc::clone(&bench.chain));
+    let origin = Origin::plain(([192, 0, 2, 1], 9).into());
+    let refused = Refused::connection(Reason::Conflict, "why", &origin);
+    let (event, against) = (new_id(START), new_id(START));
+    let kept_back = Conflict { event: Some(event), against: Some(against) };
+    let dropped = Conflict { event: None, ..kept_back };
+    let told = [kept_back, dropped].map(|conflict| refusals.record_conflict(&refused, conflict));
+    bench.step().unwrap();
+    let items = bench.reader().newest(&Filter::default(), None, 9).unwrap().items;
+    let records = [&items[1].record, &items[0].record];
+    let against = against.to_string();
+    for (record, told, details) in [
+        (records[0], told[0], json!({ "event": event.to_string(), "conflicts_with": against })),
+        (records[1], told[1], json!({ "conflicts_with": against })),
+    ] {
+        assert_eq!(Some(&record.id), told.map(|id| id.to_string()).as_ref());
+        assert_eq!(record.details, Some(details));
+    }
+}
+
 #[test]
 fn what_does_not_fit_the_queue_is_counted() {
     let mut bench = Bench::new();
@@ -245,6 +272,35 @@ fn what_does_not_fit_the_queue_is_counted() {
     let all = bench.reader().newest(&Filter::default(), None, 20_000).unwrap().items;
     let counted: u64 = all.iter().map(|listed| listed.record.count).sum();
     assert_eq!((all.len(), counted), (8_193, 10_000), "nothing is lost in silence");
+}
+
+#[test]
+fn pages_from_the_oldest_on_are_all_of_it_across_segments() {
+    let mut bench = Bench::new();
+    for n in 0..9 {
+        bench.own(n);
+        bench.step().unwrap();
+        if n % 3 == 2 {
+            bench.stop();
+            bench = bench.restart();
+        }
+    }
+    let (reader, filter) = (bench.reader(), Filter::default());
+    let mut all = reader.newest(&filter, None, 99).unwrap().items;
+    all.reverse();
+    for limit in [1, 2, 3, all.len(), 99] {
+        let (mut read, mut after) = (Vec::new(), None);
+        loop {
+            let page = reader.oldest(&filter, after, limit).unwrap();
+            assert!(page.items.len() <= limit);
+            read.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(read, all, "{limit} at a time");
+    }
 }
 
 #[test]
@@ -270,6 +326,7 @@ fn operators_acts_are_chained_once_whoever_has_done_them() {
     let reasons: Vec<_> = all.iter().rev().map(|listed| listed.record.reason.as_str()).collect();
     assert_eq!(reasons, ["exported", "exported", "act_unreadable", "exported"]);
     assert_eq!(all[0].record.who.as_deref(), Some("uid 7, signed in as uid 8"));
+    assert_eq!(all[0].record.details, Some(json!({ "run": "a", "n": 3 })));
     assert!(bench.verify(&[]).sound);
 }
 
@@ -337,7 +394,7 @@ fn what_is_written_and_what_does_not_fit_is_counted() {
     let origin = Origin::plain(([192, 0, 2, 1], 9).into());
     let refused = Refused::connection(Reason::SignatureInvalid, "why", &origin);
     for _ in 0..8_195 {
-        bench.chain.refused(&refused, new_id(START), START);
+        bench.chain.refused(&refused, None, new_id(START), START);
     }
     assert_eq!(bench.chain.status(), status(0, 3));
     let mut written = 0;

@@ -3,17 +3,23 @@
 
 mod behind;
 mod end;
+mod going;
+mod header;
+mod openings;
 mod report;
+mod taken_over;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use serde_json::Value;
-
 use self::behind::{Behind, Places};
 use self::end::Kept;
+use self::going::LettingGo;
+use self::openings::Openings;
 pub use self::report::{Break, End, Report, Vouched};
+use self::taken_over::Loose;
+pub use self::taken_over::TakenOver;
 use super::bytes::{
     self, Found, Frame, Kind, MAX_SEGMENT, Position, SEGMENT_HEADER, SegmentHeader,
 };
@@ -22,6 +28,9 @@ use super::keys::PublicKey;
 use super::open::checkpoint;
 use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
+
+/// Files that are called like segments and are none: so many are named.
+const STRAYS: usize = 20;
 
 /// Why nothing can be said of a trail.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +54,17 @@ pub fn verify(
     key: &PublicKey,
     kept: &[Checkpoint],
 ) -> Result<Report, Unverifiable> {
-    let numbers = match bytes::segments(disk, dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+    let (numbers, strays) = match bytes::numbered(disk, dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
         found => found?,
     };
-    let Some(last) = numbers.last().copied() else {
+    if numbers.is_empty() {
         return Err(Unverifiable::Nothing(dir.to_owned()));
-    };
-    let mut walk = Walk::new(key, kept);
+    }
+    let openings = Openings::read(disk, dir, &numbers, key)?;
+    let last = openings.last(disk, dir, &numbers, key)?;
+    let mut walk = Walk::new(key, kept, openings);
+    walk.report.notes.extend(strays.into_iter().take(STRAYS).map(stray));
     for number in numbers {
         let len = disk.open(&bytes::path(dir, number))?.size()?;
         let segment = bytes::load(disk, dir, number)?;
@@ -68,9 +80,15 @@ pub fn verify(
     Ok(walk.finish())
 }
 
+/// What there is to say of what is no file.
+fn stray(number: u32) -> String {
+    let name = bytes::name(number);
+    format!("{name} is called like a segment and is none: it is no file")
+}
+
 /// What there is to say of one segment, whatever stands in it: for fuzzing.
 pub(crate) fn verify_segment(segment: &[u8], key: &PublicKey) -> Report {
-    let mut walk = Walk::new(key, &[]);
+    let mut walk = Walk::new(key, &[], Openings::default());
     walk.segment(1, segment, true);
     walk.finish()
 }
@@ -80,6 +98,7 @@ struct Walk<'a> {
     key: &'a PublicKey,
     kept: Kept<'a>,
     report: Report,
+    openings: Openings,
     /// The segment that is walked.
     number: u32,
     /// The record before.
@@ -87,10 +106,14 @@ struct Walk<'a> {
     trail: Option<u64>,
     /// The first segment that is there, and what it follows.
     first: Option<SegmentHeader>,
-    /// The segments that went, as a record says, and the position behind them.
-    shortened: Option<(u32, Position)>,
+    /// The segments that went, as a record says.
+    shortened: Option<LettingGo>,
     /// What the record right before says that went: nobody has signed that yet.
-    letting_go: Option<(u32, Position)>,
+    letting_go: Option<LettingGo>,
+    /// The last checkpoint that vouches: its own number, and when it was signed.
+    signed: Option<(u64, String)>,
+    /// What stands behind it in the segment before.
+    loose: Option<Loose>,
     /// What each segment follows.
     follows: BTreeMap<u32, Position>,
     /// When the segment was begun, by its header; the checkpoint behind that says it as well.
@@ -104,17 +127,20 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(key: &'a PublicKey, kept: &'a [Checkpoint]) -> Self {
+    fn new(key: &'a PublicKey, kept: &'a [Checkpoint], openings: Openings) -> Self {
         Self {
             key,
             kept: Kept::new(kept),
             report: Report::default(),
             number: 0,
             before: Position::START,
-            trail: None,
+            trail: openings.trail,
+            openings,
             first: None,
             shortened: None,
             letting_go: None,
+            signed: None,
+            loose: None,
             follows: BTreeMap::new(),
             opened_at: None,
             stopped: false,
@@ -143,15 +169,23 @@ impl<'a> Walk<'a> {
     fn segment(&mut self, number: u32, segment: &[u8], last: bool) {
         let previous = std::mem::replace(&mut self.number, number);
         self.report.segments += 1;
-        self.report.end = End::Open;
-        (self.stopped, self.letting_go, self.opened_at) = (false, None, None);
-        if self.first.is_some() && number != previous.saturating_add(1) {
-            let (from, to) = (previous.saturating_add(1), number.saturating_sub(1));
-            self.broken("deleted", 0, format!("segments {from} to {to} are missing"));
-        }
         let walked: Vec<Found<'_>> = bytes::walk(segment, SEGMENT_HEADER).collect();
         let frames: Vec<Frame<'_>> = walked.iter().filter_map(frame_of).copied().collect();
-        match SegmentHeader::decode(segment) {
+        let before = self.first.map(|_| self.before);
+        // A segment that is only being begun, or was when a crash came, has no record yet.
+        let begun = !last || !frames.is_empty() || !self.openings.may_be_begun(number);
+        if begun && self.openings.pass_over(number, segment, before, self.key) {
+            let message = "nothing in this segment was signed by this key for this trail: it was put here, or all that was signed in it was changed. It was not looked through";
+            self.broken("inserted", 0, message);
+            // Where it is the first, nobody can tell what was in front of the next one.
+            self.report.foreign += u64::from(self.first.is_some());
+            return;
+        }
+        self.report.end = End::Open;
+        (self.stopped, self.letting_go, self.opened_at) = (false, None, None);
+        let header = SegmentHeader::decode(segment);
+        self.numbers(previous, header);
+        match header {
             Some(header) => self.header(header, frames.first()),
             None if last && segment.len() < SEGMENT_HEADER => {
                 self.report.end = End::Torn { bytes: segment.len() as u64 };
@@ -193,58 +227,12 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+        let signed = self.signed.as_ref().map(|(number, time)| (*number, time.as_str()));
+        self.loose = signed.and_then(|signed| Loose::behind(&frames, signed));
     }
 
     fn is_signed(&self, frame: &Frame<'_>) -> bool {
         checkpoint(frame).is_some_and(|checkpoint| checkpoint.is_signed_by(self.key))
-    }
-
-    /// A segment's header. `next`: the record behind it.
-    fn header(&mut self, header: SegmentHeader, next: Option<&Frame<'_>>) {
-        self.opened_at = Some(header.created_at);
-        self.follows.insert(self.number, header.follows);
-        if header.number != self.number {
-            let said = header.number;
-            self.broken("reordered", 0, format!("the segment says that it is number {said}"));
-        }
-        let trail = *self.trail.get_or_insert(header.trail);
-        self.report.trail = format!("{trail:016x}");
-        if header.trail != trail {
-            self.broken("inserted", 0, "the segment is another trail's");
-        }
-        if self.first.is_none() {
-            self.first = Some(header);
-            self.before = header.follows;
-            return;
-        }
-        let (follows, before) = (header.follows, self.before);
-        if follows.sequence > before.sequence {
-            let (from, to) = (before.sequence.0 + 1, follows.sequence.0);
-            self.broken(
-                "deleted",
-                0,
-                format!("records {from} to {to} are missing before this segment"),
-            );
-        } else if follows != before && next.is_some_and(|next| next.follows(before.link)) {
-            self.broken("edited", 0, "the segment's header is not what was written");
-            return;
-        } else if follows.sequence < before.sequence {
-            let from = follows.sequence.0 + 1;
-            let message = "records were added at the end of the segment before";
-            self.broken_at("inserted", 0, from, message);
-        } else if follows != before {
-            let (from, to) = (self.first_unvouched(), before.sequence.0);
-            let message = format!(
-                "records {from} to {to} are not those that the segment follows: at least one was replaced"
-            );
-            self.broken_at("edited", 0, from, message);
-        }
-        self.before = follows;
-    }
-
-    /// The first record behind the last checkpoint that vouches.
-    fn first_unvouched(&self) -> u64 {
-        self.report.vouched.as_ref().map_or(1, |vouched| vouched.sequence + 1)
     }
 
     /// A record. `behind`: those that follow it in the segment.
@@ -318,7 +306,7 @@ impl<'a> Walk<'a> {
             Some(Kind::Record) => self.report.records += 1,
             Some(Kind::Shortened) => {
                 self.report.records += 1;
-                self.letting_go = through(frame);
+                self.letting_go = LettingGo::read(frame);
             }
             Some(Kind::Checkpoint) => self.checkpoint(frame),
             None => self.broken("edited", frame.offset, "the record is of no kind that is known"),
@@ -361,10 +349,18 @@ impl<'a> Walk<'a> {
     }
 
     /// A checkpoint that is about the record before it.
-    fn vouched(&mut self, checkpoint: &Checkpoint, letting_go: Option<(u32, Position)>) {
+    fn vouched(&mut self, checkpoint: &Checkpoint, letting_go: Option<LettingGo>) {
         self.report.vouch(checkpoint.sequence, &checkpoint.time);
+        self.signed = Some((checkpoint.sequence + 1, checkpoint.time.clone()));
+        let loose = self.loose.take();
+        if let Some(range) = loose.and_then(|loose| loose.taken_over(checkpoint, self.number)) {
+            self.report.add_taken_over(range);
+        }
         // Only what is signed with it has let go of anything.
-        self.shortened = letting_go.or(self.shortened);
+        if let Some(letting_go) = letting_go {
+            self.report.notes.extend(letting_go.of_damaged());
+            self.shortened = Some(letting_go);
+        }
         if checkpoint.torn > 0 {
             let (segment, torn) = (self.number, checkpoint.torn);
             self.report.notes.push(format!(
@@ -391,7 +387,8 @@ impl<'a> Walk<'a> {
         let first = self.report.first.unwrap_or(1);
         let rest = self.kept.rest(first, last, self.key, self.trail);
         for (sequence, kind, message) in rest.wrong {
-            self.broken_at(kind, 0, sequence, message);
+            // It is about none of the segments that are there.
+            self.report.add(Break { kind, segment: 0, offset: 0, sequence, message });
         }
         if rest.older > 0 {
             let older = rest.older;
@@ -408,33 +405,6 @@ impl<'a> Walk<'a> {
         self.report.sound = self.report.breaks == 0;
         self.report
     }
-
-    /// What is missing at the beginning must have been let go of by the gateway itself.
-    fn check_beginning(&mut self) {
-        let Some(first) = self.first else { return };
-        let (number, follows) = (first.number, first.follows);
-        if number == 1 && follows == Position::START {
-            return;
-        }
-        // Where some of them could not be removed, the first that was to stay tells.
-        let goes = self.shortened.is_some_and(|(through, behind)| {
-            number <= through.saturating_add(1)
-                && self.follows.get(&through.saturating_add(1)) == Some(&behind)
-        });
-        if !goes {
-            self.number = number;
-            let until = follows.sequence.0;
-            self.report.add_first(Break {
-                kind: "deleted",
-                segment: number,
-                offset: 0,
-                sequence: 1,
-                message: format!(
-                    "the trail begins behind record {until}, and no record says that what was before went for its age or size"
-                ),
-            });
-        }
-    }
 }
 
 fn frame_of<'f, 'a>(found: &'f Found<'a>) -> Option<&'f Frame<'a>> {
@@ -442,14 +412,4 @@ fn frame_of<'f, 'a>(found: &'f Found<'a>) -> Option<&'f Frame<'a>> {
         Found::Frame(frame) => Some(frame),
         Found::Gap { .. } => None,
     }
-}
-
-/// The last segment that went, and the position behind it.
-fn through(frame: &Frame<'_>) -> Option<(u32, Position)> {
-    let record: Value = serde_json::from_slice(frame.body).ok()?;
-    let details = record.get("details")?;
-    let segment = u32::try_from(details.get("segment")?.as_u64()?).ok()?;
-    let sequence = crate::event::Sequence(details.get("sequence")?.as_u64()?);
-    let link = bytes::Link::parse(details.get("hash")?.as_str()?)?;
-    Some((segment, Position { sequence, link }))
 }

@@ -56,8 +56,8 @@ struct Head {
     dirty: bool,
     /// Whether a sync has failed: another one would say nothing.
     unsure: bool,
-    /// Whether it was found to be gone: nothing more may be written to it.
-    lost: bool,
+    /// Whether it was found to be gone, and how: nothing more may be written to it.
+    lost: Option<&'static str>,
 }
 
 /// What there is once the trail is open.
@@ -88,6 +88,12 @@ pub(super) struct Writer {
     files: Files,
     /// What a start has not found, and is to be recorded.
     missing: Option<&'static str>,
+    /// What is left of a segment whose beginning has failed.
+    left_over: Option<PathBuf>,
+    /// Whether this process has made the key, and has not signed with it yet.
+    new_key: bool,
+    /// Whether it was looked for what is missing.
+    looked: bool,
     /// The last record that is no checkpoint, and the last that a checkpoint is about.
     newest: Sequence,
     vouched: Sequence,
@@ -99,6 +105,8 @@ pub(super) struct Writer {
     /// When this process began, by the wall clock as far as it is believed, and by one that never steps.
     started: (UnixMillis, Stopwatch),
     failing: bool,
+    /// The room that segments take which were read for it.
+    pub(super) rooms: retain::Rooms,
 }
 
 /// What went wrong, in words.
@@ -125,6 +133,9 @@ impl Writer {
             intake: Intake::default(),
             files: Files::default(),
             missing: None,
+            left_over: None,
+            new_key: false,
+            looked: false,
             newest: Sequence(0),
             vouched: Sequence(0),
             since_sync: watch(),
@@ -133,6 +144,7 @@ impl Writer {
             since_open: None,
             started: (clock.now(), watch()),
             failing: false,
+            rooms: retain::Rooms::default(),
             clock,
             options,
         }
@@ -145,6 +157,12 @@ impl Writer {
     #[cfg(test)]
     pub(super) fn finish_files(&mut self, most: Duration) {
         self.files.finish(most);
+    }
+
+    /// As if no other segment could have been begun for long.
+    #[cfg(test)]
+    pub(super) fn fill_segment(&mut self) {
+        self.opened.as_mut().unwrap().head.len = bytes::MAX_SEGMENT;
     }
 
     #[cfg(test)]
@@ -172,6 +190,11 @@ impl Writer {
         self.opened.as_ref().map_or(0, |opened| opened.head.number)
     }
 
+    /// Bytes of whole frames in it.
+    pub(super) fn head_len(&self) -> u64 {
+        self.opened.as_ref().map_or(0, |opened| opened.head.len)
+    }
+
     /// The time, as far as it has passed while this process runs: no step of the clock makes it later.
     pub(super) fn steady_now(&self) -> UnixMillis {
         let (began, passed) = (self.started.0, self.started.1.elapsed());
@@ -180,16 +203,17 @@ impl Writer {
 
     /// Goes on where the trail ends, in a segment of its own.
     pub(super) fn open(&mut self) -> io::Result<()> {
-        let first = self.since_open.is_none();
         self.since_open = Some(self.clock.stopwatch());
         self.disk.create_dir(&self.dir)?;
         let begun = self.has_segments()?;
-        let key = lost::has_key(&*self.disk, &self.dir);
+        // Until the trail is open, however often that is tried.
+        self.new_key |= !lost::has_key(&*self.disk, &self.dir);
         let keys = Keys::load(&*self.disk, &self.dir, begun)?;
-        let found = open::find(&*self.disk, &self.dir, keys.signer.public())?;
-        if first {
+        self.new_key |= keys.made;
+        let found = open::find(&*self.disk, &self.dir, keys.signer.public(), self.new_key)?;
+        if !std::mem::replace(&mut self.looked, true) {
             let begun = found.trail.is_some();
-            self.missing = lost::missing(&*self.disk, &self.dir, begun, key);
+            self.missing = lost::missing(&*self.disk, &self.dir, begun, !self.new_key);
         }
         let trail = match found.trail {
             Some(trail) => trail,
@@ -199,15 +223,18 @@ impl Writer {
                 u64::from_le_bytes(bytes)
             }
         };
-        let resume = resume::find(&*self.disk, &self.dir, keys.signer.public(), found.acts)?;
+        let end = (found.behind, found.acts);
+        let resume = resume::find(&*self.disk, &self.dir, keys.signer.public(), end)?;
         let now = self.clock.now();
         let ahead = if resume.capped { Duration::ZERO } else { MOST_AHEAD };
         let believed = resume.newest.map_or(now, |newest| newest.after(ahead).min(now));
         self.started = (believed, self.clock.stopwatch());
         self.position = found.position;
         self.intake = Intake::at(found.acts, resume.acts_mark);
-        let head = self.begin(&keys, trail, found.number, found.torn)?;
-        self.chain.opened(&keys.fingerprints);
+        // Whoever reads what is on stable storage knows by then whose it is.
+        self.chain.opened(&keys);
+        let head = self.begin_from(&keys, trail, found.behind, found.torn)?;
+        self.new_key = false;
         self.opened = Some(Opened { keys, trail, head });
         self.tell_missing();
         Ok(())
@@ -215,6 +242,7 @@ impl Writer {
 
     /// Makes the segment behind number `last`. It opens with a checkpoint, and is on stable storage.
     fn begin(&mut self, keys: &Keys, trail: u64, last: u32, torn: u64) -> io::Result<Head> {
+        self.remove_left_over()?;
         let number = last.checked_add(1).ok_or(io::ErrorKind::StorageFull)?;
         let now = self.clock.now();
         let follows = self.position;
@@ -232,8 +260,8 @@ impl Writer {
             .and_then(|()| file.sync())
             .and_then(|()| self.disk.sync_dir(&self.dir));
         if let Err(error) = written {
-            // What is left of it, the next attempt copes with.
-            let _ = self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.dir));
+            self.left_over = Some(path);
+            let _ = self.remove_left_over();
             return Err(error);
         }
         (self.position, self.appended) = (position, position);
@@ -243,8 +271,19 @@ impl Writer {
         self.options.publish(&checkpoint, &mut self.files);
         let begun = self.clock.stopwatch();
         let len = start.len() as u64;
-        let (torn, dirty, unsure, lost) = (false, false, false, false);
+        let (torn, dirty, unsure, lost) = (false, false, false, None);
         Ok(Head { file, number, len, begun, torn, dirty, unsure, lost })
+    }
+
+    /// Removes what an attempt to begin a segment has left: another one must not follow the same record.
+    fn remove_left_over(&mut self) -> io::Result<()> {
+        let Some(path) = &self.left_over else { return Ok(()) };
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.disk.sync_dir(&self.dir)?,
+        }
+        self.left_over = None;
+        Ok(())
     }
 
     /// A checkpoint with what a start needs beside it.
@@ -318,9 +357,11 @@ impl Writer {
     }
 
     pub(super) fn append(&mut self) -> Result<(), Failure> {
-        if self.opened.as_ref().is_some_and(|opened| opened.head.lost || opened.head.torn) {
+        if self.opened.as_ref().is_some_and(|opened| opened.head.lost.is_some() || opened.head.torn)
+        {
             self.check_head()?;
         }
+        self.leave_full()?;
         let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
         if head.torn {
             let path = bytes::path(&self.dir, head.number);
@@ -393,7 +434,12 @@ impl Writer {
 
     /// Goes on in another segment.
     fn rotate(&mut self) -> Result<(), Failure> {
-        self.sync()?;
+        // What only the next segment's opening speaks for, a start has found after a crash.
+        if self.newest > self.vouched {
+            self.checkpoint(false)?;
+        } else {
+            self.sync()?;
+        }
         let Some(opened) = self.opened.take() else { return Ok(()) };
         let Opened { keys, trail, head } = opened;
         // A file of that number may be there already, which is none of ours.

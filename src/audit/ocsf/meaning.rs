@@ -50,6 +50,9 @@ impl Meaning {
                 status: FAILURE,
                 denied: Some(disposition(reason)),
             },
+            None if record.lost_evidence() => {
+                Self { severity: HIGH, ..Self::of_act(&record.reason) }
+            }
             None => Self::of_act(&record.reason),
         }
     }
@@ -63,7 +66,8 @@ impl Meaning {
             "stopped" => (Caption(OTHER, "Stop"), INFORMATIONAL),
             "act_unreadable" => (UNKNOWN, MEDIUM),
             "acts_replaced" => (UPDATE, MEDIUM),
-            "trail_missing" => (DELETE, HIGH),
+            "trail_missing" | "output_gap" => (DELETE, HIGH),
+            "checkpoint" => (CREATE, INFORMATIONAL),
             _ => (UNKNOWN, INFORMATIONAL),
         };
         let status = if act == "act_unreadable" { UNKNOWN } else { SUCCESS };

@@ -102,6 +102,8 @@ fn acts_are_the_activities_that_they_are() {
         ("discarded", 4, "Delete"),
         ("started", 99, "Start"),
         ("stopped", 99, "Stop"),
+        ("output_gap", 4, "Delete"),
+        ("checkpoint", 1, "Create"),
     ] {
         let event = of(Record {
             reason: act.into(),
@@ -119,6 +121,16 @@ fn acts_are_the_activities_that_they_are() {
         assert_eq!(event["resources"], json!([{ "uid": "e", "type": "event" }]));
         assert_eq!(event["src_endpoint"], json!({ "name": "admin.sock" }));
     }
+}
+
+#[test]
+fn evidence_that_went_damaged_is_grave() {
+    let severity = |details| {
+        let shortened = Record { reason: "trail_shortened".into(), ..refused_by_nobody() };
+        of(Record { details: Some(details), ..shortened })["severity_id"].clone()
+    };
+    assert_eq!(severity(json!({ "segment": 7 })), 1);
+    assert_eq!(severity(json!({ "segment": 7, "damaged": [6] })), 4);
 }
 
 fn refused_by_nobody() -> Record {
@@ -162,9 +174,12 @@ fn what_the_schema_does_not_take_is_unmapped() {
     );
 }
 
+/// What outputs send beside records.
+const OF_OUTPUTS: [&str; 2] = ["output_gap", "checkpoint"];
+
 /// Of every reason and act, whole, bare and as a sum.
 fn samples() -> Vec<Value> {
-    let names = Reason::ALL.map(Reason::as_str).into_iter().chain(ACTS);
+    let names = Reason::ALL.map(Reason::as_str).into_iter().chain(ACTS).chain(OF_OUTPUTS);
     let shapes = |name: &str| {
         let reason = name.to_owned();
         let sum = Record {
@@ -194,7 +209,7 @@ fn samples() -> Vec<Value> {
 #[test]
 fn samples_of_every_kind_are_written_for_the_schema_s_check() {
     let samples = samples();
-    assert_eq!(samples.len(), 5 * (Reason::ALL.len() + ACTS.len()));
+    assert_eq!(samples.len(), 5 * (Reason::ALL.len() + ACTS.len() + OF_OUTPUTS.len()));
     if let Some(file) = std::env::var_os("HOOKWARD_OCSF_SAMPLES") {
         let lines: String = samples.iter().map(|sample| format!("{sample}\n")).collect();
         std::fs::write(file, lines).unwrap();

@@ -6,6 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::super::chain::{DIR, Mark};
 use crate::event::OutputName;
 use crate::regular::{self, Link};
@@ -13,13 +15,25 @@ use crate::regular::{self, Link};
 /// More than any has.
 const LONGEST: u64 = 4096;
 
+/// How far an output has got. What it says of itself is believed for where to go on alone: which record was
+/// sent before, the trail is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    /// All up to here was sent.
+    #[serde(flatten)]
+    pub(super) mark: Mark,
+    /// The number behind which it began: no record up to there was for this output.
+    #[serde(default)]
+    pub(super) since: u64,
+}
+
 /// What was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     /// Nothing was sent under this name yet.
     Nothing,
     /// All up to here was.
-    Upto(Mark),
+    Upto(Cursor),
     /// Nobody can tell.
     Unreadable,
 }
@@ -41,11 +55,11 @@ pub(super) fn read(path: &Path) -> io::Result<Kept> {
     Ok(serde_json::from_slice(&text).map_or(Kept::Unreadable, Kept::Upto))
 }
 
-/// Keeps that all up to `mark` was sent. Blocks; the bytes are on stable storage before they take the
+/// Keeps that all up to the cursor's mark was sent. Blocks; the bytes are on stable storage before they take the
 /// old ones' place, so that a crash leaves either.
-pub(super) fn write(path: &Path, mark: &Mark) -> io::Result<()> {
+pub(super) fn write(path: &Path, cursor: &Cursor) -> io::Result<()> {
     let next = path.with_extension("cursor.new");
-    let mut line = serde_json::to_vec(mark)?;
+    let mut line = serde_json::to_vec(cursor)?;
     line.push(b'\n');
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
@@ -66,8 +80,8 @@ mod tests {
         let path = path(dir.path(), &OutputName::new("siem").unwrap());
         assert_eq!(read(&path).unwrap(), Kept::Nothing);
         let mark = |n: u64| {
-            let text = format!("{{\"sequence\":{n},\"hash\":\"{}\"}}", "0a".repeat(32));
-            serde_json::from_str::<Mark>(&text).unwrap()
+            let text = format!("{{\"sequence\":{n},\"hash\":\"{}\",\"since\":1}}", "0a".repeat(32));
+            serde_json::from_str::<Cursor>(&text).unwrap()
         };
         write(&path, &mark(1)).unwrap();
         write(&path, &mark(2)).unwrap();
@@ -86,8 +100,8 @@ mod tests {
         let (path, other) = (dir.path().join("output-a.cursor"), dir.path().join("other"));
         fs::write(&other, "kept").unwrap();
         std::os::unix::fs::symlink(&other, dir.path().join("output-a.cursor.new")).unwrap();
-        let mark: Mark = serde_json::from_str("{\"sequence\":1,\"hash\":\"\"}").unwrap();
-        assert!(write(&path, &mark).is_err());
+        let cursor: Cursor = serde_json::from_str("{\"sequence\":1,\"hash\":\"\"}").unwrap();
+        assert!(write(&path, &cursor).is_err());
         assert_eq!(fs::read_to_string(&other).unwrap(), "kept");
     }
 }

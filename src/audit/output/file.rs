@@ -1,12 +1,52 @@
 //! A file that records are appended to, a line of JSON each. Whoever rotates it moves it away: the next
-//! record goes to a new one.
+//! record goes to a new one. It is for our own eyes, and never takes the disk's last space: that is for
+//! events.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::fstatvfs;
+use rustix::process::geteuid;
+
+use crate::config::defaults::audit::LEFT_FREE;
+use crate::config::units::show_size;
 use crate::regular::{self, Link};
+
+/// Who alone may read and write it.
+const MODE: u32 = 0o600;
+
+/// Bytes of a file system that no output takes. Shared: a reload changes them for all files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room(Arc<AtomicU64>);
+
+impl Room {
+    /// From here on so many times `store.min_free` stays free as [`LEFT_FREE`] says.
+    pub(super) fn keep(&self, min_free: u64) {
+        self.0.store(min_free.saturating_mul(LEFT_FREE), Ordering::Relaxed);
+    }
+
+    /// Whether so many bytes more leave that much where the file is.
+    fn has(&self, file: &File, bytes: usize) -> io::Result<()> {
+        let kept = self.0.load(Ordering::Relaxed);
+        if kept == 0 {
+            return Ok(());
+        }
+        let stat = fstatvfs(file)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free.saturating_sub(bytes as u64) >= kept {
+            return Ok(());
+        }
+        let (free, kept) = (free >> 10, show_size(kept));
+        let why = format!(
+            "{free}KiB are free on its file system, and {kept} are left for the store ({LEFT_FREE} times store.min_free)"
+        );
+        Err(io::Error::new(io::ErrorKind::StorageFull, why))
+    }
+}
 
 /// A file that is appended to. All of it blocks.
 #[derive(Debug)]
@@ -15,13 +55,16 @@ pub(super) struct Lines {
     file: File,
     /// Whether its last line is cut off.
     cut: bool,
+    room: Room,
 }
 
 impl Lines {
-    /// Opens the file, or makes it, for its owner alone; never through a link.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let (file, cut) = open(path)?;
-        Ok(Self { path: path.to_owned(), file, cut })
+    /// Opens the file, or makes it, for its owner alone, who must be who we are; never through a link, and
+    /// not while there is no room for it.
+    pub(super) fn open(path: &Path, room: &Room) -> io::Result<Self> {
+        let (file, cut) = open(path, geteuid().as_raw())?;
+        room.has(&file, 0)?;
+        Ok(Self { path: path.to_owned(), file, cut, room: room.clone() })
     }
 
     /// Appends these bytes, which are whole lines.
@@ -29,8 +72,9 @@ impl Lines {
         if !self.is_in_place() {
             // What went to the one that was moved away is to stay.
             self.file.sync_data()?;
-            (self.file, self.cut) = open(&self.path)?;
+            (self.file, self.cut) = open(&self.path, geteuid().as_raw())?;
         }
+        self.room.has(&self.file, lines.len())?;
         if self.cut {
             self.file.write_all(b"\n")?;
         }
@@ -55,10 +99,11 @@ impl Lines {
     }
 }
 
-fn open(path: &Path) -> io::Result<(File, bool)> {
+fn open(path: &Path, user: u32) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600);
+    options.read(true).append(true).create(true).mode(MODE);
     let mut file = regular::open(&mut options, path, Link::Refuse)?;
+    keep_private(&file, path, user)?;
     let mut last = [b'\n'];
     if file.metadata()?.len() > 0 {
         file.seek(SeekFrom::End(-1))?;
@@ -67,17 +112,37 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     Ok((file, last != [b'\n']))
 }
 
+/// One that was there before may be open to others. What is ours is closed to them; in somebody else's, who
+/// could open it again, nothing is written.
+fn keep_private(file: &File, path: &Path, user: u32) -> io::Result<()> {
+    let found = file.metadata()?;
+    if found.uid() != user {
+        let (path, owner) = (path.display(), found.uid());
+        let why =
+            format!("{path} belongs to user {owner}, who could read it, and not to user {user}");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    if found.mode() & 0o7777 & !MODE != 0 {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
+
+    fn opened(path: &Path) -> io::Result<Lines> {
+        Lines::open(path, &Room::default())
+    }
 
     #[test]
     fn a_file_that_was_moved_away_is_followed_by_a_new_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        let mut lines = Lines::open(&path).unwrap();
+        let mut lines = opened(&path).unwrap();
         lines.append(b"1\n").unwrap();
         fs::rename(&path, dir.path().join("audit.jsonl.1")).unwrap();
         lines.append(b"2\n").unwrap();
@@ -93,20 +158,60 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         fs::write(&path, "1\n{\"id").unwrap();
-        Lines::open(&path).unwrap().append(b"2\n").unwrap();
-        Lines::open(&path).unwrap().append(b"3\n").unwrap();
+        opened(&path).unwrap().append(b"2\n").unwrap();
+        opened(&path).unwrap().append(b"3\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\n{\"id\n2\n3\n");
+    }
+
+    /// One with mode 0644 kept that, and everybody on the machine read the trail.
+    #[test]
+    fn a_file_that_others_can_read_is_closed_to_them_and_one_of_theirs_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        for found in [0o644, 0o660, 0o4700] {
+            fs::write(&path, "1\n").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(found)).unwrap();
+            opened(&path).unwrap();
+            assert_eq!(mode(), 0o600, "{found:o}");
+        }
+        let us = geteuid().as_raw();
+        let said = open(&path, us + 1).unwrap_err().to_string();
+        let says = format!("belongs to user {us}, who could read it, and not to user {}", us + 1);
+        assert!(said.ends_with(&says), "{said}");
+    }
+
+    /// A flood that went through an output filled the disk, until no event was taken any more.
+    #[test]
+    fn the_last_space_is_left_for_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let room = Room::default();
+        let mut lines = Lines::open(&path, &room).unwrap();
+        lines.append(b"1\n").unwrap();
+        let stat = rustix::fs::statvfs(dir.path()).unwrap();
+        // Each of the others on this disk may take or give some meanwhile.
+        let free = stat.f_bavail * stat.f_frsize;
+        room.keep(free * 3 / 4);
+        let refused = [lines.append(b"2\n").unwrap_err(), Lines::open(&path, &room).unwrap_err()];
+        for error in refused {
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert!(error.to_string().contains("times store.min_free"), "{error}");
+        }
+        room.keep(free / 4);
+        lines.append(b"3\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n3\n");
     }
 
     #[test]
     fn a_link_in_its_place_is_not_followed_at_first_nor_later() {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("audit.jsonl"), dir.path().join("other"));
-        let mut lines = Lines::open(&path).unwrap();
+        let mut lines = opened(&path).unwrap();
         fs::remove_file(&path).unwrap();
         symlink(&other, &path).unwrap();
         assert!(lines.append(b"1\n").is_err());
-        assert!(Lines::open(&path).is_err());
+        assert!(opened(&path).is_err());
         assert!(!other.exists());
     }
 }

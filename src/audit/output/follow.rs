@@ -11,18 +11,20 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::chain::{Chain, Item, Known, Listed, Mark, Piece, Record, Tail, new_id};
-use super::cursor::{self, Kept};
+use super::super::chain::{Chain, Item, Listed, Mark, Piece, Reader, Record, Tail, new_id};
+use super::begin::{Reached, begin};
+use super::cursor::{self, Cursor};
+use super::file::Room;
+use super::message::{self, GAP, Message};
 use super::sink::{Failure, Sink, Taken, backoff, blocking};
-use super::syslog::GAP;
 use crate::clock::Clock;
+use crate::config::AuditOutput;
 use crate::config::defaults::audit::{LAST_SENDS, MAX_BACKOFF, SETTLED};
-use crate::config::{AuditFrom, AuditOutput};
 use crate::metrics::OutputMetrics;
-use crate::store::disk::{Disk, OsDisk};
+use crate::store::disk::OsDisk;
 
 /// How often it is looked whether there is more: as often as the trail is written.
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How often the cursor is kept, if it has moved.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of records that are read and sent at once.
@@ -45,6 +47,15 @@ pub(super) struct Workplace {
     pub(super) chain: Arc<Chain>,
     pub(super) store: PathBuf,
     pub(super) clock: Clock,
+    /// What files leave free.
+    pub(super) room: Room,
+}
+
+impl Workplace {
+    /// What reads the trail that is written here.
+    pub(super) fn reader(&self) -> Reader {
+        Reader::of(&self.chain, Arc::new(OsDisk), &self.store)
+    }
 }
 
 /// An output that works.
@@ -55,11 +66,13 @@ pub(super) struct Follower {
     orders: watch::Receiver<Order>,
     cursor: PathBuf,
     /// Up to where all was taken; what is behind it is sent again over the next connection.
-    taken: Mark,
+    taken: Reached,
     /// What was kept of that.
-    kept: Option<Mark>,
+    kept: Mark,
+    /// The number behind which it began.
+    since: u64,
     /// What was sent when and counts as taken later.
-    pending: VecDeque<(Instant, Mark)>,
+    pending: VecDeque<(Instant, Reached)>,
     /// How often it has failed in a row.
     failed: u32,
     /// Whether that was told.
@@ -77,14 +90,25 @@ impl Follower {
         mut orders: watch::Receiver<Order>,
     ) {
         let cursor = cursor::path(&place.store, &output.name);
-        let Some((taken, kept)) = begin(&place, &output, now, &cursor, &mut orders).await else {
-            return;
-        };
-        metrics.reached(taken.sequence);
+        let Some(begun) = begin(&place, &output, now, &cursor, &mut orders).await else { return };
+        let (taken, since) = begun;
+        let kept = taken.mark.clone();
+        metrics.reached(kept.sequence);
         let pending = VecDeque::new();
         let (failed, told) = (0, false);
-        let mut follower =
-            Self { place, output, metrics, orders, cursor, taken, kept, pending, failed, told };
+        let mut follower = Self {
+            place,
+            output,
+            metrics,
+            orders,
+            cursor,
+            taken,
+            kept,
+            since,
+            pending,
+            failed,
+            told,
+        };
         follower.work().await;
         if follower.order() == Order::Leave {
             follower.metrics.ended();
@@ -128,11 +152,11 @@ impl Follower {
 
     /// Sends over one connection until it is told to end, which is no failure.
     async fn connection(&mut self) -> Result<(), Failure> {
-        let mut sink = Sink::open(&self.output.target).await?;
+        let mut sink = Sink::open(&self.output, &self.place.room).await?;
         let opened = Instant::now();
         self.metrics.connected(true);
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let mut tail = Tail::behind(disk, &self.place.store, &self.taken);
+        let tail = Tail::behind(&self.place.reader(), &self.taken.mark);
+        let mut tail = tail.with_checkpoints(self.output.checkpoints);
         let mut reached = self.taken.clone();
         let mut since_kept = Instant::now();
         loop {
@@ -141,7 +165,7 @@ impl Follower {
                 return self.end(sink, reached).await;
             }
             let end = self.place.chain.durable().load(Ordering::Acquire);
-            let before = reached.sequence;
+            let before = reached.mark.sequence;
             if before < end {
                 let (back, piece) = blocking(move || {
                     let piece = tail.next(end, AT_ONCE);
@@ -149,7 +173,8 @@ impl Follower {
                 })
                 .await?;
                 tail = back;
-                reached = self.send(&mut sink, piece.map_err(Failure::Trail)?).await?;
+                let piece = piece.map_err(Failure::Trail)?;
+                reached = self.send(&mut sink, piece, reached.record).await?;
             }
             if since_kept.elapsed() >= KEEP_EVERY {
                 self.settle(&mut sink, &reached).await?;
@@ -162,7 +187,7 @@ impl Follower {
             if opened.elapsed() >= SETTLED {
                 self.failed = 0;
             }
-            if reached.sequence == before {
+            if reached.mark.sequence == before {
                 if order == Order::Finish {
                     return self.end(sink, reached).await;
                 }
@@ -193,28 +218,45 @@ impl Follower {
         }
     }
 
-    /// Sends a piece of the trail. How far that leads.
-    async fn send(&mut self, sink: &mut Sink, piece: Piece) -> Result<Mark, Failure> {
+    /// Sends a piece of the trail, behind this record. How far that leads.
+    async fn send(
+        &mut self,
+        sink: &mut Sink,
+        piece: Piece,
+        mut record: Option<u64>,
+    ) -> Result<Reached, Failure> {
         let Piece { items, upto } = piece;
-        let records: Vec<Listed> = items.into_iter().map(|item| self.listed(item)).collect();
-        if !records.is_empty() {
-            sink.send(&records).await?;
-            self.metrics.sent.plus(records.len() as u64);
+        let messages = items.into_iter().map(|item| self.message(item, &mut record));
+        let messages: Vec<Message> = messages.collect();
+        if !messages.is_empty() {
+            sink.send(&messages).await?;
+            self.metrics.sent.plus(messages.len() as u64);
         }
         self.metrics.reached(upto.sequence);
+        let reached = Reached { mark: upto, record };
         match sink.taken() {
-            Taken::AtOnce => self.taken = upto.clone(),
+            Taken::AtOnce => self.taken = reached.clone(),
             Taken::Synced | Taken::Later => {}
         }
-        Ok(upto)
+        Ok(reached)
     }
 
-    /// What is sent for an item: of what is not there any more, that it is not.
-    fn listed(&self, item: Item) -> Listed {
-        let (from, upto) = match item {
-            Item::Record(listed) => return *listed,
-            Item::Missing { from, upto } => (from, upto),
+    /// What is sent for an item: of what is not there any more, that it is not. `record` is the one before,
+    /// and then this one.
+    fn message(&self, item: Item, record: &mut Option<u64>) -> Message {
+        let previous = *record;
+        let listed = match item {
+            Item::Record(listed) => *listed,
+            Item::Missing { from, upto } => self.gap(from, upto),
+            Item::Checkpoint { sequence, checkpoint } => {
+                return Message { listed: message::checkpoint(sequence, &checkpoint), previous };
+            }
         };
+        *record = Some(listed.sequence);
+        Message { listed, previous }
+    }
+
+    fn gap(&self, from: u64, upto: u64) -> Listed {
         let count = upto.saturating_sub(from).saturating_add(1);
         self.metrics.missing.plus(count);
         tracing::error!(
@@ -250,7 +292,7 @@ impl Follower {
     }
 
     /// Finds out what was taken by now, and keeps it.
-    async fn settle(&mut self, sink: &mut Sink, reached: &Mark) -> Result<(), Failure> {
+    async fn settle(&mut self, sink: &mut Sink, reached: &Reached) -> Result<(), Failure> {
         match sink.taken() {
             Taken::AtOnce => {}
             Taken::Synced if self.taken == *reached => {}
@@ -276,95 +318,23 @@ impl Follower {
     }
 
     async fn keep(&mut self) -> Result<(), Failure> {
-        if self.kept.as_ref() == Some(&self.taken) {
+        if self.kept == self.taken.mark {
             return Ok(());
         }
-        let (path, mark) = (self.cursor.clone(), self.taken.clone());
-        let kept = blocking(move || cursor::write(&path, &mark)).await?;
+        let path = self.cursor.clone();
+        let cursor = Cursor { mark: self.taken.mark.clone(), since: self.since };
+        let kept = blocking(move || cursor::write(&path, &cursor)).await?;
         kept.map_err(Failure::Cursor)?;
-        self.kept = Some(self.taken.clone());
+        self.kept = self.taken.mark.clone();
         Ok(())
     }
 
     /// Ends the connection in order, and keeps what was taken over it: all, if the other side says so.
-    async fn end(&mut self, sink: Sink, reached: Mark) -> Result<(), Failure> {
+    async fn end(&mut self, sink: Sink, reached: Reached) -> Result<(), Failure> {
         let closed = timeout(LAST_SENDS, sink.close()).await;
         if matches!(closed, Ok(Ok(()))) {
             self.taken = reached;
         }
         self.keep().await
     }
-}
-
-/// From where on is sent, and what is kept of that. `None`: it was told to end before the trail was open.
-async fn begin(
-    place: &Workplace,
-    output: &Arc<AuditOutput>,
-    now: u64,
-    cursor: &std::path::Path,
-    orders: &mut watch::Receiver<Order>,
-) -> Option<(Mark, Option<Mark>)> {
-    let mut failed = 0;
-    loop {
-        let end = place.chain.durable().load(Ordering::Acquire);
-        if end > 0 {
-            let end = if now > 0 { now } else { end };
-            let (place, cursor) = (place.clone(), cursor.to_owned());
-            let of = Arc::clone(output);
-            let found = blocking(move || first(&place, &of, &cursor, end)).await;
-            match found.flatten() {
-                Ok(found) => return Some(found),
-                Err(error) if failed == 0 => {
-                    let output = &output.name;
-                    tracing::error!(
-                        target: "hookward::audit", %output, %error,
-                        "an output of the audit trail cannot begin; it is tried again"
-                    );
-                }
-                Err(_) => {}
-            }
-            failed += 1;
-        }
-        if *orders.borrow() != Order::GoOn {
-            return None;
-        }
-        let wait = if failed == 0 { TICK } else { backoff(failed, MAX_BACKOFF) };
-        let _ = timeout(wait, orders.changed()).await;
-    }
-}
-
-/// The same for a trail that is open up to `end`. Blocks.
-fn first(
-    place: &Workplace,
-    output: &AuditOutput,
-    cursor: &std::path::Path,
-    end: u64,
-) -> Result<(Mark, Option<Mark>), Failure> {
-    let (disk, store) = (OsDisk, &*place.store);
-    let beginning = || Tail::beginning(&disk, store).map_err(Failure::Trail);
-    let strange = match cursor::read(cursor).map_err(Failure::Cursor)? {
-        Kept::Upto(mark) => match Tail::knows(&disk, store, &mark).map_err(Failure::Trail)? {
-            Known::Held | Known::Older => return Ok((mark.clone(), Some(mark))),
-            Known::Strange => true,
-        },
-        Kept::Unreadable => true,
-        Kept::Nothing => false,
-    };
-    if strange {
-        tracing::warn!(
-            target: "hookward::audit",
-            output = %output.name, cursor = %cursor.display(),
-            "what was sent last is no record of this trail; all of the trail is sent"
-        );
-    }
-    let mark = match output.from {
-        AuditFrom::Now if !strange => {
-            let mark = Tail::mark(&disk, store, end).map_err(Failure::Trail)?;
-            mark.map_or_else(beginning, Ok)?
-        }
-        AuditFrom::Now | AuditFrom::Beginning => beginning()?,
-    };
-    // What comes from here on is sent, however long nobody takes it.
-    cursor::write(cursor, &mark).map_err(Failure::Cursor)?;
-    Ok((mark.clone(), Some(mark)))
 }

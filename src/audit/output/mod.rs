@@ -4,9 +4,12 @@
 //! Each output is a task of its own that reads the trail's segments from where it has got to, which is
 //! kept beside them. Nothing here is in the way of the trail, nor of another output.
 
+mod begin;
 mod cursor;
 mod file;
 mod follow;
+mod heard;
+mod message;
 mod post;
 mod sink;
 mod syslog;
@@ -21,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::file::Room;
 use self::follow::{Follower, Order, Workplace};
 use super::chain::{Chain, Newest};
 use crate::clock::Clock;
@@ -63,13 +67,15 @@ impl Outputs {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let place = Workplace { chain, store: store.to_owned(), clock };
+        let room = Room::default();
+        let place = Workplace { chain, store: store.to_owned(), clock, room };
         Self { place, metrics, newest, running: Vec::new(), posting: None }
     }
 
-    /// From here on these are the outputs. What has not changed goes on; what has goes on where it has got
+    /// From here on these are the outputs, and this is `store.min_free`, of which files leave some. What has not changed goes on; what has goes on where it has got
     /// to, once its predecessor has ended. Does not wait. To be called within the runtime.
-    pub fn set(&mut self, audit: &Audit) {
+    pub fn set(&mut self, audit: &Audit, min_free: u64) {
+        self.place.room.keep(min_free);
         let mut before = std::mem::take(&mut self.running);
         for output in &audit.outputs {
             let known = before.iter().position(|(old, _)| old.name == output.name);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_user_timeout;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixDatagram, UnixStream, lookup_host};
@@ -16,11 +17,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::chain::Listed;
-use super::file::Lines;
-use super::syslog::{self, Sender};
+use super::file::{Lines, Room};
+use super::heard::Heard;
+use super::message::Message;
+use super::syslog::Sender;
 use crate::config::defaults::audit::{CONNECT_TIMEOUT, SEND_TIMEOUT, UNACKNOWLEDGED};
-use crate::config::{AuditTarget, Syslog, SyslogAddress};
+use crate::config::{AuditFormat, AuditOutput, AuditTarget, Syslog, SyslogAddress};
 use crate::delivery::TlsError;
 use crate::delivery::client::{PlatformRoots, tls_config};
 use crate::network::is_link_local;
@@ -71,27 +73,32 @@ pub(super) enum Taken {
     Later,
 }
 
+/// A session of TLS.
+pub(super) type Session = TlsStream<Heard<TcpStream>>;
+
 /// The other end.
 pub(super) struct Sink {
     end: End,
     sender: Option<Sender>,
+    format: AuditFormat,
 }
 
 enum End {
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Session>),
     Datagrams(UnixDatagram),
-    Stream(UnixStream),
+    Stream(Heard<UnixStream>),
     /// `None` while it is written to elsewhere.
     File(Option<Lines>),
 }
 
 impl Sink {
-    /// Connects to it, or opens it.
-    pub(super) async fn open(target: &AuditTarget) -> Result<Self, Failure> {
-        let (end, sender) = match target {
+    /// Connects to it, or opens it. `room` is what a file leaves free.
+    pub(super) async fn open(output: &AuditOutput, room: &Room) -> Result<Self, Failure> {
+        let (end, sender) = match &output.target {
             AuditTarget::File(path) => {
-                let path = path.clone();
-                let lines = blocking(move || Lines::open(&path)).await?.map_err(Failure::Open)?;
+                let (path, room) = (path.clone(), room.clone());
+                let lines =
+                    blocking(move || Lines::open(&path, &room)).await?.map_err(Failure::Open)?;
                 (End::File(Some(lines)), None)
             }
             AuditTarget::Syslog(syslog) => {
@@ -100,7 +107,7 @@ impl Sink {
                 (end, Some(Sender::here(syslog.facility)))
             }
         };
-        Ok(Self { end, sender })
+        Ok(Self { end, sender, format: output.format })
     }
 
     /// When what was sent counts as taken.
@@ -112,12 +119,13 @@ impl Sink {
         }
     }
 
-    /// Sends these records, in order.
-    pub(super) async fn send(&mut self, records: &[Listed]) -> Result<(), Failure> {
-        let (sender, synced) = (self.sender.as_ref(), self.taken() == Taken::Synced);
-        let messages = records.iter().map(|listed| match sender {
-            Some(sender) => sender.message(listed),
-            None => syslog::line(listed).into_bytes(),
+    /// Sends these messages, in order.
+    pub(super) async fn send(&mut self, messages: &[Message]) -> Result<(), Failure> {
+        let (sender, format) = (self.sender.as_ref(), self.format);
+        let synced = self.taken() == Taken::Synced;
+        let messages = messages.iter().map(|message| match sender {
+            Some(sender) => sender.message(message, format),
+            None => message.line(format).into_bytes(),
         });
         let sending = async {
             match &mut self.end {
@@ -153,7 +161,7 @@ impl Sink {
                 End::Datagrams(_) | End::File(_) => std::future::pending().await,
             };
             match read {
-                // Nothing is to be said by it; whoever says something all the same is not heard.
+                // Nothing is to be said by it; who says something all the same is not heard, nor for long.
                 Ok(1..) => {}
                 Ok(0) => return Failure::Closed,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -245,13 +253,21 @@ async fn connect(syslog: &Syslog) -> Result<End, Failure> {
                 tls_config(ca.as_ref(), identity.as_ref(), &mut PlatformRoots::default())
             });
             let config = Arc::new(config.await??);
-            let name = ServerName::try_from(host.clone());
-            let name = name.map_err(|error| Failure::Open(io::Error::other(error)))?;
-            let stream = tcp(host, *port).await?;
-            let handshake = TlsConnector::from(config).connect(name, stream).await;
-            Ok(End::Tls(Box::new(handshake.map_err(Failure::Open)?)))
+            Ok(End::Tls(Box::new(session(host, *port, config).await?)))
         }
     }
+}
+
+/// Connects to the host, which must prove that it is this one.
+pub(super) async fn session(
+    host: &str,
+    port: u16,
+    config: Arc<ClientConfig>,
+) -> Result<Session, Failure> {
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|error| Failure::Open(io::Error::other(error)))?;
+    let stream = Heard::new(tcp(host, port).await?);
+    TlsConnector::from(config).connect(name, stream).await.map_err(Failure::Open)
 }
 
 /// Datagrams, or a stream where the socket is one.
@@ -260,7 +276,7 @@ async fn unix(path: &Path) -> io::Result<End> {
     match socket.connect(path) {
         Ok(()) => Ok(End::Datagrams(socket)),
         Err(error) if Errno::from_io_error(&error) == Some(Errno::PROTOTYPE) => {
-            Ok(End::Stream(UnixStream::connect(path).await?))
+            Ok(End::Stream(Heard::new(UnixStream::connect(path).await?)))
         }
         Err(error) => Err(error),
     }

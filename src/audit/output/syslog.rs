@@ -3,16 +3,10 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-use serde_json::json;
-
 use super::super::chain::{Listed, Record};
-use crate::config::Facility;
+use super::message::{CHECKPOINT, GAP, Message};
 use crate::config::defaults::audit::MAX_MESSAGE;
-use crate::json::escape_if;
-
-/// How records that an output could not send any more are told of.
-pub(super) const GAP: &str = "output_gap";
+use crate::config::{AuditFormat, Facility};
 
 /// The private element's name. Hookward has no number of its own at IANA; 32473 is the one that stands
 /// for "any" (RFC 5612).
@@ -29,14 +23,6 @@ pub(super) struct Sender {
     process: u32,
 }
 
-/// A record with its number, as the API and `audit export` show it.
-#[derive(Serialize)]
-struct Numbered<'a> {
-    #[serde(flatten)]
-    record: &'a Record,
-    sequence: u64,
-}
-
 impl Sender {
     /// This process on this machine.
     pub(super) fn here(facility: Facility) -> Self {
@@ -45,10 +31,10 @@ impl Sender {
         Self { facility, host, process: std::process::id() }
     }
 
-    /// The message of a record.
-    pub(super) fn message(&self, listed: &Listed) -> Vec<u8> {
-        let record = &listed.record;
-        let priority = u32::from(self.facility.0) * 8 + u32::from(severity(&record.reason));
+    /// The message as syslog has it.
+    pub(super) fn message(&self, message: &Message, format: AuditFormat) -> Vec<u8> {
+        let record = &message.listed.record;
+        let priority = u32::from(self.facility.0) * 8 + u32::from(severity_of(record));
         let mut out = format!(
             "<{priority}>1 {} {} hookward {} {} ",
             time(&record.time),
@@ -56,46 +42,25 @@ impl Sender {
             self.process,
             field(&record.reason, 32),
         );
-        elements(listed, &mut out);
+        elements(message, &mut out);
         out.push(' ');
         let room = MAX_MESSAGE.saturating_sub(out.len());
-        out.push_str(&body(listed, room));
+        out.push_str(&message.body(format, room));
         out.into_bytes()
     }
 }
 
-/// A record as a line of JSON, without its end.
-pub(super) fn line(listed: &Listed) -> String {
-    let numbered = Numbered { record: &listed.record, sequence: listed.sequence };
-    // A record is made of texts and numbers alone.
-    serde_json::to_string(&numbered).unwrap_or_default()
-}
-
-/// The record as JSON in ASCII, so that it needs no byte order mark (section 6.4), over which receivers
-/// stumble. Without its details where they make it too long: a message that was cut is no JSON.
-fn body(listed: &Listed, room: usize) -> String {
-    let whole = ascii(&line(listed));
-    if whole.len() <= room || listed.record.details.is_none() {
-        return whole;
-    }
-    let details = json!({ "left_out": whole.len() });
-    let record = Record { details: Some(details), ..listed.record.clone() };
-    ascii(&line(&Listed { sequence: listed.sequence, record }))
-}
-
-/// JSON in which everything else than ASCII is escaped: it stands in strings alone.
-fn ascii(json: &str) -> String {
-    escape_if(json, |c| !c.is_ascii())
-}
-
 /// Section 6.3: what a receiver may want to sort by, and who sends.
-fn elements(listed: &Listed, out: &mut String) {
-    let Listed { sequence, record } = listed;
+fn elements(message: &Message, out: &mut String) {
+    let Message { listed: Listed { sequence, record }, previous } = message;
     let version = env!("CARGO_PKG_VERSION");
     let _ = write!(
         out,
         "[origin software=\"hookward\" swVersion=\"{version}\"][{ELEMENT} sequence=\"{sequence}\""
     );
+    if let Some(previous) = previous {
+        let _ = write!(out, " previous=\"{previous}\"");
+    }
     let texts = [
         ("id", Some(&record.id)),
         ("source", record.source.as_ref()),
@@ -143,8 +108,13 @@ fn time(text: &str) -> &str {
 }
 
 /// How serious it is, by section 6.2.1.
+fn severity_of(record: &Record) -> u8 {
+    if record.lost_evidence() { ERROR } else { severity(&record.reason) }
+}
+
+const ERROR: u8 = 3;
+
 fn severity(reason: &str) -> u8 {
-    const ERROR: u8 = 3;
     const WARNING: u8 = 4;
     const NOTICE: u8 = 5;
     const INFORMATIONAL: u8 = 6;
@@ -167,7 +137,7 @@ fn severity(reason: &str) -> u8 {
         | "conflict"
         | "rate_limited"
         | "overloaded" => WARNING,
-        "started" | "stopped" | "trail_shortened" => INFORMATIONAL,
+        "started" | "stopped" | "trail_shortened" | CHECKPOINT => INFORMATIONAL,
         // What was refused for its form; what operators do; and what comes in a later version.
         _ => NOTICE,
     }
@@ -175,7 +145,7 @@ fn severity(reason: &str) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::super::super::Reason;
     use super::*;
@@ -201,7 +171,12 @@ mod tests {
     }
 
     fn message(record: Record) -> String {
-        String::from_utf8(sender().message(&Listed { sequence: 17, record })).unwrap()
+        message_as(record, AuditFormat::Json)
+    }
+
+    fn message_as(record: Record, format: AuditFormat) -> String {
+        let message = Message { listed: Listed { sequence: 17, record }, previous: Some(15) };
+        String::from_utf8(sender().message(&message, format)).unwrap()
     }
 
     #[test]
@@ -210,11 +185,11 @@ mod tests {
         let expected = format!(
             "<108>1 2025-01-15T10:30:00.412Z gw.example hookward 77 signature_invalid \
              [origin software=\"hookward\" swVersion=\"{version}\"]\
-             [hookward@32473 sequence=\"17\" id=\"0190b0a8-7d1c-7000-8000-000000000000\" source=\"lab\" \
+             [hookward@32473 sequence=\"17\" previous=\"15\" id=\"0190b0a8-7d1c-7000-8000-000000000000\" source=\"lab\" \
              client=\"192.0.2.1\" method=\"POST\" path=\"/hooks/lab\" status=\"401\" count=\"1\"] \
              {{\"id\":\"0190b0a8-7d1c-7000-8000-000000000000\",\"time\":\"2025-01-15T10:30:00.412Z\",\
              \"reason\":\"signature_invalid\",\"source\":\"lab\",\"client\":\"192.0.2.1\",\
-             \"method\":\"POST\",\"path\":\"/hooks/lab\",\"status\":401,\"count\":1,\"sequence\":17}}"
+             \"method\":\"POST\",\"path\":\"/hooks/lab\",\"status\":401,\"count\":1,\"sequence\":17,\"previous\":15}}"
         );
         assert_eq!(message(refused()), expected);
     }
@@ -262,6 +237,42 @@ mod tests {
     }
 
     #[test]
+    fn the_first_message_names_none_before_it() {
+        let listed = Listed { sequence: 17, record: refused() };
+        let first = Message { listed, previous: None };
+        let text = String::from_utf8(sender().message(&first, AuditFormat::Json)).unwrap();
+        assert!(
+            text.contains(" sequence=\"17\" id=") && text.ends_with("\"previous\":null}"),
+            "{text}"
+        );
+    }
+
+    /// The longest that strangers can make a record is an event of JSON all the same.
+    #[test]
+    fn an_event_of_ocsf_is_the_message_and_never_cut() {
+        let long = |n: usize| Some("\u{fffd}".repeat(n));
+        let record = Record {
+            path: long(85),
+            user_agent: long(42),
+            method: Some("\"".repeat(32)),
+            server_name: long(85),
+            details: Some(json!({ "changed": vec!["source.lab.keys"; 2_000] })),
+            ..refused()
+        };
+        for details in [record.details.clone(), None] {
+            let text = message_as(Record { details, ..record.clone() }, AuditFormat::Ocsf);
+            assert!(text.len() <= MAX_MESSAGE, "{}", text.len());
+            let (_, body) = text.split_once("] {").unwrap();
+            let event: Value = serde_json::from_str(&format!("{{{body}")).unwrap();
+            assert_eq!(
+                (&event["class_uid"], &event["metadata"]["sequence"]),
+                (&json!(6003), &json!(17))
+            );
+            assert_eq!(event["unmapped"]["previous"], 15);
+        }
+    }
+
+    #[test]
     fn a_header_holds_nothing_but_its_fields() {
         let odd = Record {
             reason: "a b\n\u{fc}".to_owned(),
@@ -276,11 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn evidence_that_went_damaged_is_an_error() {
+        let shortened = |details| Record {
+            reason: "trail_shortened".to_owned(),
+            details: Some(details),
+            ..refused()
+        };
+        let whole = shortened(serde_json::json!({ "segment": 7 }));
+        let damaged = shortened(serde_json::json!({ "segment": 7, "damaged": [6] }));
+        assert_eq!((severity_of(&whole), severity_of(&damaged)), (6, 3));
+    }
+
+    #[test]
     fn severities_are_those_that_are_documented() {
         let text = include_str!("../../../docs/audit.md");
         let row = |n: u8| text.lines().find(|line| line.starts_with(&format!("| {n} "))).unwrap();
         let names = Reason::ALL.map(Reason::as_str);
-        for reason in names.iter().chain(&super::super::super::ACTS).chain(&[GAP]) {
+        for reason in names.iter().chain(&super::super::super::ACTS).chain(&[GAP, CHECKPOINT]) {
             let named = format!("`{reason}`");
             let severity = severity(reason);
             for n in 3..=6 {

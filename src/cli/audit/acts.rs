@@ -4,12 +4,15 @@ use serde_json::Value;
 
 /// The longest of a line that is shown, in characters.
 const MOST: usize = 400;
+/// What acts have in common that were asked for at once: for programs.
+const RUN: &str = "run";
 
 /// The details of an act as words: `event e, upstreams app, why "called them"`. What is null or empty
-/// is left out; `None`: there is nothing.
+/// is left out, and so is the run; `None`: there is nothing.
 pub(super) fn told(details: &Value) -> Option<String> {
     let Value::Object(members) = details else { return None };
-    let parts = members.iter().filter_map(|(name, value)| {
+    let told = members.iter().filter(|(name, _)| *name != RUN);
+    let parts = told.filter_map(|(name, value)| {
         let value = shown(value)?;
         Some(format!("{} {value}", name.replace('_', " ")))
     });
@@ -50,7 +53,7 @@ mod tests {
                 Some("cause SIGHUP, changed source.lab.keys log.level"),
             ),
             (
-                json!({ "event": "e", "upstreams": ["app"], "why": "called, and asked" }),
+                json!({ "run": "4f", "event": "e", "upstreams": ["app"], "why": "called, and asked" }),
                 Some("event e, upstreams app, why \"called, and asked\""),
             ),
             (

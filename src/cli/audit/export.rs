@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use super::super::table::neutral_json;
 use super::selection::Selection;
-use super::{Code, Where, csv, fail, printed};
+use super::trail::Reach;
+use super::{Code, csv, printed};
 use crate::audit::chain::Listed;
 use crate::audit::ocsf;
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    which: Where,
+    reach: Reach,
 
     /// How
     #[arg(long, value_enum, default_value_t)]
@@ -43,7 +44,7 @@ enum Form {
 
 /// 0 when all that fits was printed.
 pub(super) fn run(args: &Args) -> Code {
-    let reader = args.which.reader()?;
+    let trail = args.reach.trail()?;
     let filter = args.selection.filter(Clock::System.now())?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut left = args.limit.unwrap_or(u64::MAX);
@@ -51,16 +52,16 @@ pub(super) fn run(args: &Args) -> Code {
         Form::Jsonl | Form::Ocsf => Ok(()),
         Form::Csv => writeln!(out, "{}", csv::head()),
     };
-    let read = reader.each(&filter, |listed| {
+    let read = trail.each(&filter, |listed| {
         if done.is_ok() {
             done = one(&listed, args.format, &mut out);
         }
         left = left.saturating_sub(1);
         if done.is_ok() && left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
+    // What was read before it failed stands.
     printed(done.and_then(|()| out.flush()))?;
-    read.map_err(|error| fail(&format!("the audit trail cannot be read: {error}")))?;
-    Ok(ExitCode::SUCCESS)
+    read.map(|()| ExitCode::SUCCESS)
 }
 
 fn one(listed: &Listed, form: Form, out: &mut impl Write) -> io::Result<()> {

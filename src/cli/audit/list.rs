@@ -12,6 +12,7 @@ use super::super::listing::{self, Columns, Page, Paging, text};
 use super::super::table;
 use super::acts::told;
 use super::selection::Selection;
+use super::trail::RECORDS;
 use super::{Code, complain, finish};
 use crate::audit::chain::{DIR, Filter, Reader, Shown};
 use crate::clock::Clock;
@@ -74,7 +75,7 @@ async fn page(
     if let Some(files) = files {
         return files.page(filter, limit, cursor);
     }
-    let asked = listing::page(client, "/api/v1/audit", pairs, limit, cursor.clone()).await;
+    let asked = listing::page(client, RECORDS, pairs, limit, cursor.clone()).await;
     match (asked, client.store()) {
         (Err(Trouble::NotRunning(_) | Trouble::TooLong(_)), Some(store)) => {
             complain("no gateway answers for this store");
@@ -150,9 +151,14 @@ fn what(record: &Value) -> String {
     }
 }
 
-/// Why exactly, or what was done.
+/// Why exactly, or what was done; of a sum, what it stands for.
 fn detail(record: &Value) -> String {
-    let parts = [record["detail"].as_str().map(str::to_owned), told(&record["details"])];
+    let sum = record["first"].as_str().zip(record["last"].as_str()).map(|(first, last)| {
+        let (first, last) = (table::time(first), table::time(last));
+        format!("{} more, first {first}, last {last}", text(&record["count"]))
+    });
+    let detail = record["detail"].as_str().map(str::to_owned);
+    let parts = [sum, detail, told(&record["details"])];
     let parts = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
     if parts.is_empty() { "-".to_owned() } else { parts }
 }
@@ -182,6 +188,18 @@ mod tests {
         let detail = "event e, upstreams app";
         let expected = ["j", time, "replayed", "1", "-", "admin.sock", "uid 0 (root)", detail];
         assert_eq!(row(&act), expected);
+    }
+
+    /// It was `403`, and nothing that said of what.
+    #[test]
+    fn a_row_of_a_sum_says_what_it_stands_for() {
+        let sum = json!({
+            "time": "2025-01-15T10:31:00.000Z", "reason": "rate_limited", "count": 403, "source": null,
+            "client": "192.0.2.1", "id": "s", "detail": null, "details": null,
+            "first": "2025-01-15T10:30:00.412Z", "last": "2025-01-15T10:30:59.001Z",
+        });
+        let words = "403 more, first 2025-01-15 10:30:00, last 2025-01-15 10:30:59";
+        assert_eq!(row(&sum)[7], words);
     }
 
     #[test]

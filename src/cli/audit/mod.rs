@@ -1,5 +1,6 @@
 //! `hookward audit`: what was refused and done. `list` asks the running gateway, if there is one; the
-//! others look at the trail's files, which may be a copy, and change nothing.
+//! others look at the trail's files, which may be a copy, and change nothing; those that read records
+//! ask a gateway at a URL as well.
 
 mod acts;
 mod csv;
@@ -9,6 +10,7 @@ mod list;
 mod selection;
 mod tally;
 mod top;
+mod trail;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -63,6 +65,11 @@ impl Where {
             Some(path) => Ok(path.clone()),
             None => client::store_of(self.config.as_deref()),
         }
+    }
+
+    /// Whether it was named.
+    fn is_given(&self) -> bool {
+        self.config.is_some() || self.store.is_some()
     }
 
     /// Its trail, to be read.

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use crate::audit::chain::Record;
 
-/// Keys that are counted apart: some twenty megabytes.
-pub(super) const MOST_KEYS: usize = 100_000;
+/// Memory for keys that are counted apart, in bytes: a hundred thousand addresses.
+const MOST: usize = 32 << 20;
+/// What a key takes beside its own bytes: its row with two times, and its place in the table.
+const ROW: usize = 320;
 
 /// How often, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,8 @@ impl Row {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     rows: HashMap<String, Row>,
+    /// Bytes that the rows take.
+    taken: usize,
     /// What came when there was no room for further keys.
     pub(super) beyond: Row,
 }
@@ -47,7 +51,8 @@ impl Tally {
     pub(super) fn add(&mut self, key: &str, record: &Record) {
         if let Some(row) = self.rows.get_mut(key) {
             row.add(record);
-        } else if self.rows.len() < MOST_KEYS {
+        } else if self.taken + ROW + key.len() <= MOST {
+            self.taken += ROW + key.len();
             self.rows.entry(key.to_owned()).or_default().add(record);
         } else {
             self.beyond.add(record);
@@ -91,12 +96,19 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_nothing_is_uncounted() {
-        let (mut tally, one) = (Tally::default(), record("t"));
-        let keys = MOST_KEYS as u64 + 5;
-        (0..keys).for_each(|key| tally.add(&key.to_string(), &one));
-        tally.add("0", &one);
-        assert_eq!((tally.rows.len(), tally.beyond.count), (MOST_KEYS, 5));
-        let (top, others) = tally.top(1);
-        assert_eq!((top[0].0, top[0].1.count, others), ("0", 2, keys - 1));
+        // Of addresses, and of what somebody has made as long as it can be.
+        for (long, apart) in [(15, 100_000), (1 << 20, 31)] {
+            let (mut tally, one) = (Tally::default(), record("t"));
+            let key = |n: usize| format!("{n:06}{}", "x".repeat(long - 6));
+            let keys = apart + 500;
+            (0..keys).for_each(|n| tally.add(&key(n), &one));
+            tally.add(&key(0), &one);
+            let held: usize = tally.rows.keys().map(|key| key.len() + ROW).sum();
+            assert!(held <= MOST && tally.rows.len() >= apart, "{long}: {}", tally.rows.len());
+            assert_eq!(tally.beyond.count, (keys - tally.rows.len()) as u64);
+            let (top, others) = tally.top(1);
+            assert_eq!((top[0].0, top[0].1.count), (key(0).as_str(), 2));
+            assert_eq!(others, keys as u64 - 1, "nothing is uncounted");
+        }
     }
 }

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::table::{self, Table, neutral_json};
 use super::selection::Selection;
-use super::tally::{MOST_KEYS, Row, Tally};
-use super::{Code, Where, complain, fail, printed};
+use super::tally::{Row, Tally};
+use super::trail::Reach;
+use super::{Code, complain, printed};
 use crate::audit::ACTS;
 use crate::audit::chain::{Filter, Record};
 use crate::clock::{Clock, UnixMillis};
@@ -26,7 +27,7 @@ const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    which: Where,
+    reach: Reach,
 
     /// Only this table [default: all four]
     #[arg(long, value_enum)]
@@ -82,15 +83,14 @@ impl By {
 
 /// 0 when it was printed, also when there is nothing.
 pub(super) fn run(args: &Args) -> Code {
-    let reader = args.which.reader()?;
+    let trail = args.reach.trail()?;
     let now = Clock::System.now();
     let filter = windowed(args.selection.filter(now)?, now);
     let mut counts = Counts::new(args.by, filter);
-    let read = reader.each(&counts.filter.clone(), |listed| {
+    trail.each(&counts.filter.clone(), |listed| {
         counts.add(&listed.record);
         ControlFlow::Continue(())
-    });
-    read.map_err(|error| fail(&format!("the audit trail cannot be read: {error}")))?;
+    })?;
     counts.warn();
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut out = io::stdout().lock();
@@ -134,7 +134,7 @@ impl Counts {
         for (by, tally) in &self.tables {
             if tally.beyond.count > 0 {
                 complain(&format!(
-                    "note: there are more than {MOST_KEYS} different by {}; those that came last are not counted apart",
+                    "note: there are more different by {} than are counted apart; those that came last are among the others",
                     by.as_str()
                 ));
             }
@@ -146,7 +146,13 @@ impl Counts {
         let until = self.filter.until.map(|at| table::time(&at.to_string()));
         let until = until.unwrap_or_else(|| "now".to_owned());
         let Row { count, records, .. } = self.all;
-        writeln!(out, "{count} in {records} records, from {since} (UTC) until {until}")?;
+        let many = match (count, records) {
+            (1, 1) => "1 record".to_owned(),
+            (count, records) if count == records => format!("{count} records"),
+            (count, 1) => format!("{count} in 1 record"),
+            (count, records) => format!("{count} in {records} records"),
+        };
+        writeln!(out, "{many}, from {since} (UTC) until {until}")?;
         for (by, tally) in self.tables.iter().filter(|(_, tally)| !tally.is_empty()) {
             writeln!(out)?;
             let name = by.as_str().to_ascii_uppercase();

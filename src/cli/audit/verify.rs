@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::client;
 use super::super::table::{neutral, neutral_json};
 use super::{Code, Where, fail, printed, wrong};
-use crate::audit::chain::{Checkpoint, DIR, End, PublicKey, Report, verify};
+use crate::audit::chain::{Checkpoint, DIR, End, PublicKey, Report, TakenOver, verify};
 use crate::store::disk::OsDisk;
 
 /// Arguments of `audit verify`.
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> Code {
     let key = key(args.public_key.as_deref(), &dir)?;
     let mut kept = Vec::new();
     for text in &args.checkpoints {
-        kept.extend(checkpoints(text)?);
+        kept.extend(checkpoints(text, &key)?);
     }
     let report = verify(&OsDisk, &dir, &key, &kept).map_err(|error| fail(&error))?;
     let mut out = io::stdout().lock();
@@ -56,6 +56,9 @@ fn key(given: Option<&str>, dir: &Path) -> Result<PublicKey, ExitCode> {
     let Some(given) = given else {
         let beside = PublicKey::beside(&OsDisk, dir);
         return beside.map_err(|error| {
+            if !dir.is_dir() {
+                return fail(&no_trail(dir));
+            }
             fail(&format!(
                 "there is no public key beside the trail in {}: {error}; give --public-key",
                 dir.display()
@@ -66,27 +69,54 @@ fn key(given: Option<&str>, dir: &Path) -> Result<PublicKey, ExitCode> {
         return Ok(key);
     }
     let text = fs::read_to_string(given)
-        .map_err(|error| wrong(&format!("--public-key {given}: {error}")))?;
+        .map_err(|error| wrong(&format!("--public-key {given}: {}", no_key(&error))))?;
     PublicKey::parse(&text).map_err(|error| wrong(&format!("--public-key {given}: {error}")))
 }
 
-fn checkpoints(given: &str) -> Result<Vec<Checkpoint>, ExitCode> {
+/// What is said of one that is no key and no file that can be read.
+fn no_key(error: &io::Error) -> String {
+    format!(
+        "it takes 64 hexadecimal digits, or a file that holds them; this is no such key, and as a file: {error}"
+    )
+}
+
+/// Of a directory that is not there.
+fn no_trail(dir: &Path) -> String {
+    let store = dir.parent().unwrap_or(dir);
+    if store.is_dir() {
+        format!("there is no audit trail in {}", store.display())
+    } else {
+        format!("there is no store in {}", store.display())
+    }
+}
+
+fn checkpoints(given: &str, key: &PublicKey) -> Result<Vec<Checkpoint>, ExitCode> {
     let read = || {
         fs::read_to_string(given).map_err(|error| wrong(&format!("--checkpoint {given}: {error}")))
     };
-    let text = if given.trim_start().starts_with('{') { given.to_owned() } else { read()? };
+    let is_line = given.trim_start().starts_with('{');
+    let (name, text) = if is_line { ("--checkpoint", given.to_owned()) } else { (given, read()?) };
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let mut kept = Vec::new();
+    let mut kept: Vec<Checkpoint> = Vec::new();
     for (number, line) in lines {
-        match serde_json::from_str(line) {
-            Ok(checkpoint) => kept.push(checkpoint),
+        match serde_json::from_str::<Checkpoint>(line) {
+            Ok(checkpoint) => {
+                // Which one it is, only its line can tell.
+                if !checkpoint.is_signed_by(key) {
+                    client::complain(&format!(
+                        "{name}, line {number}: this checkpoint was not signed by the key {}, or not as it stands",
+                        key.id()
+                    ));
+                }
+                kept.push(checkpoint);
+            }
             // Where they are appended, a crash may have cut one off.
             Err(_) => client::complain(&format!(
-                "--checkpoint: line {number} is no checkpoint as `hookward audit checkpoint` prints it, and is left out"
+                "{name}, line {number}: this is no checkpoint as `hookward audit checkpoint` prints it, and is left out"
             )),
         }
     }
-    if kept.is_empty() { Err(wrong("--checkpoint: there is none")) } else { Ok(kept) }
+    if kept.is_empty() { Err(wrong(&format!("{name}: there is no checkpoint"))) } else { Ok(kept) }
 }
 
 /// The report for people.
@@ -105,6 +135,12 @@ fn words(report: &Report, given: bool, kept: bool, out: &mut impl Write) -> io::
     }
     for note in &report.notes {
         writeln!(out, "note: {}", neutral(note))?;
+    }
+    for range in &report.taken_over_ranges {
+        writeln!(out, "after a crash: {}", neutral(&taken_over(range)))?;
+    }
+    if report.taken_over > report.taken_over_ranges.len() as u64 {
+        writeln!(out, "and more after crashes: {} in all", report.taken_over)?;
     }
     if !given {
         writeln!(
@@ -126,6 +162,22 @@ fn words(report: &Report, given: bool, kept: bool, out: &mut impl Write) -> io::
     writeln!(out, "{}", if report.sound { "sound" } else { "NOT SOUND" })
 }
 
+fn taken_over(range: &TakenOver) -> String {
+    let TakenOver { first_sequence, last_sequence, records, segment, signed, .. } = range;
+    let times = match range.first_time.as_ref().zip(range.last_time.as_ref()) {
+        Some((first, last)) => format!(" of {first} to {last}"),
+        None => String::new(),
+    };
+    let unusual = if range.unusual {
+        "; that is longer than a running gateway leaves, which signs each minute: look at them"
+    } else {
+        ""
+    };
+    format!(
+        "records {first_sequence} to {last_sequence} ({records}){times} are vouched for only by the start that began segment {segment} at {signed}, as it found them{unusual}"
+    )
+}
+
 fn end(end: End, kept: bool) -> String {
     let cut = if kept {
         ""
@@ -140,5 +192,19 @@ fn end(end: End, kept: bool) -> String {
         End::Torn { bytes } => format!(
             "it ends with {bytes} bytes that are no record: a write that a crash has cut off, or that goes on{cut}"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It said that there was no public key beside the trail of a store that is not there.
+    #[test]
+    fn what_is_not_there_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        assert!(no_trail(&gone.join(DIR)).starts_with("there is no store in"));
+        assert!(no_trail(&dir.path().join(DIR)).starts_with("there is no audit trail in"));
     }
 }

@@ -1,9 +1,12 @@
 //! What would be wrong with the store if the gateway ran with it now. Makes and changes nothing.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::Store as Configured;
+use crate::config::defaults::audit::LEFT_FREE;
 use crate::config::units::show_size;
+use crate::config::{AuditTarget, Config, Store as Configured};
+use crate::event::OutputName;
 use crate::store::{OpenError, Store};
 
 /// With less free space than this it will soon be full, whatever `min_free` is.
@@ -31,6 +34,15 @@ pub(super) enum Doubt {
         /// What is free there, in bytes.
         free: u64,
     },
+    /// Something else fills the same file system.
+    #[error("audit.output.{name}.path: on the store's file system: it grows with what is refused, and waits while less than {} is free (twice store.min_free); better on another one",
+        show_size(.min_free.saturating_mul(LEFT_FREE)))]
+    Shared {
+        /// The output.
+        name: OutputName,
+        /// `store.min_free`
+        min_free: u64,
+    },
     /// `run` would refuse it.
     #[error("store.path: `hookward run` would not start: {0}")]
     Refused(OpenError),
@@ -44,6 +56,22 @@ pub(super) fn doubts(configured: &Configured) -> Vec<Doubt> {
     refused.into_iter().chain(space).collect()
 }
 
+/// The outputs whose files take the store's space.
+pub(super) fn sharing(config: &Config) -> Vec<Doubt> {
+    let store = device(&config.store.path);
+    let min_free = config.store.min_free;
+    let shared = config.audit.outputs.iter().filter(|output| match &output.target {
+        AuditTarget::File(path) => store.is_some() && device(path) == store,
+        AuditTarget::Syslog(_) => false,
+    });
+    shared.map(|output| Doubt::Shared { name: output.name.clone(), min_free }).collect()
+}
+
+/// The file system that something is on, or would be.
+fn device(path: &Path) -> Option<u64> {
+    around(path).find_map(|path| Some(std::fs::metadata(path).ok()?.dev()))
+}
+
 fn judge_space(path: &Path, free: u64, min_free: u64) -> Option<Doubt> {
     let path = path.to_owned();
     if free < min_free {
@@ -54,12 +82,16 @@ fn judge_space(path: &Path, free: u64, min_free: u64) -> Option<Doubt> {
 
 /// What is free where the store is or would be.
 fn free_around(path: &Path) -> Option<(&Path, u64)> {
-    let here = Some(Path::new(".")).filter(|_| path.is_relative());
-    let around = path.ancestors().filter(|path| !path.as_os_str().is_empty()).chain(here);
-    around.into_iter().find_map(|path| {
+    around(path).find_map(|path| {
         let stat = rustix::fs::statvfs(path).ok()?;
         Some((path, stat.f_bavail.saturating_mul(stat.f_frsize)))
     })
+}
+
+/// It, and the directories around it, from the nearest on.
+fn around(path: &Path) -> impl Iterator<Item = &Path> {
+    let here = Some(Path::new(".")).filter(|_| path.is_relative());
+    path.ancestors().filter(|path| !path.as_os_str().is_empty()).chain(here)
 }
 
 /// To whole MiB, or KiB.

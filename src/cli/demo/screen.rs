@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
+use super::super::pipe;
 use super::clinic::Arrival;
 use super::files::DemoDir;
 use super::indent::pretty;
@@ -31,10 +32,10 @@ enum Look {
 impl Screen {
     /// Standard output; plain when that is no terminal or `NO_COLOR` is set (no-color.org).
     pub(super) fn for_terminal() -> Self {
-        let out = io::stdout();
+        let terminal = io::stdout().is_terminal();
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let colour = out.is_terminal() && !refused;
-        Self { out: Box::new(out), colour }
+        let colour = terminal && !refused;
+        Self { out: Box::new(pipe::stdout()), colour }
     }
 
     /// Who takes part.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::moment::When;
+use super::super::pipe;
 use super::{Which, complain, exit, fail, tell_damage};
 use crate::audit::Acts;
 use crate::clock::{Clock, UnixMillis};
@@ -92,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
     let mut export = Export::new(args, BufWriter::new(io::stdout().lock()));
     let done = export.all(&journal);
     let complete = done.is_ok() && export.failure.is_none();
-    let Export { count, damages, .. } = export;
+    let Export { count, damages, failure, .. } = export;
     let ended = json!({
         "phase": "ended", "count": count, "complete": complete, "damages": damages,
         "filter": args.filter(),
@@ -100,7 +101,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
     let recorded = acts.record(EXPORTED, &ended).map_err(|error| {
         complain(&format!("error: {} cannot be written: {error}", acts.path().display()));
     });
-    Ok(exit(done? && complete && recorded.is_ok()))
+    // Who reads no further has what they wanted; the record says that it was not all.
+    let printed = pipe::printed(failure.map_or(Ok(()), Err));
+    Ok(exit(done? && printed.is_ok() && recorded.is_ok()))
 }
 
 impl Args {

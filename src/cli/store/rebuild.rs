@@ -1,8 +1,9 @@
 //! `hookward store rebuild-index`: the index, made again from the journal.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::super::pipe;
 use super::{Which, counted, exit, fail, tell_damage};
 use crate::store::inspect::rebuild_index;
 
@@ -20,7 +21,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
         rebuild_index(&named.path, &named.keys, &mut tell_damage).map_err(|error| fail(&error))?;
     let before = if rebuilt.set_aside { "; the old index is set aside" } else { "" };
     let printed = writeln!(
-        io::stdout(),
+        pipe::stdout(),
         "index of {} made in {:.2?}, {:.0} events a second{before}",
         counted(rebuilt.events, "event"),
         rebuilt.took,

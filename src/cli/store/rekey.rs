@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{complain, exit};
 use crate::audit::Acts;
-use crate::cli::{check, seam};
+use crate::cli::{check, pipe, seam};
 use crate::store::crypt::Keyring;
 use crate::store::disk::OsDisk;
 use crate::store::rekey::{RekeyError, Rekeyed, rekey};
@@ -40,7 +40,7 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
     let recorded = acts.is_none_or(|acts| end(&acts, &keys, &done));
     match done {
         Ok(done) => {
-            let told = tell(&done, &keys, &mut io::stdout().lock(), &mut io::stderr().lock());
+            let told = tell(&done, &keys, &mut pipe::stdout(), &mut io::stderr().lock());
             exit(told.is_ok() && done.failed.is_empty() && recorded)
         }
         Err(error) => {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::pipe;
 use super::{Named, Which, bytes, counted, exit, fail};
 use crate::clock::Clock;
 use crate::config::units::show_duration;
@@ -36,7 +37,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
     } else {
         words(&path, retention, &stat, &known)
     };
-    Ok(exit(io::stdout().write_all(text.as_bytes()).is_ok()))
+    Ok(exit(pipe::stdout().write_all(text.as_bytes()).is_ok()))
 }
 
 fn object(path: &Path, retention: Option<Duration>, stat: &Stat, known: &Known) -> Value {

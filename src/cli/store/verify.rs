@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::super::pipe;
 use super::{Which, bytes, counted, exit, fail};
 use crate::store::inspect::{Finding, Verified, verify};
 
@@ -29,7 +30,7 @@ pub struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, ExitCode> {
     let (journal, _) = args.which.journal()?;
     let journal = if args.live_copy { journal.of_live_copy() } else { journal };
-    let mut printer = Printer::new(BufWriter::new(io::stdout().lock()), args.json);
+    let mut printer = Printer::new(BufWriter::new(pipe::stdout()), args.json);
     let verified = verify(&journal, &mut |finding| printer.finding(finding));
     let verified = verified.map_err(|error| {
         // What was found before stands.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::beside;
 use super::curl::{self, CurlError, Files};
 use super::raw;
 use crate::config::Server;
@@ -147,23 +148,31 @@ fn max_body(server: &Server) -> usize {
 /// When there is none that could be judged.
 pub(super) fn read(from: Option<&Path>, server: &Server) -> Result<Capture, CaptureError> {
     let most = most(server);
-    let bytes = match from.filter(|path| *path != Path::new("-")) {
-        Some(path) => bounded(file(path)?, most)?,
+    let from = from.filter(|path| *path != Path::new("-"));
+    let bytes = match from {
+        Some(path) => {
+            let mut options = OpenOptions::new();
+            bounded(regular::open(options.read(true), path, Link::Follow)?, most)?
+        }
         None => bounded(io::stdin().lock(), most)?,
     };
     if bytes.len() > most {
         return Err(CaptureError::TooLong(most));
     }
-    of(bytes, server)
+    of(bytes, server, &beside::directory(from))
 }
 
-/// The capture that these bytes are.
+/// The capture that these bytes are; files that it names are below `directory`.
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn of(bytes: Vec<u8>, server: &Server) -> Result<Capture, CaptureError> {
-    let most = max_body(server).saturating_add(1);
-    of_with(bytes, server, &|path: &Path| bounded(file(path)?, most))
+pub(super) fn of(
+    bytes: Vec<u8>,
+    server: &Server,
+    directory: &Path,
+) -> Result<Capture, CaptureError> {
+    let most = max_body(server);
+    of_with(bytes, server, &|path: &Path| beside::read(directory, path, most))
 }
 
 /// The same; what the capture names is read through `files`.
@@ -182,10 +191,6 @@ pub(super) fn of_with(
         return Ok(raw::read(bytes));
     }
     Ok(curl::read(&bytes, max_body(server), files)?)
-}
-
-fn file(path: &Path) -> io::Result<std::fs::File> {
-    regular::open(OpenOptions::new().read(true), path, Link::Follow)
 }
 
 /// At most one byte more than `most`.

@@ -1,11 +1,16 @@
 //! A curl command line as the request that curl would send. Only what a copied command has is known;
 //! an option that would change the request in another way is an error, never passed over.
 
-use std::io;
+mod options;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use http::Uri;
 
+use self::options::{Does, long, short};
+use super::beside::NotRead;
 use super::capture::{Capture, Form, Note};
 use super::shell::{self, ShellError};
 
@@ -30,107 +35,52 @@ pub(super) enum CurlError {
     Unknown(String),
     #[error("the curl option {0} makes a request that no source takes")]
     Unfit(String),
-    #[error("cannot read {path}: {error}")]
-    File { path: String, error: io::Error },
-    #[error("`@-` is standard input: name a file")]
-    StandardInput,
+    #[error("the curl option {option} names a file{}: {why}", named(path))]
+    File { option: String, path: Vec<u8>, why: NotRead },
+    #[error(
+        "the curl option {0} `@-` reads standard input: put it into a file beside the capture and name that"
+    )]
+    StandardInput(String),
+    #[error(
+        "the curl option {0} reads a file, which is not done: put what is in it into the command"
+    )]
+    NoFile(String),
     #[error("the curl command's body is longer than server.max_body")]
     TooLong,
 }
 
 /// Reads a file that the command names, whole or not at all.
-pub(super) type Files<'f> = &'f dyn Fn(&Path) -> io::Result<Vec<u8>>;
+pub(super) type Files<'f> = &'f dyn Fn(&Path) -> Result<Vec<u8>, NotRead>;
 
-/// What an option does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Does {
-    Method,
-    Header,
-    /// `-d`: a file's line ends are left out.
-    Data,
-    DataRaw,
-    DataBinary,
-    Json,
-    Url,
-    /// Sets this header.
-    Sets(&'static str),
-    Head,
-    /// The credentials of basic authentication.
-    User,
-    /// Nothing to the request.
-    Flag,
-    /// Nothing to the request, and takes a value.
-    Value,
-    Unfit,
+/// An option as it stands in a command, and its value.
+#[derive(Clone, Copy)]
+struct Given<'g> {
+    does: Does,
+    name: &'g str,
+    value: &'g [u8],
 }
 
-fn long(name: &str) -> Option<Does> {
-    Some(match name {
-        "request" => Does::Method,
-        "header" => Does::Header,
-        "data" | "data-ascii" => Does::Data,
-        "data-raw" => Does::DataRaw,
-        "data-binary" => Does::DataBinary,
-        "json" => Does::Json,
-        "url" => Does::Url,
-        "user-agent" => Does::Sets("User-Agent"),
-        "referer" => Does::Sets("Referer"),
-        "cookie" => Does::Sets("Cookie"),
-        "head" => Does::Head,
-        "user" => Does::User,
-        "silent"
-        | "show-error"
-        | "verbose"
-        | "include"
-        | "insecure"
-        | "location"
-        | "fail"
-        | "compressed"
-        | "http1.0"
-        | "http1.1"
-        | "http2"
-        | "http2-prior-knowledge"
-        | "http3"
-        | "no-progress-meter"
-        | "progress-bar"
-        | "globoff"
-        | "path-as-is"
-        | "ipv4"
-        | "ipv6"
-        | "no-keepalive"
-        | "no-buffer"
-        | "fail-with-body"
-        | "tlsv1.2"
-        | "tlsv1.3" => Does::Flag,
-        "output" | "write-out" | "max-time" | "connect-timeout" | "cacert" | "cert" | "key"
-        | "resolve" | "connect-to" | "proxy" | "retry" | "retry-delay" | "interface"
-        | "dump-header" | "cookie-jar" | "trace" | "trace-ascii" | "stderr" | "max-redirs"
-        | "retry-max-time" => Does::Value,
-        "get" | "form" | "form-string" | "upload-file" | "data-urlencode" => Does::Unfit,
-        _ => return None,
-    })
-}
+impl Given<'_> {
+    /// The data that it means, with `@` a file's.
+    fn data(&self, files: Files<'_>) -> Result<Vec<u8>, CurlError> {
+        match self.value.strip_prefix(b"@") {
+            Some(path) => self.file(path, files),
+            None => Ok(self.value.to_vec()),
+        }
+    }
 
-fn short(letter: char) -> Option<Does> {
-    Some(match letter {
-        'X' => Does::Method,
-        'H' => Does::Header,
-        'd' => Does::Data,
-        'A' => Does::Sets("User-Agent"),
-        'e' => Does::Sets("Referer"),
-        'b' => Does::Sets("Cookie"),
-        'I' => Does::Head,
-        'u' => Does::User,
-        's' | 'S' | 'v' | 'i' | 'k' | 'L' | 'f' | '0' | '#' | 'g' | '4' | '6' | 'N' => Does::Flag,
-        'o' | 'w' | 'm' | 'x' | 'D' | 'c' | 'E' => Does::Value,
-        'G' | 'F' | 'T' => Does::Unfit,
-        _ => return None,
-    })
-}
+    fn file(&self, path: &[u8], files: Files<'_>) -> Result<Vec<u8>, CurlError> {
+        let option = self.name.to_owned();
+        if path == b"-" {
+            return Err(CurlError::StandardInput(option));
+        }
+        let read = files(Path::new(OsStr::from_bytes(path)));
+        read.map_err(|why| CurlError::File { option, path: path.to_vec(), why })
+    }
 
-impl Does {
-    fn takes_value(self) -> bool {
-        !matches!(self, Self::Flag | Self::Head | Self::Unfit)
+    /// For what curl reads out of a file, and this does not.
+    fn no_file(&self) -> CurlError {
+        CurlError::NoFile(self.name.to_owned())
     }
 }
 
@@ -184,14 +134,14 @@ impl Call {
             match word.as_slice() {
                 b"--" if options => options = false,
                 [b'-', b'-', name @ ..] if options => {
-                    let name = String::from_utf8_lossy(name);
-                    let does = known(long(&name), || format!("--{name}"))?;
+                    let does = known(long(&String::from_utf8_lossy(name)), word)?;
+                    let name = shown(word);
                     let value = if does.takes_value() {
-                        words.next().ok_or_else(|| CurlError::NoValue(format!("--{name}")))?
+                        words.next().ok_or_else(|| CurlError::NoValue(name.clone()))?
                     } else {
                         word
                     };
-                    self.option(does, value, files)?;
+                    self.option(Given { does, name: &name, value }, files)?;
                 }
                 [b'-', letters @ ..] if options && !letters.is_empty() => {
                     self.short_options(letters, &mut words, files)?;
@@ -211,51 +161,51 @@ impl Call {
     ) -> Result<(), CurlError> {
         let mut rest = letters;
         while let Some((letter, behind)) = rest.split_first() {
-            let name = || format!("-{}", char::from(*letter));
-            let does = known(short(char::from(*letter)), name)?;
+            let name = shown(&[b'-', *letter]);
+            let name = name.as_str();
+            let does = known(short(char::from(*letter)), name.as_bytes())?;
             if does.takes_value() {
                 let value = match behind {
-                    [] => words.next().ok_or_else(|| CurlError::NoValue(name()))?,
+                    [] => words.next().ok_or_else(|| CurlError::NoValue(name.to_owned()))?,
                     value => value,
                 };
-                return self.option(does, value, files);
+                return self.option(Given { does, name, value }, files);
             }
-            self.option(does, letters, files)?;
+            self.option(Given { does, name, value: letters }, files)?;
             rest = behind;
         }
         Ok(())
     }
 
-    fn option(&mut self, does: Does, value: &[u8], files: Files<'_>) -> Result<(), CurlError> {
-        match does {
+    fn option(&mut self, given: Given<'_>, files: Files<'_>) -> Result<(), CurlError> {
+        let value = given.value;
+        match given.does {
             Does::Method => self.method = Some(value.to_vec()),
-            Does::Header => return self.header(value),
+            Does::Header if value.starts_with(b"@") => return Err(given.no_file()),
+            Does::Header => self.header(value),
             Does::Data => {
-                let data = match value.strip_prefix(b"@") {
-                    Some(path) => {
-                        let mut data = file(path, files)?;
-                        data.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
-                        data
-                    }
-                    None => value.to_vec(),
-                };
+                let mut data = given.data(files)?;
+                if value.starts_with(b"@") {
+                    data.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+                }
                 return self.data(&data, b"&");
             }
             Does::DataRaw => return self.data(value, b"&"),
-            Does::DataBinary => {
-                let data = from_file(value, files)?;
-                return self.data(&data, b"&");
-            }
+            Does::DataBinary => return self.data(&given.data(files)?, b"&"),
             Does::Json => {
                 self.json = true;
-                let data = from_file(value, files)?;
-                return self.data(&data, b"");
+                return self.data(&given.data(files)?, b"");
             }
+            Does::Url if value.starts_with(b"@") => return Err(given.no_file()),
             Does::Url => return self.url(value),
+            // What holds no cookie is the name of a file of them.
+            Does::Cookie if !value.contains(&b'=') => return Err(given.no_file()),
+            Does::Cookie => self.headers.push((b"Cookie".into(), value.to_vec())),
             Does::Sets(name) => self.headers.push((name.into(), value.to_vec())),
             Does::Head => self.head = true,
             Does::User => self.note(Note::UserLeftOut),
             Does::Flag | Does::Value => {}
+            Does::Config => return Err(given.no_file()),
             Does::Unfit => return Err(CurlError::Unfit(shown(value))),
         }
         Ok(())
@@ -276,20 +226,17 @@ impl Call {
     }
 
     /// `Name: value`, `Name:` (not to be sent) or `Name;` (sent empty).
-    fn header(&mut self, line: &[u8]) -> Result<(), CurlError> {
-        if line.starts_with(b"@") {
-            return Err(CurlError::Unknown("-H @FILE".to_owned()));
-        }
+    fn header(&mut self, line: &[u8]) {
         // Copied from a browser that spoke HTTP/2.
         if line.starts_with(b":") {
             self.note(Note::PseudoHeaders);
-            return Ok(());
+            return;
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             if let Some(name) = line.strip_suffix(b";") {
                 self.headers.push((name.to_vec(), Vec::new()));
             }
-            return Ok(());
+            return;
         };
         let (name, value) = line.split_at_checked(colon).unwrap_or_default();
         let value = value.get(1..).unwrap_or_default().trim_ascii();
@@ -300,7 +247,6 @@ impl Call {
         } else {
             self.headers.push((name.to_vec(), value.to_vec()));
         }
-        Ok(())
     }
 
     fn data(&mut self, data: &[u8], between: &[u8]) -> Result<(), CurlError> {
@@ -374,11 +320,11 @@ impl Call {
     }
 }
 
-fn known(does: Option<Does>, name: impl Fn() -> String) -> Result<Does, CurlError> {
+fn known(does: Option<Does>, name: &[u8]) -> Result<Does, CurlError> {
     match does {
-        Some(Does::Unfit) => Err(CurlError::Unfit(shown(name().as_bytes()))),
+        Some(Does::Unfit) => Err(CurlError::Unfit(shown(name))),
         Some(does) => Ok(does),
-        None => Err(CurlError::Unknown(shown(name().as_bytes()))),
+        None => Err(CurlError::Unknown(shown(name))),
     }
 }
 
@@ -389,19 +335,13 @@ fn shown(name: &[u8]) -> String {
     text.collect()
 }
 
-fn from_file(value: &[u8], files: Files<'_>) -> Result<Vec<u8>, CurlError> {
-    match value.strip_prefix(b"@") {
-        Some(path) => file(path, files),
-        None => Ok(value.to_vec()),
+/// A file's name, behind a space, where it looks like one: else it could be a body.
+fn named(path: &[u8]) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._/".contains(b);
+    if path.is_empty() || path.len() > 256 || !path.iter().all(plain) {
+        return String::new();
     }
-}
-
-fn file(path: &[u8], files: Files<'_>) -> Result<Vec<u8>, CurlError> {
-    if path == b"-" {
-        return Err(CurlError::StandardInput);
-    }
-    let path = String::from_utf8_lossy(path).into_owned();
-    files(Path::new(&path)).map_err(|error| CurlError::File { path, error })
+    format!(" ({})", String::from_utf8_lossy(path))
 }
 
 #[cfg(test)]

@@ -94,22 +94,26 @@ pub(super) fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// The data of a chunked body whose framing was judged; `None`: it is not whole.
-pub(super) fn unchunked(mut bytes: &[u8]) -> Option<Vec<u8>> {
+/// The data of a chunked body as far as it goes, and whether its last chunk is there.
+pub(super) fn unchunked(bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut data = Vec::new();
-    loop {
-        let end = memchr::memchr(b'\n', bytes)?;
-        let (line, rest) = bytes.split_at_checked(end)?;
-        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        let size = std::str::from_utf8(line.get(..digits)?).ok()?;
-        let size = usize::from_str_radix(size, 16).ok()?;
+    let mut rest = bytes;
+    while let Some((size, behind)) = chunk(rest) {
         if size == 0 {
-            return Some(data);
+            return (data, true);
         }
-        let rest = rest.get(1..)?;
-        data.extend_from_slice(rest.get(..size)?);
-        bytes = rest.get(size.checked_add(2)?..)?;
+        data.extend_from_slice(behind.get(..size).unwrap_or(behind));
+        rest = size.checked_add(2).and_then(|end| behind.get(end..)).unwrap_or_default();
     }
+    (data, false)
+}
+
+/// The size of the chunk that begins here, and what follows its line.
+fn chunk(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (line, behind) = bytes.split_at_checked(memchr::memchr(b'\n', bytes)?)?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let size = std::str::from_utf8(line.get(..digits)?).ok()?;
+    Some((usize::from_str_radix(size, 16).ok()?, behind.get(1..)?))
 }
 
 #[cfg(test)]
@@ -158,10 +162,17 @@ mod tests {
     #[test]
     fn chunks_are_joined() {
         let data = |bytes: &[u8]| unchunked(bytes);
-        assert_eq!(data(b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"), Some(b"abcde".to_vec()));
-        assert_eq!(data(b"0\r\n\r\n"), Some(Vec::new()));
-        for cut in ["", "3\r\nab", "3\r\nabc\r\n", "ffffffffffffffff\r\nabc"] {
-            assert_eq!(data(cut.as_bytes()), None, "{cut:?}");
+        assert_eq!(data(b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"), (b"abcde".to_vec(), true));
+        assert_eq!(data(b"0\r\n\r\n"), (Vec::new(), true));
+        for (cut, there) in [
+            ("", ""),
+            ("3\r\nab", "ab"),
+            ("3\r\nabc\r\n", "abc"),
+            ("3\r\nabc\r\n2\r", "abc"),
+            ("ffffffffffffffff\r\nabc", "abc"),
+            ("x\r\nabc", ""),
+        ] {
+            assert_eq!(data(cut.as_bytes()), (there.as_bytes().to_vec(), false), "{cut:?}");
         }
     }
 
@@ -190,7 +201,7 @@ mod tests {
                 wire.extend([chunk.as_slice(), b"\r\n"].concat());
             }
             wire.extend(b"0\r\n\r\n");
-            prop_assert_eq!(unchunked(&wire), Some(chunks.concat()));
+            prop_assert_eq!(unchunked(&wire), (chunks.concat(), true));
         }
     }
 }

@@ -80,7 +80,17 @@ impl Report<'_> {
                     .iter()
                     .any(|step| step.check == "address" && step.outcome == Outcome::Open);
                 let far = if open { ", if it comes from an allowed address" } else { "" };
-                writeln!(out, "\nThe gateway would take it{far}.")
+                let at = self.request.as_ref().map(|(_, moment)| moment.at);
+                match at.zip(self.verdict.sent_now) {
+                    Some((at, Err((reason, status)))) => writeln!(
+                        out,
+                        "\nThe gateway would have taken it at {at}{far}; sent now it is {status} {}.",
+                        reason.as_str()
+                    ),
+                    Some((_, Ok(()))) | None => {
+                        writeln!(out, "\nThe gateway would take it{far}.")
+                    }
+                }
             }
             Some((reason, status)) => {
                 writeln!(out, "\nThe gateway would refuse it: {status} {}.", reason.as_str())
@@ -153,6 +163,14 @@ impl Report<'_> {
             let changes: Vec<Value> = hint.changes.iter().map(change).collect();
             json!({ "key": hint.key.as_ref().map(key), "changes": changes })
         };
+        let sent_now = self.verdict.sent_now.map(|judged| {
+            let refused = judged.err();
+            json!({
+                "accepted": refused.is_none(),
+                "reason": refused.map(|(reason, _)| reason.as_str()),
+                "status": refused.map_or(200, |(_, status)| status),
+            })
+        });
         let note = |note: &Note| json!({ "note": note.code(), "detail": note.as_str() });
         let event = match &self.verdict.reading {
             Some(Reading::Event(event)) => event.json(self.payload),
@@ -164,6 +182,7 @@ impl Report<'_> {
             "accepted": refused.is_none(),
             "reason": refused.map(|(reason, _)| reason.as_str()),
             "status": refused.map_or(200, |(_, status)| status),
+            "sent_now": sent_now,
             "request": self.request.as_ref().map(|(request, _)| json!({
                 "method": request.parts.method.as_str(),
                 "path": request.parts.uri.path(),

@@ -4,15 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http_body_util::Full;
-
 use super::reading::{Content, Reading};
 use super::request::{Request, Unreadable};
 use super::time::Moment;
 use super::tries::{self, Hint, KeyRef, Presented};
 use crate::admit::{self, Proxies, Refusal, VerifierError};
 use crate::audit::Reason;
-use crate::config::units::show_size;
 use crate::config::{Auth, Config, Source};
 use crate::identify::Identification;
 use crate::ingress::{self, Routes};
@@ -44,6 +41,8 @@ pub(super) struct Step {
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) steps: Vec<Step>,
+    /// Of one that passes at another time: what it would be answered if it were sent now.
+    pub(super) sent_now: Option<Result<(), (Reason, u16)>>,
     /// The source's keys with which the credential passes.
     pub(super) keys: Vec<KeyRef>,
     /// What would make it pass.
@@ -64,7 +63,7 @@ impl Verdict {
         })
     }
 
-    fn pass(&mut self, check: &'static str, detail: impl Into<String>) {
+    pub(super) fn pass(&mut self, check: &'static str, detail: impl Into<String>) {
         self.steps.push(Step { check, outcome: Outcome::Pass, detail: detail.into() });
     }
 
@@ -72,7 +71,7 @@ impl Verdict {
         self.steps.push(Step { check, outcome: Outcome::Open, detail: detail.into() });
     }
 
-    fn fail(&mut self, check: &'static str, refusal: Refusal, more: &str) {
+    pub(super) fn fail(&mut self, check: &'static str, refusal: Refusal, more: &str) {
         let outcome =
             Outcome::Fail { reason: refusal.reason, status: ingress::status_of(refusal.reason) };
         let detail = format!("{}{more}", refusal.detail);
@@ -91,6 +90,7 @@ pub(super) struct Court<'c> {
 
 const NOTHING: Verdict = Verdict {
     steps: Vec::new(),
+    sent_now: None,
     keys: Vec::new(),
     hints: Vec::new(),
     searched: false,
@@ -130,13 +130,32 @@ impl Court<'_> {
         self.address(request, &mut verdict);
         verdict.open("rate", "not judged: it depends on what else arrives");
         self.size(request, &mut verdict);
-        self.credential(request, &mut verdict);
+        // Of a credential that the head alone shows to be wrong, the body is never read.
+        if self.head(request).is_ok() {
+            self.body(request, &mut verdict);
+            self.credential(request, &mut verdict);
+        } else {
+            self.credential(request, &mut verdict);
+            self.body(request, &mut verdict);
+        }
         self.content(request, &routes, &mut verdict);
         verdict.open(
             "store",
             "not judged: whether it is a repeat, and whether there is room, the store knows",
         );
+        if verdict.refused().is_none() && self.moment.at != self.moment.now {
+            verdict.sent_now = Some(self.sent_now(request));
+        }
         Ok(verdict)
+    }
+
+    /// What is judged by the time, once more as if the request came now.
+    fn sent_now(&self, request: &Request) -> Result<(), (Reason, u16)> {
+        let (headers, body, at) = (&request.parts.headers, &request.body, self.moment.now);
+        let judged = tries::judge(tries::offline(self.source), headers, body, at);
+        let content = Content { source: self.source, headers, body, at };
+        let judged = judged.and_then(|()| content.identify().map(drop));
+        judged.map_err(|refusal| (refusal.reason, ingress::status_of(refusal.reason)))
     }
 
     fn route(&self, request: &Request, routes: &Routes, verdict: &mut Verdict) {
@@ -191,31 +210,6 @@ impl Court<'_> {
             Err(refusal) => {
                 let more = format!(": {shown}{through}; allowed: {}", listed());
                 verdict.fail("address", refusal, &more);
-            }
-        }
-    }
-
-    fn size(&self, request: &Request, verdict: &mut Verdict) {
-        let most = self.config.server.max_body;
-        let body = &request.body;
-        let fits = ingress::check_declared(&Full::new(body.clone()), most);
-        match (fits, request.missing) {
-            (Err(refusal), _) => {
-                verdict.fail("size", refusal, &format!("; at most {}", show_size(most)));
-            }
-            (Ok(()), Some(missing)) => {
-                let late = Refusal::new(Reason::BodyTimeout, "the body is not whole");
-                let more = match missing {
-                    0 => ": its last chunk is missing in the capture".to_owned(),
-                    1 | 2 => format!(
-                        ": {missing} fewer than Content-Length says; an editor may have taken a newline away or changed CRLF to LF"
-                    ),
-                    missing => format!(": {missing} bytes fewer than Content-Length says"),
-                };
-                verdict.fail("size", late, &more);
-            }
-            (Ok(()), None) => {
-                verdict.pass("size", format!("{} bytes; at most {}", body.len(), show_size(most)));
             }
         }
     }

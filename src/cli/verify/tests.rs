@@ -66,7 +66,8 @@ pub(super) fn told(config: &Config, args: Args, capture: &[u8]) -> (Value, Strin
     let said = |json: bool| {
         let mut out = Vec::new();
         let args = Args { json, ..args.clone() };
-        let capture = |config: &Config| capture::of(capture.to_vec(), &config.server);
+        let capture =
+            |config: &Config| capture::of(capture.to_vec(), &config.server, Path::new("/nowhere"));
         let taken = verify(config, &args, capture, NOW, &mut out).unwrap();
         (taken, String::from_utf8(out).unwrap())
     };
@@ -79,7 +80,8 @@ pub(super) fn told(config: &Config, args: Args, capture: &[u8]) -> (Value, Strin
     }
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["accepted"], taken);
-    assert_eq!(words.contains("would take it"), taken, "{words}");
+    let would = words.contains("would take it") || words.contains("would have taken it at");
+    assert_eq!(would, taken, "{words}");
     (json, words)
 }
 
@@ -305,8 +307,30 @@ fn an_old_event_is_judged_at_its_own_time_unless_told_otherwise() {
     let capture = lab("POST /hooks/lab", "LAB", "", "{\"at\":\"2025-01-15T10:30:00Z\"}");
     let (said, _) = told(&config, args("lab"), &capture);
     assert_eq!((&said["accepted"], &said["time"]["from"]), (&true.into(), &"event".into()));
+    assert_eq!(said["sent_now"]["reason"], "event_too_old");
     let (said, _) = told(&config, Args { at: Some(Given::Now), ..args("lab") }, &capture);
     assert_eq!((&said["reason"], &said["status"]), (&"event_too_old".into(), &400.into()));
+}
+
+/// It said that the gateway would take what it would refuse by then.
+#[test]
+fn what_would_be_refused_by_now_for_its_time_is_told_beside_the_verdict() {
+    let config = all_presets();
+    let preset = Preset::StandardWebhooks;
+    let source = source(&config, preset.as_str());
+    let (_, event) = first_samples().into_iter().find(|(of, _)| *of == preset).unwrap();
+    for (ago, status) in [(0, None), (1_000, Some(200)), (3_600_000, Some(401))] {
+        let at = UnixMillis(NOW.0 - ago);
+        let headers = sign::sign(source, &source.keys[0], at, &event).unwrap();
+        let capture = raw(&source.path, &headers, &event.body);
+        let (said, words) = told(&config, args(preset.as_str()), &capture);
+        assert_eq!(said["accepted"], true, "{words}");
+        assert_eq!(said["sent_now"]["status"], serde_json::json!(status), "{words}");
+        let late = format!(
+            "The gateway would have taken it at {at}; sent now it is 401 timestamp_out_of_range."
+        );
+        assert_eq!(words.contains(&late), status == Some(401), "{words}");
+    }
 }
 
 #[test]
@@ -329,6 +353,36 @@ fn lengths_that_do_not_fit_are_named() {
     let long = lab("POST /hooks/lab", "LAB", "", &format!("\"{}\"", "a".repeat(1 << 20)));
     let (said, _) = told(&config, args("lab"), &long);
     assert_eq!((&said["reason"], &said["status"]), (&"body_too_large".into(), &413.into()));
+}
+
+/// It said 408 where the gateway, asked over a socket, said these.
+#[test]
+fn a_broken_body_is_judged_when_the_gateway_would_read_it() {
+    let config = config(LAB);
+    let (right, wrong) = (secret("LAB"), secret("LABOR"));
+    let large = format!("110000\r\n{}", "a".repeat(0x11_0000));
+    for (key, framing, body, status, reason) in [
+        (&right, "Content-Length: 2000000", "{}", 413, "body_too_large"),
+        (&wrong, "Content-Length: 2000000", "{}", 413, "body_too_large"),
+        (&right, "Content-Length: 10", "{}", 408, "body_timeout"),
+        (&wrong, "Content-Length: 10", "{}", 401, "credential_invalid"),
+        (&right, "Transfer-Encoding: chunked", "2\r\n{}\r\n", 408, "body_timeout"),
+        (&wrong, "Transfer-Encoding: chunked", "2\r\n{}\r\n", 401, "credential_invalid"),
+        (&right, "Transfer-Encoding: chunked", &large, 413, "body_too_large"),
+        (&wrong, "Transfer-Encoding: chunked", &large, 401, "credential_invalid"),
+        (&right, "Transfer-Encoding: chunked", "110000\r\n{}", 408, "body_timeout"),
+        (&right, "Transfer-Encoding: chunked", "2x\r\n{}", 400, "protocol_error"),
+        (&wrong, "Transfer-Encoding: chunked", "2x\r\n{}", 401, "credential_invalid"),
+    ] {
+        let capture = format!(
+            "POST /hooks/lab HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\n{framing}\r\n\r\n{body}"
+        );
+        let (said, words) = told(&config, args("lab"), capture.as_bytes());
+        let told = (&said["status"], &said["reason"]);
+        assert_eq!(told, (&status.into(), &reason.into()), "{framing}: {words}");
+        let depends = "400 protocol_error where the sender has ended the connection";
+        assert!(status != 408 || words.contains(depends), "{words}");
+    }
 }
 
 #[test]

@@ -1,32 +1,33 @@
 //! `[audit.output.NAME]`: where the trail is sent to.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::Uri;
 use rustls_pki_types::ServerName;
 
 use super::super::context::Context;
-use super::super::defaults::audit::{FACILITY, FROM, MAX_OUTPUTS};
+use super::super::defaults::audit::{FACILITY, FORMAT, FROM, MAX_OUTPUTS, SENDS_CHECKPOINTS};
 use super::super::defaults::{MAX_TEXT, NAME};
 use super::super::problem::{Contradiction, ProblemKind};
 use super::super::tree::{Node, Table};
 use super::super::{
-    AuditFrom, AuditOutput, AuditTarget, Facility, Syslog, SyslogAddress, certificates, tls,
+    AuditFormat, AuditFrom, AuditOutput, AuditTarget, Facility, Syslog, SyslogAddress,
+    certificates, tls,
 };
-use super::path;
+use super::files::Written;
+use super::{FILE, written_file};
 use crate::event::OutputName;
 use crate::network;
 
 pub(in super::super) const SYSLOG_KEYS: &[&str] =
-    &["kind", "address", "ca", "cert", "key", "facility", "format", "from"];
-pub(in super::super) const FILE_KEYS: &[&str] = &["kind", "path", "format", "from"];
+    &["kind", "address", "ca", "cert", "key", "facility", "format", "from", "checkpoints"];
+pub(in super::super) const FILE_KEYS: &[&str] = &["kind", "path", "format", "from", "checkpoints"];
 
 const KIND: &str = "\"syslog\", \"file\"";
 const ADDRESS: &str =
     "\"tls://HOST:PORT\" or \"unix:/PATH\" (nothing is sent in clear over a network)";
-const PATH: &str = "a file's path";
 
 /// The port of syslog over TLS: RFC 5425, section 4.1.
 const PORT: u16 = 6514;
@@ -38,7 +39,11 @@ enum Kind {
 }
 
 /// Reads the tables, one for each output.
-pub(super) fn read(node: &Node<'_>, cx: &mut Context<'_>) -> Vec<Arc<AuditOutput>> {
+pub(super) fn read(
+    node: &Node<'_>,
+    written: &mut Vec<Written>,
+    cx: &mut Context<'_>,
+) -> Vec<Arc<AuditOutput>> {
     let Some(table) = node.open_table("tables with a name each", cx) else { return Vec::new() };
     let entries = table.entries();
     if entries.len() > MAX_OUTPUTS {
@@ -47,25 +52,16 @@ pub(super) fn read(node: &Node<'_>, cx: &mut Context<'_>) -> Vec<Arc<AuditOutput
         cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
         return Vec::new();
     }
-    let mut all: Vec<Arc<AuditOutput>> = Vec::new();
-    for (name, node) in &entries {
-        let Some(output) = one(name, node, cx) else { continue };
-        let file = |output: &AuditOutput| match &output.target {
-            AuditTarget::File(path) => Some(path.clone()),
-            AuditTarget::Syslog(_) => None,
-        };
-        let same =
-            |other: &&Arc<AuditOutput>| file(other).is_some() && file(other) == file(&output);
-        if let Some(other) = all.iter().find(same) {
-            let by = format!("audit.output.{}", other.name);
-            cx.problem(node.spot(), ProblemKind::Taken { found: PATH.to_owned(), by });
-        }
-        all.push(Arc::new(output));
-    }
-    all
+    let one = |(name, node): &(&str, Node<'_>)| one(name, node, written, cx).map(Arc::new);
+    entries.iter().filter_map(one).collect()
 }
 
-fn one(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<AuditOutput> {
+fn one(
+    name: &str,
+    node: &Node<'_>,
+    written: &mut Vec<Written>,
+    cx: &mut Context<'_>,
+) -> Option<AuditOutput> {
     let valid_name = OutputName::new(name).ok();
     if valid_name.is_none() {
         node.refuse(name, NAME, None, cx);
@@ -84,20 +80,28 @@ fn one(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<AuditOutput>
     let table = node.table(keys, cx)?;
     let target = match kind {
         Kind::Syslog => syslog(&table, cx).map(AuditTarget::Syslog),
-        Kind::File => file(&table, cx).map(AuditTarget::File),
+        Kind::File => file(&table, written, cx).map(AuditTarget::File),
     };
-    table.get("format").map(|node| node.choice(&[("json", ())], cx));
+    let formats = [("json", AuditFormat::Json), ("ocsf", AuditFormat::Ocsf)];
+    let format = table.get("format").and_then(|node| node.choice(&formats, cx));
     let froms = [("now", AuditFrom::Now), ("beginning", AuditFrom::Beginning)];
     let from = table.get("from").and_then(|node| node.choice(&froms, cx));
-    Some(AuditOutput { name: valid_name?, target: target?, from: from.unwrap_or(FROM) })
+    let checkpoints = table.get("checkpoints").and_then(|node| node.flag(cx));
+    Some(AuditOutput {
+        name: valid_name?,
+        target: target?,
+        format: format.unwrap_or(FORMAT),
+        from: from.unwrap_or(FROM),
+        checkpoints: checkpoints.unwrap_or(SENDS_CHECKPOINTS),
+    })
 }
 
-fn file(table: &Table<'_>, cx: &mut Context<'_>) -> Option<std::path::PathBuf> {
+fn file(table: &Table<'_>, written: &mut Vec<Written>, cx: &mut Context<'_>) -> Option<PathBuf> {
     let Some(node) = table.get("path") else {
-        cx.missing(table.spot(), "path", PATH);
+        cx.missing(table.spot(), "path", FILE);
         return None;
     };
-    path(&node, PATH, cx)
+    written_file(&node, written, cx)
 }
 
 fn syslog(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Syslog> {
@@ -132,7 +136,7 @@ fn address(node: &Node<'_>, cx: &mut Context<'_>) -> Option<SyslogAddress> {
         return Some(SyslogAddress::Unix(path.into()));
     }
     let Some((host, port)) = tls_address(text) else {
-        node.refuse(text, ADDRESS, None, cx);
+        node.refuse_unseen(ADDRESS, cx);
         return None;
     };
     if host.parse::<IpAddr>().is_ok_and(network::is_link_local) {

@@ -26,6 +26,16 @@ pub const BULK_WAIT: Duration = Duration::from_secs(4);
 pub const MAX_PER_SECOND: u32 = 1000;
 /// Connections at once over the Unix socket.
 pub const MAX_LOCAL_CONNECTIONS: usize = 16;
+/// How long a client beyond `server.failure_rate_limit` waits for what its token comes to.
+pub const GUESS_PAUSE: Duration = Duration::from_secs(1);
+/// How many of such a client's requests wait at once.
+pub const MAX_WAITING_GUESSES: usize = 8;
+/// How many of [`MAX_ASKING`] may be questions: the others are for what is to be done.
+pub const MAX_QUESTIONS: usize = 3;
+/// Bytes of long answers that wait for their readers, of all of them together.
+pub const MAX_UNREAD: usize = 32 << 20;
+/// The most bytes of an answer that is not counted among those.
+pub const SHORT_ANSWER: usize = 64 << 10;
 /// The most tables `[admin.tokens.NAME]`.
 pub const MAX_TOKENS: usize = 64;
 
@@ -46,6 +56,26 @@ pub(super) fn fixed() -> Vec<(&'static str, String, &'static str)> {
             "requests of operators that the store is busy with at once",
             count(MAX_ASKING),
             "listings must not take the disk and the processors from the providers",
+        ),
+        (
+            "those of them that only ask",
+            count(MAX_QUESTIONS),
+            "whoever reads, the trail or events, leaves a place to whoever must act",
+        ),
+        (
+            "answers of more than 64KiB that wait for their readers",
+            size(MAX_UNREAD),
+            "then 503: connections that ask and do not read must not take all memory",
+        ),
+        (
+            "time that a token waits to be looked at, of a client that has shown too many wrong ones",
+            GUESS_PAUSE.show(),
+            "right or wrong: else the one that is answered is the right one",
+        ),
+        (
+            "requests of such a client that wait",
+            count(MAX_WAITING_GUESSES),
+            "eight tries a second; what comes beyond them is 429 at once",
         ),
         ("time that others wait for their turn", ASKING_WAIT.show(), "then 503: better to say so"),
         ("time that an answer of the store is waited for", ANSWER_WAIT.show(), "then 503"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::units::{ByteSize, Quantity as _};
-use super::super::{AuditFrom, Facility};
+use super::super::{AuditFormat, AuditFrom, Facility};
 use super::{Limit, days};
 
 /// `audit.retention`
@@ -20,14 +20,18 @@ pub const MAX_SIZE: Limit<ByteSize> = Limit {
     default: ByteSize(2 << 30),
     least: ByteSize(64 << 20),
     most: ByteSize(1 << 50),
-    reason: "some four million records; a flood cannot fill the disk, and beyond it the oldest go, to audit.archive if that is set",
+    reason: "some four million records; a flood cannot fill the disk, nor take more of it than a fourteenth a day; beyond it the oldest go, to audit.archive if that is set",
 };
 /// `audit.required`
 pub const REQUIRED: bool = false;
 /// `audit.output.NAME.facility`: log audit.
 pub const FACILITY: Facility = Facility(13);
+/// `audit.output.NAME.format`
+pub const FORMAT: AuditFormat = AuditFormat::Json;
 /// `audit.output.NAME.from`
 pub const FROM: AuditFrom = AuditFrom::Now;
+/// `audit.output.NAME.checkpoints`
+pub const SENDS_CHECKPOINTS: bool = false;
 
 /// The most `[audit.output.NAME]` tables.
 pub const MAX_OUTPUTS: usize = 8;
@@ -44,6 +48,12 @@ pub const SETTLED: Duration = Duration::from_secs(30);
 pub const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// How long a stop waits for the last records and the last checkpoint to go out.
 pub const LAST_SENDS: Duration = Duration::from_secs(2);
+/// Bytes that are read of one connection, with the TLS handshake: certificates, session tickets, and of
+/// whoever takes checkpoints the answer.
+pub const MAX_HEARD: usize = 128 << 10;
+/// So many times `store.min_free` an output's file leaves free on its file system: it stops well before new
+/// events are refused.
+pub const LEFT_FREE: u64 = 2;
 /// The longest message of syslog, in bytes; of one that is longer, the details are left out.
 pub const MAX_MESSAGE: usize = 8 << 10;
 
@@ -84,6 +94,16 @@ pub(super) fn fixed() -> Vec<(&'static str, String, &'static str)> {
             "time that a stop takes for the last records and the last checkpoint to go out",
             LAST_SENDS.show(),
             "what did not get out is sent after the next start",
+        ),
+        (
+            "bytes that are read of a connection, with the TLS handshake and an answer to a checkpoint",
+            ByteSize(MAX_HEARD as u64).show(),
+            "whoever takes records or checkpoints has nothing more to say; beyond it the connection is closed",
+        ),
+        (
+            "free space that an output's file leaves on its file system",
+            format!("{LEFT_FREE} times `store.min_free`"),
+            "what is sent on must not take the space that events need; the trail keeps what waits",
         ),
         (
             "message of syslog",

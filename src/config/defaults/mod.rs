@@ -138,6 +138,11 @@ pub const CHOICES: &[(&str, &str, &str)] = &[
         "audit",
         "13, \"log audit\" (RFC 5424): what collectors tell apart first",
     ),
+    (
+        "audit.output.NAME.checkpoints",
+        "false",
+        "what proves something belongs elsewhere than the rest: `audit.checkpoints` sends it there",
+    ),
     ("audit.output.NAME.format", "json", "the record as the API shows it; nothing is lost in it"),
     (
         "audit.output.NAME.from",

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::pem::PemError;
+use crate::regular::why;
 
 mod warning;
 
@@ -88,7 +89,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProblemKind {
     /// The file cannot be read.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {}", why(*.0))]
     Unreadable(io::ErrorKind),
     /// The file is not UTF-8.
     #[error("found bytes that are not UTF-8; accepted: TOML, which is UTF-8")]
@@ -279,6 +280,16 @@ pub enum Contradiction {
         "found a link-local address, or one of a cloud's metadata service; accepted: any other"
     )]
     LinkLocalForGood,
+    /// A file that is written to, among the store's own.
+    #[error(
+        "found a file below store.path, where nothing may be but what the store has put there; accepted: one in another directory"
+    )]
+    InTheStore,
+    /// A file that is written to and holds what the configuration reads.
+    #[error(
+        "found a file that this configuration is read from, which what is appended to it would spoil; accepted: one of its own"
+    )]
+    ReadAsWell,
     /// Certificates for an output that speaks no TLS.
     #[error(
         "found with a Unix socket, which needs no certificates; accepted: with a tls:// address"
@@ -332,7 +343,7 @@ pub enum SecretProblem {
     #[error("{0} is empty; accepted: a secret of at least 16 bytes")]
     Empty(String),
     /// The file cannot be read.
-    #[error("cannot read {}: {error}; accepted: a file that this user can read", path.display())]
+    #[error("cannot read {}: {}; accepted: a file that this user can read", path.display(), why(*error))]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Warning {
     /// A secret that can be guessed.
-    #[error("{from} has {len} bytes; a secret should have at least {least}")]
+    #[error(
+        "{from} has {len} bytes; a secret should have at least {least}: nobody is locked out for guessing, so its length is what protects it"
+    )]
     ShortSecret {
         /// The variable or file.
         from: String,

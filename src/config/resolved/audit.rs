@@ -53,8 +53,21 @@ pub struct AuditOutput {
     pub name: OutputName,
     /// Where to.
     pub target: AuditTarget,
+    /// As what.
+    pub format: AuditFormat,
     /// From where on, where nothing was sent under this name yet.
     pub from: AuditFrom,
+    /// Whether checkpoints are sent as well.
+    pub checkpoints: bool,
+}
+
+/// As what records are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditFormat {
+    /// The record as the API shows it.
+    Json,
+    /// An event of the Open Cybersecurity Schema Framework.
+    Ocsf,
 }
 
 /// What takes records.

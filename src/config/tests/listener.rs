@@ -110,10 +110,10 @@ fn each_bad_certificate_or_key_is_told_at_its_place() {
         ("{}", "8:7: error: server.tls: missing; accepted: { cert = \"PATH\", key = \"PATH\" } or { acme = { domains = [..] } }".to_owned()),
         ("{ cert = \"cert.pem\" }", "8:7: error: server.tls.key: missing; accepted: a PEM file's path".into()),
         ("{ key = \"key.pem\" }", "8:7: error: server.tls.cert: missing; accepted: a PEM file's path".into()),
-        ("{ cert = \"no.pem\", key = \"key.pem\" }", format!("8:16: error: server.tls.cert: /etc/hookward/no.pem: cannot be read: entity not found; accepted: {certs}")),
+        ("{ cert = \"no.pem\", key = \"key.pem\" }", format!("8:16: error: server.tls.cert: /etc/hookward/no.pem: cannot be read: no such file; accepted: {certs}")),
         ("{ cert = \"key.pem\", key = \"key.pem\" }", format!("8:16: error: server.tls.cert: /etc/hookward/key.pem: holds no certificate; accepted: {certs}")),
         ("{ cert = \"cert.pem\", key = \"junk.pem\" }", format!("8:34: error: server.tls.key: /etc/hookward/junk.pem: holds no private key; accepted: {key}")),
-        ("{ cert = \"cert.pem\", key = \"no.pem\" }", format!("8:34: error: server.tls.key: /etc/hookward/no.pem: cannot be read: entity not found; accepted: {key}")),
+        ("{ cert = \"cert.pem\", key = \"no.pem\" }", format!("8:34: error: server.tls.key: /etc/hookward/no.pem: cannot be read: no such file; accepted: {key}")),
         ("{ cert = \"cert.pem\", key = \"other-key.pem\" }", format!("8:34: error: server.tls.key: /etc/hookward/other-key.pem: the private key does not belong to the first certificate; accepted: {key}")),
         ("{ cert = \"cert.pem\", key = \"open-key.pem\" }", "8:34: error: server.tls.key: /etc/hookward/open-key.pem has mode 0644; accepted: 0600, readable by its owner alone (or allow_readable = true beside it)".into()),
         ("{ cert = \"cert.pem\", key = { file = \"open-key.pem\" } }", "8:34: error: server.tls.key: /etc/hookward/open-key.pem has mode 0644; accepted: 0600, readable by its owner alone (or allow_readable = true beside it)".into()),
@@ -191,8 +191,8 @@ fn acme_has_its_defaults_and_its_own_mistakes() {
         ("domains = [\"10.0.0.1\"]", format!("8:29: error: server.tls.acme.domains[0]: found \"10.0.0.1\"; accepted: {domain}")),
         ("domains = [\"a.b\", \"a.b\"]", "8:36: error: server.tls.acme.domains[1]: found \"a.b\", which the same list has already; accepted: one of its own".into()),
         ("domains = [\"a.b\"], contact = [\"mailto:it@a.b\"]", "8:48: error: server.tls.acme.contact[0]: found \"mailto:it@a.b\"; accepted: an e-mail address such as \"it@clinic.example\"; did you mean \"it@a.b\"?".into()),
-        ("domains = [\"a.b\"], directory = \"http://a.b/\"", "8:49: error: server.tls.acme.directory: found \"http://a.b/\"; accepted: an https URL, such as \"https://acme-v02.api.letsencrypt.org/directory\"".into()),
-        ("domains = [\"a.b\"], ca = \"no.pem\"", "8:42: error: server.tls.acme.ca: /etc/hookward/no.pem: cannot be read: entity not found; accepted: a file of PEM certificates".into()),
+        ("domains = [\"a.b\"], directory = \"http://a.b/\"", "8:49: error: server.tls.acme.directory: found another string; accepted: an https URL without user, query or fragment, such as \"https://acme-v02.api.letsencrypt.org/directory\"".into()),
+        ("domains = [\"a.b\"], ca = \"no.pem\"", "8:42: error: server.tls.acme.ca: /etc/hookward/no.pem: cannot be read: no such file; accepted: a file of PEM certificates".into()),
         ("domains = [\"a.b\"], port = 80", "8:37: error: server.tls.acme.port: unknown key; accepted: domains, contact, directory, cache, ca".into()),
     ] {
         one_error(&acme(keys), &expected);

@@ -106,7 +106,7 @@ fn each_bad_top_level_setting_is_told_at_its_place() {
         ),
         (
             "[store]\nencryption_key = { file = \"k\" }",
-            "8:18: error: store.encryption_key: cannot read /etc/hookward/k: entity not found; accepted: a file that this user can read",
+            "8:18: error: store.encryption_key: cannot read /etc/hookward/k: no such file; accepted: a file that this user can read",
         ),
         (
             "[store]\nencryption_key = []",
@@ -265,7 +265,7 @@ fn each_bad_setting_of_an_upstream_is_told_at_its_place() {
         |line| good().replace("http:", "https:").replace("3000/\"", &format!("3000/\"\n{line}"));
     one_error(
         &https("ca = \"no.pem\""),
-        "6:6: error: upstream.u.ca: /etc/hookward/no.pem: cannot be read: entity not found; accepted: a file of PEM certificates",
+        "6:6: error: upstream.u.ca: /etc/hookward/no.pem: cannot be read: no such file; accepted: a file of PEM certificates",
     );
     one_error(
         &https("ca = \"junk.pem\""),
@@ -298,7 +298,7 @@ fn secrets_are_there_private_and_long_enough() {
         ),
         (
             "[{ file = \"nope\" }]",
-            "3:9: error: source.s.keys[0]: cannot read /etc/hookward/nope: entity not found; accepted: a file that this user can read",
+            "3:9: error: source.s.keys[0]: cannot read /etc/hookward/nope: no such file; accepted: a file that this user can read",
         ),
         (
             "[{ file = \"newline\" }]",
@@ -338,7 +338,7 @@ fn secrets_are_there_private_and_long_enough() {
         warnings(&keys("[{ env = \"SHORT\" }]"))[1..],
         [
             "1:1: warning: store.encryption_key: not set: events are stored unencrypted, and whoever gets at the disk reads them; `hookward keygen` makes a key",
-            "3:9: warning: source.s.keys[0]: the environment variable SHORT has 15 bytes; a secret should have at least 16",
+            "3:9: warning: source.s.keys[0]: the environment variable SHORT has 15 bytes; a secret should have at least 16: nobody is locked out for guessing, so its length is what protects it",
         ]
     );
 }

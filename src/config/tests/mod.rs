@@ -242,7 +242,7 @@ fn a_file_is_loaded_with_its_secrets_beside_it() {
     assert_eq!(kinds.len(), 2, "{problems:?}");
 
     let missing = load(&dir.path().join("nope.toml"), &env).unwrap_err().problems;
-    assert!(missing[0].to_string().ends_with("nope.toml: error: cannot be read: entity not found"));
+    assert!(missing[0].to_string().ends_with("nope.toml: error: cannot be read: no such file"));
     std::fs::write(&file, b"\xff").unwrap();
     assert_eq!(load(&file, &env).unwrap_err().problems[0].kind, ProblemKind::NotUtf8);
 }

@@ -15,7 +15,8 @@ fn outputs_are_read_with_their_defaults() {
     let text = "[audit.output.siem]\nkind = \"syslog\"\naddress = \"tls://siem.example\"\nca = \"ca.pem\"\n\
                 cert = \"cert.pem\"\nkey = \"key.pem\"\n\
                 [audit.output.local]\nkind = \"syslog\"\naddress = \"unix:/dev/log\"\nfacility = \"authpriv\"\n\
-                [audit.output.file]\nkind = \"file\"\npath = \"audit.jsonl\"\nfrom = \"beginning\"\nformat = \"json\"\n";
+                [audit.output.file]\nkind = \"file\"\npath = \"audit.jsonl\"\nfrom = \"beginning\"\nformat = \"ocsf\"\n\
+                checkpoints = true\n";
     let (config, _) = check(&with(text)).unwrap();
     let [siem, local, file] = &config.audit.outputs[..] else { panic!("{:?}", config.audit) };
     assert_eq!((siem.name.as_str(), siem.from), ("siem", AuditFrom::Now));
@@ -28,6 +29,8 @@ fn outputs_are_read_with_their_defaults() {
     assert_eq!(syslog.facility, Facility(10));
     assert_eq!(file.target, AuditTarget::File(place("audit.jsonl").into()));
     assert_eq!(file.from, AuditFrom::Beginning);
+    assert_eq!((file.format, file.checkpoints), (AuditFormat::Ocsf, true));
+    assert_eq!((siem.format, siem.checkpoints), (AuditFormat::Json, false));
     for file in ["ca.pem", "cert.pem", "key.pem"] {
         assert!(config.files.contains(&place(file).into()), "{file} is watched and may be read");
     }
@@ -50,11 +53,11 @@ fn mistakes_of_outputs_are_told_at_their_place() {
         ),
         (
             "kind = \"syslog\"\naddress = \"tcp://siem:514\"",
-            format!("9:11: error: audit.output.a.address: found \"tcp://siem:514\"; accepted: {address}"),
+            format!("9:11: error: audit.output.a.address: found another string; accepted: {address}"),
         ),
         (
             "kind = \"syslog\"\naddress = \"unix:log\"",
-            format!("9:11: error: audit.output.a.address: found \"unix:log\"; accepted: {address}"),
+            format!("9:11: error: audit.output.a.address: found another string; accepted: {address}"),
         ),
         (
             "kind = \"syslog\"\naddress = \"tls://169.254.169.254\"",
@@ -70,16 +73,16 @@ fn mistakes_of_outputs_are_told_at_their_place() {
         ),
         (
             "kind = \"file\"\npath = \"a\"\naddress = \"tls://siem\"",
-            "10:1: error: audit.output.a.address: unknown key; accepted: kind, path, format, from".to_owned(),
+            "10:1: error: audit.output.a.address: unknown key; accepted: kind, path, format, from, checkpoints".to_owned(),
         ),
         ("kind = \"file\"", "7:1: error: audit.output.a.path: missing; accepted: a file's path".to_owned()),
         (
             "kind = \"file\"\npath = \"a\"\nformat = \"cef\"",
-            "10:10: error: audit.output.a.format: found \"cef\"; accepted: \"json\"".to_owned(),
+            "10:10: error: audit.output.a.format: found \"cef\"; accepted: \"json\", \"ocsf\"".to_owned(),
         ),
         (
             "kind = \"file\"\npath = \"a\"\n[audit.output.b]\nkind = \"file\"\npath = \"a\"",
-            "10:1: error: audit.output.b: found a file's path, which audit.output.a has already; accepted: one of its own".to_owned(),
+            "12:8: error: audit.output.b.path: found a file's path, which audit.output.a.path has already; accepted: one of its own".to_owned(),
         ),
         (
             "kind = \"file\"\npath = \"a\"\n[audit.output.\"B c\"]\nkind = \"file\"\npath = \"b\"",
@@ -94,6 +97,140 @@ fn mistakes_of_outputs_are_told_at_their_place() {
     assert!(
         found[0].contains("found 9; accepted: up to 8 tables [audit.output.NAME]"),
         "{found:?}"
+    );
+}
+
+/// The password in an output's address was in what `check` printed and in the log; the one in
+/// an authority's as well.
+#[test]
+fn nothing_of_an_address_that_is_refused_is_shown() {
+    for (rest, key) in [
+        (
+            "[audit.output.a]\nkind = \"syslog\"\naddress = \"tls://me:hunter2@siem:6514\"",
+            "audit.output.a.address",
+        ),
+        (
+            "[audit.output.a]\nkind = \"syslog\"\naddress = \"tls://siem?token=hunter2\"",
+            "audit.output.a.address",
+        ),
+        (
+            "[audit.output.a]\nkind = \"syslog\"\naddress = \"https://siem/hunter2\"",
+            "audit.output.a.address",
+        ),
+        ("[audit]\ncheckpoints = { url = \"http://n/?hunter2\" }", "audit.checkpoints.url"),
+        (
+            "[server.tls.acme]\ndomains = [\"a.b\"]\ndirectory = \"https://me:hunter2@ca/\"",
+            "server.tls.acme.directory",
+        ),
+        (
+            "[server.tls.acme]\ndomains = [\"a.b\"]\ndirectory = \"https://ca/?token=hunter2\"",
+            "server.tls.acme.directory",
+        ),
+        ("[upstream.v]\nurl = \"https://a b/#hunter2\"", "upstream.v.url"),
+    ] {
+        let found = errors(&with(rest));
+        assert!(found.len() == 1 && found[0].contains(&format!("{key}: found ")), "{found:?}");
+        assert!(!found[0].contains("hunter2"), "{found:?}");
+    }
+}
+
+/// A line of an output stood in the midst of a journal's segment, and in a file of checkpoints.
+#[test]
+fn an_output_s_file_is_nobody_else_s_however_it_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = dir.path().join("real");
+    std::fs::create_dir_all(real.join("data/audit")).unwrap();
+    std::os::unix::fs::symlink(&real, dir.path().join("link")).unwrap();
+    let at = |path: &str| dir.path().join(path).display().to_string();
+    let store = "found a file below store.path, where nothing may be but what the store has put there; accepted: one in another directory";
+    let taken =
+        |by: &str| format!("found a file's path, which {by} has already; accepted: one of its own");
+    for (store_path, path, expected) in [
+        ("real/data", "real/data/out", Some(store.to_owned())),
+        ("real/data", "link/data/audit/audit-00000001.hwa", Some(store.to_owned())),
+        ("link/data", "real/data/new/out", Some(store.to_owned())),
+        ("link/none", "real/none/out", Some(store.to_owned())),
+        ("real/data", "real/x/../data/out", Some(store.to_owned())),
+        ("real/data", "link/checkpoints", Some(taken("audit.checkpoints.file"))),
+        ("real/data", "link/first", Some(taken("audit.output.a.path"))),
+        ("real/data", "real/data-out", None),
+        ("real/data", "link/other", None),
+    ] {
+        std::fs::create_dir_all(real.join("x")).unwrap();
+        let audit = format!(
+            "[store]\npath = \"{}\"\n[audit]\ncheckpoints = {{ file = \"{}\" }}\n\
+             [audit.output.a]\nkind = \"file\"\npath = \"{}\"\n\
+             [audit.output.b]\nkind = \"file\"\npath = \"{}\"\n",
+            at(store_path),
+            at("real/checkpoints"),
+            at("real/first"),
+            at(path)
+        );
+        match expected {
+            Some(expected) => {
+                let found = errors(&with(&audit));
+                assert!(found.len() == 1 && found[0].ends_with(&expected), "{path}: {found:?}");
+            }
+            None => drop(check(&with(&audit)).unwrap()),
+        }
+    }
+}
+
+/// An output appended its lines to a key, which no start could read any more; and kept checkpoints stood in
+/// the midst of the store.
+#[test]
+fn what_the_store_and_the_configuration_have_is_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["key", "kept"] {
+        std::fs::write(at(name), "0123456789abcdef").unwrap();
+        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    std::fs::hard_link(at("key"), at("second-name")).unwrap();
+    std::os::unix::fs::symlink(at("key"), at("link")).unwrap();
+    std::fs::create_dir(at("sub")).unwrap();
+    let file = at("hookward.toml");
+    let store = "found a file below store.path, where nothing may be";
+    let read = "found a file that this configuration is read from";
+    for (path, expected) in [
+        ("data/audit/acts.jsonl", Some(store)),
+        ("data/journal/0000000001.journal", Some(store)),
+        ("data", Some(store)),
+        ("hookward.toml", Some(read)),
+        ("sub/../hookward.toml", Some(read)),
+        ("key", Some(read)),
+        ("second-name", Some(read)),
+        ("link", Some(read)),
+        ("kept", None),
+        ("not-yet", None),
+    ] {
+        for (key, audit) in [
+            ("checkpoints.file", format!("[audit]\ncheckpoints = {{ file = \"{path}\" }}")),
+            ("output.a.path", format!("[audit.output.a]\nkind = \"file\"\npath = \"{path}\"")),
+        ] {
+            let text = with(&audit).replace("{ env = \"KEY\" }", "{ file = \"key\" }");
+            std::fs::write(&file, &text).unwrap();
+            let Err(invalid) = load(&file, &|_| None) else {
+                assert_eq!(expected, None, "{key} {path}");
+                continue;
+            };
+            let found: Vec<String> = invalid.problems.iter().map(ToString::to_string).collect();
+            let says = format!("error: audit.{key}: {}", expected.unwrap_or("nothing"));
+            assert_eq!(found.iter().filter(|told| told.contains(&says)).count(), 1, "{found:#?}");
+        }
+    }
+}
+
+/// A file that is to come later, and which a key names that is missing, is known by its path alone.
+#[test]
+fn a_file_that_is_not_there_is_told_by_its_path() {
+    let text = with("[audit]\ncheckpoints = { file = \"none\" }")
+        .replace("{ env = \"KEY\" }", "{ file = \"none\" }");
+    let found = errors(&text);
+    assert!(found.len() == 2 && found[1].contains("is read from"), "{found:?}");
+    one_error(
+        &with("[audit]\ncheckpoints = { file = \"hookward.toml\" }"),
+        "8:24: error: audit.checkpoints.file: found a file that this configuration is read from, which what is appended to it would spoil; accepted: one of its own",
     );
 }
 

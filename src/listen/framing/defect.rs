@@ -21,6 +21,8 @@ pub enum Defect {
     RequestLine,
     /// A method that is no token (9112, 3.1).
     Method,
+    /// A TLS handshake (RFC 8446, 5.1) where plain HTTP was to come.
+    Tls,
     /// CONNECT: this is no proxy (9110, 9.3.6).
     Connect,
     /// A version that is none (9112, 2.3).
@@ -112,6 +114,7 @@ impl Defect {
             Self::EmptyLines => "too many empty lines before a request",
             Self::RequestLine => "the request line is not method, target and version",
             Self::Method => "the method is no token",
+            Self::Tls => "TLS on a plain listener",
             Self::Connect => "CONNECT",
             Self::Version => "malformed version",
             Self::OtherVersion => "a version other than HTTP/1.0 and HTTP/1.1",
@@ -162,6 +165,7 @@ impl Defect {
             | Self::EmptyLines
             | Self::RequestLine
             | Self::Method
+            | Self::Tls
             | Self::Connect
             | Self::Version
             | Self::Target

@@ -13,6 +13,10 @@ use super::{Body, Defect, HeadLimits};
 /// Line breaks that are skipped before a request: old clients send one behind a body.
 const MAX_EMPTY_LINES: u8 = 4;
 
+/// What every record of a TLS handshake begins with (RFC 8446, 5.1): its type, and its version's first byte.
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_MAJOR: u8 = 0x03;
+
 /// What a request line may have besides its target.
 const AROUND_TARGET: usize = 64;
 
@@ -96,11 +100,16 @@ impl Head {
         }
     }
 
-    /// What cannot be a method is told from its first byte: who speaks TLS here, or sends a body
+    /// What cannot be a method is told from its first byte, and TLS from the second: who speaks TLS here, or sends a body
     /// that is longer than it said, waits for no line's end.
     fn check_first_byte(&self, bytes: &[u8]) -> Result<(), Defect> {
         match bytes.get(self.judged) {
             Some(b'\n') => Err(Defect::BareLf),
+            Some(&TLS_HANDSHAKE) if self.begins.is_none() => match bytes.get(self.judged + 1) {
+                Some(&TLS_MAJOR) => Err(Defect::Tls),
+                Some(_) => Err(Defect::Method),
+                None => Ok(()),
+            },
             Some(byte) if self.begins.is_none() && *byte != b'\r' => {
                 if syntax::is_token_byte(*byte) { Ok(()) } else { Err(Defect::Method) }
             }

@@ -37,7 +37,7 @@ use self::progress::{Expiry, Progress, Turn};
 use self::watchdog::Watchdog;
 use self::wire::Wire;
 use super::body::{Unread, Unwanted};
-use super::{Answer, Arrival, Defective, Ended, Last, Limits, Origin, Settings, Stage};
+use super::{Answer, Arrival, Defect, Defective, Ended, Last, Limits, Origin, Settings, Stage};
 use crate::audit::{Reason, Refused};
 
 /// Bytes of a frame's payload: the least that may be allowed. Every buffer for one is this large.
@@ -51,7 +51,8 @@ pub(super) const STREAM_WINDOW: u32 = 128 << 10;
 /// connection makes the gateway hold, whatever the number of its streams.
 pub(super) const CONNECTION_WINDOW: u32 = 256 << 10;
 
-/// Bytes of one answer that wait for the client. Answers are below 1 KiB.
+/// Bytes of one answer that h2 takes before the client does. Answers are below 1 KiB: the operators',
+/// which are not, go over HTTP/1.1 alone, one at a time.
 const MAX_SEND: usize = 16 << 10;
 
 /// Bytes that header compression may refer back to (HPACK): the protocol's default.
@@ -129,8 +130,14 @@ where
                         connection.as_mut().graceful_shutdown();
                     }
                     Expiry::Gone => return Ended::Quietly,
-                    Expiry::Late => {
-                        tracing::debug!(%peer, "connection closed: the client took too long");
+                    Expiry::LateHead => {
+                        let status = StatusCode::REQUEST_TIMEOUT.as_u16();
+                        let refused = refused(&origin, Defect::LateHead.as_str());
+                        settings.refusals.record(&Refused { status, ..refused });
+                        return Ended::Refused(status);
+                    }
+                    Expiry::Unread => {
+                        tracing::debug!(%peer, "connection closed: the client does not read");
                         return Ended::Quietly;
                     }
                 }

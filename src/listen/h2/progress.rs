@@ -56,8 +56,10 @@ pub(super) enum Expiry {
     Idle,
     /// It was told to go, and had time for it.
     Gone,
-    /// It does not get on with what it has begun.
-    Late,
+    /// It does not get on with a head that it has begun.
+    LateHead,
+    /// It does not read what it is sent.
+    Unread,
 }
 
 impl Progress {
@@ -148,17 +150,17 @@ impl Progress {
         let state = self.0.lock();
         let unanswered = state.answered.front().map(|(_, since)| *since);
         let late = [
-            state.blocked.map(|since| since + timeouts.write),
-            unanswered.map(|since| since + timeouts.write),
-            state.frames.section().map(|since| since + timeouts.header),
+            state.blocked.map(|since| (since + timeouts.write, Expiry::Unread)),
+            unanswered.map(|since| (since + timeouts.write, Expiry::Unread)),
+            state.frames.section().map(|since| (since + timeouts.header, Expiry::LateHead)),
         ];
-        let late = late.into_iter().flatten().min().map(|due| (due, Expiry::Late));
+        let late = late.into_iter().flatten();
         let quiet = (state.open == 0).then(|| match state.leaving {
             Some(since) => (since.max(state.quiet) + LAST_WORD, Expiry::Gone),
             None if state.taken == 0 => (state.quiet + timeouts.header, Expiry::Idle),
             None => (state.quiet + timeouts.idle, Expiry::Idle),
         });
-        late.into_iter().chain(quiet).min_by_key(|(due, _)| *due)
+        late.chain(quiet).min_by_key(|(due, _)| *due)
     }
 }
 

@@ -18,6 +18,13 @@ use super::sessions::Sessions;
 pub(super) const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
+/// What a listener speaks, in the order of its preference.
+pub(super) type Protocols = &'static [&'static [u8]];
+pub(super) const ALL: Protocols = &[H2, HTTP_1_1];
+/// Where answers can be long: on an HTTP/2 connection a hundred of them can wait for a client that does
+/// not read.
+pub(super) const ONE_AT_A_TIME: Protocols = &[HTTP_1_1];
+
 /// By which an authority asks for its challenge (RFC 8737, section 4).
 pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
 
@@ -26,7 +33,7 @@ pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
 /// - ring as the crypto provider: no C++ or CMake to build it, and upstreams use it already. Its
 ///   suites are AEADs with ephemeral key exchange and nothing else.
 /// - TLS 1.2 and 1.3: what is older is broken (RFC 8996), and rustls has nothing older.
-/// - ALPN: `h2` before `http/1.1`. A client that offers others only is turned away with
+/// - ALPN: `h2` before `http/1.1`, or `http/1.1` alone. A client that offers others only is turned away with
 ///   `no_application_protocol` (RFC 7301, section 3.2); one that offers none speaks HTTP/1.1.
 /// - Resumption by a cache on our side ([`Sessions`]) and not by self-contained tickets: a
 ///   session can be used for a bounded time, in TLS 1.3 once only, and is gone with the
@@ -38,11 +45,12 @@ pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
 pub(super) fn server(
     resolver: Arc<dyn ResolvesServerCert>,
     clients: &ClientCertificates,
+    protocols: Protocols,
 ) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = clients.verifier(&provider);
     let mut config = base(provider, verifier, resolver)?;
-    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config.session_storage = Arc::new(Sessions::new());
     config.send_tls13_tickets = 1;
     Ok(config)

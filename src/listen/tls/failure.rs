@@ -46,6 +46,20 @@ impl Failure {
             Self::Internal => "internal TLS error",
         }
     }
+
+    /// Whether the client has asked for something that it does not get.
+    pub(in crate::listen) fn is_refusal(self) -> bool {
+        match self {
+            Self::Closed | Self::NoCertificate | Self::Internal => false,
+            Self::NotTls
+            | Self::Version
+            | Self::Incompatible
+            | Self::Application
+            | Self::ClientCertificate
+            | Self::Alert
+            | Self::Protocol => true,
+        }
+    }
 }
 
 impl From<io::Error> for Failure {

@@ -32,6 +32,7 @@ pub use self::clients::ClientCertificates;
 pub(crate) use self::expiry::shown;
 pub use self::expiry::{Expiry, WARN_BEFORE, watch_expiry};
 
+use self::config::Protocols;
 use self::turns::Turns;
 
 pub(super) use self::failure::Failure;
@@ -43,6 +44,7 @@ pub(super) use self::stream::Stream;
 /// since. Sessions go with the certificate, so that none outlives it.
 #[derive(Debug)]
 pub struct Acceptor {
+    protocols: Protocols,
     serving: ArcSwap<Serving>,
     /// Held while what is served is replaced: certificates and those that clients are asked for
     /// come from different sides.
@@ -73,9 +75,14 @@ struct Serving {
 }
 
 impl Serving {
-    fn new(identity: Option<Identity>, clients: ClientCertificates) -> Result<Self, rustls::Error> {
+    fn new(
+        identity: Option<Identity>,
+        clients: ClientCertificates,
+        protocols: Protocols,
+    ) -> Result<Self, rustls::Error> {
         let pair = identity.as_ref().map(|identity| Arc::clone(&identity.pair));
-        let config = Arc::new(config::server(Arc::new(config::Always(pair)), &clients)?);
+        let config = config::server(Arc::new(config::Always(pair)), &clients, protocols)?;
+        let config = Arc::new(config);
         Ok(Self { config, identity, clients })
     }
 
@@ -101,10 +108,29 @@ impl Acceptor {
         identity: impl Into<Option<Identity>>,
         clients: ClientCertificates,
     ) -> Result<Self, rustls::Error> {
-        let serving = ArcSwap::from_pointee(Serving::new(identity.into(), clients)?);
+        Self::speaking(config::ALL, identity.into(), clients)
+    }
+
+    /// The same, without HTTP/2.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn without_http2(
+        identity: Identity,
+        clients: ClientCertificates,
+    ) -> Result<Self, rustls::Error> {
+        Self::speaking(config::ONE_AT_A_TIME, Some(identity), clients)
+    }
+
+    fn speaking(
+        protocols: Protocols,
+        identity: Option<Identity>,
+        clients: ClientCertificates,
+    ) -> Result<Self, rustls::Error> {
+        let serving = ArcSwap::from_pointee(Serving::new(identity, clients, protocols)?);
         let (replacing, replaced) = (Mutex::default(), Notify::new());
         let (challenges, turns) = (Challenges::default(), Turns::new());
-        Ok(Self { serving, replacing, replaced, challenges, turns })
+        Ok(Self { protocols, serving, replacing, replaced, challenges, turns })
     }
 
     /// Makes another certificate ready to be put in place. The same one again will change nothing:
@@ -141,7 +167,7 @@ impl Acceptor {
         if self.serving.load().is(identity.as_ref(), &clients) {
             return Ok(Replacement(None));
         }
-        let serving = Arc::new(Serving::new(identity, clients)?);
+        let serving = Arc::new(Serving::new(identity, clients, self.protocols)?);
         Ok(Replacement(Some(Prepared { serving, stays })))
     }
 

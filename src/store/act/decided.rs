@@ -129,7 +129,7 @@ impl Decided {
             delivery.slot.bell.notify_one();
         }
         let names = planned.deliveries.iter().map(|delivery| delivery.slot.name.clone());
-        Acted { id: planned.id, upstreams: names.collect() }
+        Acted { id: planned.id, source: planned.source.clone(), upstreams: names.collect() }
     }
 }
 

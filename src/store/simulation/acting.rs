@@ -87,8 +87,9 @@ impl World {
             work.acts.retain(|acting| match acting {
                 Acting::Look(_) => true,
                 Acting::Do(planned, answer) => {
-                    let _ =
-                        answer.try_send(Answer::Done(Acted { id: planned.id, upstreams: vec![] }));
+                    let (id, source) = (planned.id, planned.source.clone());
+                    let done = Acted { id, source, upstreams: vec![] };
+                    let _ = answer.try_send(Answer::Done(done));
                     false
                 }
             });

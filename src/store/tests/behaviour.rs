@@ -48,6 +48,7 @@ async fn the_same_key_with_other_content_follows_on_conflict() {
 
     let dropped = accept("[1]", OnConflict::Drop).await.unwrap();
     assert_eq!((dropped.id(), dropped.outcome()), (first.id(), Outcome::ConflictDropped));
+    assert_eq!((first.against(), dropped.against()), (None, Some(first.id())));
 
     let delivered = accept("[2]", OnConflict::Deliver).await.unwrap();
     assert_eq!(delivered.outcome(), Outcome::ConflictDelivered);
@@ -57,6 +58,7 @@ async fn the_same_key_with_other_content_follows_on_conflict() {
 
     let kept_back = accept("[3]", OnConflict::Quarantine).await.unwrap();
     assert_eq!(kept_back.outcome(), Outcome::ConflictQuarantined);
+    assert_eq!((kept_back.against(), again.against()), (Some(first.id()), None));
     let again = accept("[3]", OnConflict::Quarantine).await.unwrap();
     assert_eq!((again.id(), again.outcome()), (kept_back.id(), Outcome::Repeat));
 

@@ -660,6 +660,50 @@ async fn a_disk_without_room_for_the_catalogue_costs_no_event() {
     assert!(items.len() >= n as usize, "{} of {n}, {full:?}", items.len());
 }
 
+/// Nobody would have noticed if it were tried again and again without a pause; and each event that arrived
+/// cut the pause short.
+#[tokio::test]
+async fn a_catalogue_that_cannot_be_read_is_tried_more_and_more_seldom() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), SimDisk::default());
+    let options = Options { clock: Clock::manual(START), ..options(dir.path()) };
+    let open = || Store::open_with(options.clone(), tuning(&disk)).unwrap();
+    let store = open();
+    for n in 0..40 {
+        store.accept(event(n), app(&store)).await.unwrap();
+    }
+    assert_eq!(listed(&store, &Filter::default(), 50).len(), 40);
+    assert!(store.close().await);
+    drop(store);
+    // Its rows, not its header.
+    disk.set_bad(Some(("0000000001.events", 40..41)));
+    let store = open();
+    // When it is tried again, after so many tries.
+    let rests = |times: usize| {
+        let begun = std::time::Instant::now();
+        loop {
+            let until = store.core.catalogue.rests_until().filter(|_| disk.met_bad() == times);
+            match until {
+                Some(until) => return until.saturating_sub(store.core.backlog.timeline.passed()),
+                None => std::thread::park_timeout(Duration::from_millis(1)),
+            }
+            assert!(begun.elapsed() < PATIENCE, "{} of {times}", disk.met_bad());
+        }
+    };
+    for (times, rest) in (1..).zip([2, 4, 8, 16, 32, 60, 60]) {
+        assert_eq!(rests(times), Duration::from_secs(rest), "after {times} tries");
+        options.clock.advance(Duration::from_millis(rest * 1000 - 1));
+        store.accept(event(100 + u32::try_from(times).unwrap()), app(&store)).await.unwrap();
+        std::thread::park_timeout(Duration::from_millis(250));
+        assert_eq!(rests(times), Duration::from_millis(1), "whatever arrives");
+        options.clock.advance(Duration::from_millis(1));
+    }
+    rests(8);
+    disk.set_bad(None);
+    options.clock.advance(Duration::from_secs(60));
+    assert_eq!(listed(&store, &Filter::default(), 50).len(), 47);
+    assert!(store.close().await);
+}
+
 /// A journal of one segment, written by hand.
 struct Written {
     batch: Batch,

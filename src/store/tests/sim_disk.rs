@@ -83,6 +83,8 @@ struct Sim {
     bad_from: Option<u64>,
     /// Reads of these bytes of the file with this name fail.
     bad: Vec<(String, std::ops::Range<u64>)>,
+    /// How often such a read has failed.
+    met_bad: usize,
     /// No file is found by its name.
     away: bool,
     free: Option<u64>,
@@ -131,6 +133,11 @@ impl SimDisk {
     /// From here on reads of these bytes fail in the file with this name, until it is `None`.
     pub(crate) fn set_bad(&self, bad: Option<(&str, std::ops::Range<u64>)>) {
         self.0.lock().bad = bad.map(|(name, range)| (name.to_owned(), range)).into_iter().collect();
+    }
+
+    /// How often a read of bytes that are bad has failed.
+    pub(super) fn met_bad(&self) -> usize {
+        self.0.lock().met_bad
     }
 
     /// Reads of these fail as well.
@@ -448,6 +455,11 @@ impl AppendFile for Handle {
         Ok(self.disk.0.lock().files.get(path).is_some_and(|file| !file.removed))
     }
 
+    fn size(&self) -> io::Result<Option<u64>> {
+        let sim = self.disk.0.lock();
+        Ok(sim.files.get(&self.path).map(|file| file.bytes.len() as u64))
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let torn = self.disk.step()?;
         let mut sim = self.disk.0.lock();
@@ -497,7 +509,7 @@ impl AppendFile for Handle {
 impl ReadFile for Handle {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.disk.whole()?;
-        let sim = self.disk.0.lock();
+        let mut sim = self.disk.0.lock();
         let file = sim.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let from = usize::try_from(offset).unwrap().min(file.bytes.len());
         let len = buf.len().min(file.bytes.len() - from);
@@ -508,6 +520,7 @@ impl ReadFile for Handle {
             self.path.ends_with(name) && offset < bad.end && offset + len as u64 > bad.start
         };
         if sim.bad.iter().any(is_bad) {
+            sim.met_bad += 1;
             return Err(rustix::io::Errno::IO.into());
         }
         buf[..len].copy_from_slice(&file.bytes[from..from + len]);

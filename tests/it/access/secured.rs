@@ -55,6 +55,12 @@ async fn the_admin_listener_speaks_tls_and_takes_a_renewed_certificate() {
     assert_eq!(status(&ask(&mut kept, &sources()).await.unwrap()), Some(200));
     let (_, shown) = api::ask(dir.path(), "GET /api/v1/sources", "").await;
     assert!(shown["items"].is_array(), "the socket stays as it is");
+    // A hundred long answers could wait on one connection of HTTP/2.
+    for (offered, agreed) in [(&["h2", "http/1.1"][..], true), (&["h2"], false)] {
+        let stream = Caller::trusting(&authority).protocols(offered).ready().connect(at).await;
+        let chosen = stream.map(|stream| stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec));
+        assert_eq!(chosen.is_ok_and(|chosen| chosen == Some(b"http/1.1".to_vec())), agreed);
+    }
     // Nothing but TLS is spoken there.
     let mut plain = sources().connect(at).await;
     plain.write(&sources().head()).await;
@@ -166,7 +172,7 @@ async fn a_client_certificate_is_asked_for_beside_the_token() {
         (
             [&listing[..], &["--ca", "hookward.toml"]].concat(),
             1,
-            "hookward.toml holds no certificate",
+            "hookward.toml: holds no certificate",
         ),
         ([&listing[..], &ca, &["--cert", "own.pem"]].concat(), 2, "--key"),
         (["events", "list", "--ca", "roots.pem"].to_vec(), 2, "--url"),

@@ -42,7 +42,12 @@ fn request_lines() -> Vec<Case> {
         bad("a quoted method", "3.1", line("\"POST\" /hooks/open HTTP/1.1"), METHOD),
         bad("NUL in the method", "3.1", line("PO\0ST /hooks/open HTTP/1.1"), METHOD),
         bad("NUL before the method", "3.1", line("\0POST /hooks/open HTTP/1.1"), METHOD),
-        bad("TLS on the plain port", "3", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", METHOD),
+        bad(
+            "TLS on the plain port",
+            "3",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            "TLS on a plain listener",
+        ),
         bad("a body in a head's place", "3", "{\"a\":\n1}\r\n\r\n", METHOD),
         bad("a version in lower case", "2.3", line("POST /hooks/open http/1.1"), VERSION),
         bad("a version of one figure", "2.3", line("POST /hooks/open HTTP/1"), VERSION),

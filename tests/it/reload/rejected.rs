@@ -14,7 +14,7 @@ async fn a_broken_file_changes_nothing_and_is_told_once_with_every_problem() {
     assert_eq!(field(&line, "errors"), 2);
     let path = files.path().join("hookward.toml").display().to_string();
     let said = process.said();
-    for problem in ["source.lab.keyz: unknown key", "secrets/none: entity not found"] {
+    for problem in ["source.lab.keyz: unknown key", "secrets/none: no such file"] {
         let told = said.iter().find(|line| line.contains(problem));
         let told = told.unwrap_or_else(|| panic!("{problem}: {said:#?}"));
         assert_eq!(field(told, "level"), "ERROR");

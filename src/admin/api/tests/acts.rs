@@ -16,6 +16,7 @@ async fn an_act_is_done_recorded_and_told() {
         let record = bench.recorded().pop().unwrap();
         assert_eq!(record["reason"], what);
         assert_eq!((&record["event"], &record["why"]), (&json!(id(number).to_string()), &why));
+        assert_eq!(record["source"], "lab");
         assert_eq!(
             (&record["who"], &record["peer"]),
             (&json!("uid 7 (ann)"), &json!("admin.sock"))

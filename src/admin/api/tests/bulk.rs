@@ -148,3 +148,16 @@ async fn a_stop_ends_it_early() {
     let after = bench.post(REPLAY, "{}").await;
     assert_eq!((after.status, &after.body["replayed"]), (503, &json!(0)));
 }
+
+/// It went on for as long as it took, with a token that somebody had taken back because it was stolen.
+#[tokio::test(start_paused = true)]
+async fn it_goes_no_further_once_its_token_is_withdrawn() {
+    let bench = bench(&[DEAD; 20]);
+    assert_eq!(bench.post(REPLAY, r#"{"per_second":2}"#).await.status, 202);
+    bench.withdrawal.take_effect();
+    until(|| bench.api.bulk.place().is_ok()).await;
+    let done = bench.fake.acts.lock().len();
+    assert!((7..=9).contains(&done), "those of the first four seconds: {done}");
+    let got = bench.post(REPLAY, "{}").await;
+    assert_eq!((got.status, &got.body["replayed"]), (409, &json!(0)));
+}

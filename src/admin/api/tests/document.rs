@@ -22,6 +22,12 @@ async fn every_path_of_the_document_is_answered_and_its_methods_alone() {
     }
 }
 
+/// Of two members with one name most readers keep the last, and some of the paths lose their parameter.
+#[test]
+fn no_member_of_the_document_stands_there_twice() {
+    crate::json::Document::parse(OPENAPI.as_bytes()).map(drop).unwrap();
+}
+
 #[test]
 fn the_document_s_limits_are_those_that_hold() {
     use crate::config::defaults::admin::{MAX_PAGE, MAX_PER_SECOND, MAX_REASON, PAGE};
@@ -42,6 +48,7 @@ fn the_document_s_limits_are_those_that_hold() {
         let named: Vec<_> = documented
             .iter()
             .map(|parameter| parameter["$ref"].as_str().unwrap().rsplit('/').next().unwrap())
+            .map(|key| parameters[key]["name"].as_str().unwrap())
             .collect();
         assert_eq!(named, [filters, &PAGING[..]].concat(), "{path}");
     }

@@ -1,6 +1,7 @@
 //! What somebody hostile, or an accident, once did to the writer.
 
 use super::*;
+use crate::audit::chain::bytes::load_any;
 use crate::store::tests::sim_disk::Fault;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -113,7 +114,7 @@ fn acts_that_cannot_be_read_keep_nothing_else_from_being_written() {
 }
 
 /// Segments of five lives, the last of which runs.
-fn of_five_lives() -> Bench {
+pub(super) fn of_five_lives() -> Bench {
     let mut bench = Bench::new();
     for n in 0..4 {
         bench.own(n);
@@ -181,12 +182,94 @@ fn restarts_do_not_add_up_to_years() {
 fn a_segment_that_is_not_what_was_written_stays() {
     let mut bench = of_five_lives();
     bench.disk.corrupt(&bytes::name(2), |bytes| bytes.resize(bytes.len() + 100_000, 0));
-    bench.writer.options.retention.max_bytes = 50_000;
+    bench.step().unwrap();
+    bench.clock.advance(DAY * 400);
     bench.step().unwrap();
     assert_eq!(bench.numbers(), [1, 2, 3, 4], "the first is, and went");
     bench.clock.advance(Duration::from_secs(3_700));
     bench.step().unwrap();
     assert_eq!(bench.numbers(), [1, 2, 3, 4]);
+}
+
+/// The hole was in a later segment, and those in front of it went for it.
+#[test]
+fn a_hole_in_a_segment_makes_no_others_go() {
+    let mut bench = of_five_lives();
+    bench.disk.corrupt(&bytes::name(4), |bytes| bytes.resize(30 << 20, 0));
+    bench.writer.options.retention.max_bytes = 1 << 20;
+    bench.step().unwrap();
+    assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
+}
+
+/// Such a segment, or a page of one that the disk did not give any more, kept all behind it from ever going, and
+/// the trail grew beyond its size.
+#[test]
+fn a_damaged_segment_goes_where_there_is_no_room_and_that_is_signed() {
+    let flip = |bench: &Bench, at: usize| {
+        bench.disk.corrupt(&bytes::name(2), |bytes| bytes[at] ^= 1);
+    };
+    let of_second = load(&of_five_lives().disk, 2);
+    let record = bytes::frames(&of_second).nth(1).unwrap().offset + 60;
+    for damage in ["record", "opening", "all", "sector"] {
+        let mut bench = of_five_lives();
+        match damage {
+            "record" => flip(&bench, record),
+            "opening" => flip(&bench, bytes::SEGMENT_HEADER + 100),
+            "all" => bench.disk.corrupt(&bytes::name(2), |bytes| bytes.fill(7)),
+            _ => bench.disk.set_bad(Some((bytes::name(2).as_str(), 0..9))),
+        }
+        bench.step().unwrap();
+        assert_eq!(bench.disk.names().iter().filter(|name| name.ends_with(".audit")).count(), 5);
+        bench.writer.options.retention.max_bytes = 1;
+        bench.clock.advance(Duration::from_secs(3_700));
+        bench.step().unwrap();
+        bench.stop();
+        let all = bench.reader().newest(&Filter::default(), None, 9).unwrap().items;
+        let shortened: Vec<_> =
+            all.iter().filter_map(|listed| listed.record.details.as_ref()).collect();
+        assert_eq!(shortened[0]["damaged"], json!([2]), "{damage}: {all:?}");
+        assert_eq!(shortened[0]["segment"], 4);
+        let report = bench.verify(&[]);
+        let told = report.notes.iter().any(|note| note.contains("segment 2 went"));
+        assert!(report.sound && report.segments == 1 && told, "{damage}: {report:?}");
+    }
+}
+
+/// By its age alone it stays, and so does what is behind it.
+#[test]
+fn a_damaged_segment_does_not_go_for_its_age() {
+    let mut bench = of_five_lives();
+    bench.disk.corrupt(&bytes::name(2), |bytes| bytes[bytes::SEGMENT_HEADER + 100] ^= 1);
+    bench.step().unwrap();
+    bench.clock.advance(DAY * 400);
+    bench.step().unwrap();
+    assert!(bench.disk.names().contains(&bytes::name(2)));
+    assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
+}
+
+/// What somebody put between two segments took no room, and kept those in front of it from going.
+#[test]
+fn a_foreign_segment_goes_with_those_around_it_and_makes_none_go() {
+    let mut bench = of_five_lives();
+    let mut foreign = load(&of_five_lives().disk, 4);
+    foreign.extend_from_within(bytes::SEGMENT_HEADER..);
+    set(&bench.disk, 5, &[]);
+    bench.disk.remove(&bytes::path(&dir(), 5)).unwrap();
+    put(&bench.disk, &bytes::path(&dir(), 5), "");
+    set(&bench.disk, 5, &foreign);
+    bench = bench.restart();
+    assert_eq!(bench.writer.head_number(), 6);
+    let ours: usize = [1, 2, 3, 4, 6].iter().map(|number| load(&bench.disk, *number).len()).sum();
+    bench.writer.options.retention.max_bytes = ours as u64 + 1_000;
+    bench.own(5);
+    bench.step().unwrap();
+    assert_eq!(bench.disk.names().iter().filter(|name| name.ends_with(".audit")).count(), 6);
+    bench.writer.options.retention.max_bytes = 1;
+    bench.clock.advance(Duration::from_secs(3_700));
+    bench.step().unwrap();
+    bench.stop();
+    let report = bench.verify(&[]);
+    assert!(report.sound && report.segments == 1, "{report:?}");
 }
 
 /// The files were removed under a running gateway; it wrote on into nothing, and nobody noticed.
@@ -213,6 +296,33 @@ fn a_segment_that_is_taken_away_is_told_and_another_one_begun_behind_it() {
     bench.stop();
     let report = bench.verify(&[]);
     assert!(!report.sound && report.first.unwrap() > 2, "what went is missed: {report:?}");
+}
+
+/// It was cut in place, or something was put behind it, and the gateway wrote on.
+#[test]
+fn a_segment_that_is_cut_or_grows_by_another_s_hand_is_told() {
+    type Change = fn(&mut Vec<u8>);
+    let changes: [Change; 3] = [
+        |bytes| bytes.truncate(bytes.len() - 9),
+        Vec::clear,
+        |bytes| bytes.extend_from_slice(b"more"),
+    ];
+    for change in changes {
+        let mut bench = Bench::new();
+        bench.own(1);
+        bench.step().unwrap();
+        bench.disk.corrupt(&bytes::name(1), change);
+        let (what, _) = bench.step().unwrap_err();
+        assert_eq!(what, "the segment that was written to");
+        bench.own(2);
+        bench.step().unwrap();
+        bench.step().unwrap();
+        assert_eq!(bench.writer.head_number(), 2);
+        assert!(reasons(&bench).contains(&"trail_missing".to_owned()));
+        assert_eq!(bench.numbers().last(), Some(&2));
+        bench.stop();
+        assert!(!bench.verify(&[]).sound);
+    }
 }
 
 /// The same while the disk is full: what waits is written behind the new beginning.
@@ -265,6 +375,39 @@ fn a_start_that_misses_a_part_of_the_trail_records_it() {
     let mut bench = bench.restart();
     bench.step().unwrap();
     assert_eq!(reasons(&bench), [""; 0]);
+}
+
+/// The disk failed once while a start looked for its trail, and the second try missed nothing, or began another
+/// trail.
+#[test]
+fn what_a_start_misses_is_told_whatever_fails_at_first() {
+    let mut failed = 0;
+    for at in 0..60 {
+        let mut bench = Bench::new();
+        bench.own(1);
+        bench.step().unwrap();
+        bench.stop();
+        bench.disk.remove(&dir().join("signing.key")).unwrap();
+        bench.disk.sync_dir(&dir()).unwrap();
+        let mut bench = Bench::on(bench.disk, bench.clock);
+        bench.disk.plan(at, Fault::Fails(std::io::ErrorKind::Other));
+        for _ in 0..2 {
+            if bench.writer.open().is_ok() {
+                break;
+            }
+            failed += 1;
+        }
+        // It may fail here as well, and is tried again.
+        (0..3).for_each(|_| drop(bench.step()));
+        bench.disk.plan(usize::MAX, Fault::PowerCut);
+        let told = reasons(&bench);
+        assert_eq!(told.first().unwrap(), "started", "{at}: {told:?}");
+        assert!(told.contains(&"trail_missing".to_owned()), "{at}: {told:?}");
+        let follows = load(&bench.disk, 2);
+        let follows = bytes::SegmentHeader::decode(&follows).unwrap().follows;
+        assert!(follows.sequence.0 > 1, "{at}");
+    }
+    assert!(failed > 5, "{failed}");
 }
 
 /// A file with the last number there is kept the trail shut.
@@ -353,4 +496,81 @@ fn a_short_file_in_place_of_a_trail_and_a_second_torn_end_are_told() {
     let bench = bench.restart();
     let kept = bytes::load_any(&bench.disk, &dir().join("0000000001.torn.1"));
     assert_eq!(kept, b"half a record");
+}
+
+/// No other segment could be begun for long, and this one was written to beyond what any reader looks at: a start
+/// cut off what was there, signed as it was.
+#[test]
+fn nothing_is_written_where_no_reader_looks() {
+    let mut bench = Bench::new();
+    bench.own(1);
+    bench.step().unwrap();
+    bench.writer.fill_segment();
+    bench.own(2);
+    let (_, error) = bench.step().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    bench.step().unwrap();
+    bench.stop();
+    assert_eq!((bench.numbers(), bench.writer.head_number()), (vec![1, 2], 2));
+    let report = bench.verify(&[]);
+    assert!(report.sound, "{report:#?}");
+}
+
+#[test]
+fn of_a_segment_that_was_not_looked_at_in_whole_nothing_is_cut_off() {
+    let mut bench = Bench::new();
+    bench.own(1);
+    bench.step().unwrap();
+    let len = usize::try_from(bytes::MAX_SEGMENT).unwrap() + 9;
+    bench.disk.corrupt(&bytes::name(1), |segment| segment.resize(len, 7));
+    let bench = bench.restart();
+    assert_eq!(load_any(&bench.disk, &bytes::path(&dir(), 1)).len(), len);
+    assert!(!bench.verify(&[]).sound);
+}
+
+/// One bit of a short segment's opening was changed, and a start removed the segment with its records, without
+/// a copy: the trail was sound again.
+#[test]
+fn records_behind_a_damaged_opening_stay() {
+    let mut bench = Bench::new();
+    bench.stop();
+    let mut bench = bench.restart();
+    bench.own(1);
+    bench.step().unwrap();
+    let before = load(&bench.disk, 2);
+    bench.disk.corrupt(&bytes::name(2), |segment| segment[bytes::SEGMENT_HEADER + 40] ^= 1);
+    let bench = bench.restart();
+    assert_eq!(load(&bench.disk, 2).len(), before.len());
+    assert!(!bench.verify(&[]).sound);
+}
+
+/// Half a copy was taken for one, and what was cut off was noted nowhere where the start came no further: it
+/// looked like a trail that nobody had touched.
+#[test]
+fn what_is_cut_off_has_a_copy_and_is_noted_whatever_fails_at_first() {
+    const TORN: &[u8] = b"half a frame";
+    let mut fired = 0;
+    for at in 0..100 {
+        let mut bench = Bench::new();
+        bench.own(1);
+        bench.step().unwrap();
+        let whole = load(&bench.disk, 1);
+        set(&bench.disk, 1, &[&whole[..], TORN].concat());
+        let mut next = Bench::on(bench.disk, bench.clock);
+        next.disk.plan(at, Fault::Tears);
+        if next.writer.open().is_err() {
+            next.writer.open().unwrap();
+        }
+        if !next.disk.fired() {
+            break;
+        }
+        fired += 1;
+        next.stop();
+        let report = next.verify(&[]);
+        let noted = report.notes.iter().any(|note| note.contains("cut off 12 bytes"));
+        assert!(report.sound && noted, "{at}: {report:#?}");
+        let copy = load_any(&next.disk, &dir().join("0000000001.torn"));
+        assert_eq!(copy, TORN, "{at}");
+    }
+    assert!(fired > 5, "{fired}");
 }

@@ -13,11 +13,11 @@ enum Seen {
 use Seen::{Missing, Own as Given};
 
 fn behind(bench: &Bench, mark: &Mark) -> Tail {
-    Tail::behind(Arc::new(bench.disk.clone()), &store(), mark)
+    Tail::behind(&bench.reader(), mark)
 }
 
 fn beginning(bench: &Bench) -> Mark {
-    Tail::beginning(&bench.disk, &store()).unwrap()
+    Tail::beginning(&bench.reader()).unwrap()
 }
 
 fn durable(bench: &Bench) -> u64 {
@@ -33,6 +33,7 @@ fn all(bench: &Bench, tail: &mut Tail, most: usize) -> (Vec<Seen>, Mark) {
         seen.extend(items.into_iter().filter_map(|item| match item {
             Item::Record(listed) => Some(Given(listed.record.details?["n"].as_u64()?)),
             Item::Missing { from, upto } => Some(Missing(from, upto)),
+            Item::Checkpoint { .. } => panic!("nobody has asked for them"),
         }));
         if done && upto.sequence >= durable(bench) || seen.len() > 10_000 {
             return (seen, upto);
@@ -67,7 +68,7 @@ fn all_is_read_once_and_in_order_while_more_comes_and_starts_pass() {
         record(&mut bench, 30..40);
         // From what was kept, by another process.
         let kept: Mark = serde_json::from_str(&serde_json::to_string(&mark).unwrap()).unwrap();
-        assert_eq!(Tail::knows(&bench.disk, &store(), &kept).unwrap(), Known::Held);
+        assert_eq!(Tail::knows(&bench.reader(), &kept).unwrap(), Known::Held);
         assert_eq!(all(&bench, &mut behind(&bench, &kept), most).0, given(30..40));
         assert_eq!(all(&bench, &mut tail, most).0, given(30..40));
         assert_eq!(all(&bench, &mut behind(&bench, &beginning(&bench)), most).0, given(0..40));
@@ -104,7 +105,7 @@ fn what_retention_took_before_it_was_read_is_told_with_its_numbers() {
     bench.step().unwrap();
     let oldest = beginning(&bench);
     assert!(oldest.sequence > 10, "{oldest:?}");
-    assert_eq!(Tail::knows(&bench.disk, &store(), &start).unwrap(), Known::Held, "in front of all");
+    assert_eq!(Tail::knows(&bench.reader(), &start).unwrap(), Known::Held, "in front of all");
     let (seen, _) = all(&bench, &mut behind(&bench, &start), 100);
     assert_eq!(seen[0], Missing(1, oldest.sequence));
     let left: Vec<Seen> = bench.numbers().into_iter().map(Given).collect();
@@ -129,17 +130,17 @@ fn what_is_damaged_is_missing_and_what_is_behind_it_is_read() {
 fn a_mark_of_another_trail_or_of_what_was_cut_off_is_strange() {
     let mut bench = Bench::new();
     record(&mut bench, 0..9);
-    let mark = |n| Tail::mark(&bench.disk, &store(), n).unwrap();
+    let mark = |n| Tail::mark(&bench.reader(), n).unwrap();
     let (third, last) = (mark(3).unwrap(), mark(10).unwrap());
     assert_eq!(mark(99), None);
     let mut other = Bench::new();
     record(&mut other, 0..9);
-    assert_eq!(Tail::knows(&other.disk, &store(), &third).unwrap(), Known::Strange);
+    assert_eq!(Tail::knows(&other.reader(), &third).unwrap(), Known::Strange);
     let frames = split(&load(&bench.disk, 1));
     let left: usize = bytes::SEGMENT_HEADER + frames[..6].iter().map(Vec::len).sum::<usize>();
     bench.disk.corrupt(&bytes::name(1), |file| file.truncate(left));
-    assert_eq!(Tail::knows(&bench.disk, &store(), &third).unwrap(), Known::Held);
-    assert_eq!(Tail::knows(&bench.disk, &store(), &last).unwrap(), Known::Strange);
+    assert_eq!(Tail::knows(&bench.reader(), &third).unwrap(), Known::Held);
+    assert_eq!(Tail::knows(&bench.reader(), &last).unwrap(), Known::Strange);
 }
 
 /// A trail of megabytes is read in chunks, of which the end of each cuts a frame in two.

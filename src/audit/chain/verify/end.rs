@@ -44,8 +44,17 @@ impl<'a> Kept<'a> {
         let mut rest = Rest::default();
         for checkpoint in self.0.values().flatten() {
             let (sequence, time) = (checkpoint.sequence, &checkpoint.time);
-            let wrong = if !checkpoint.is_signed_by(key) {
-                let message = format!("the kept checkpoint of {time} is not signed by this key");
+            let wrong = if checkpoint.key != key.id() {
+                let (other, ours) = (&checkpoint.key, key.id());
+                let message = format!(
+                    "the kept checkpoint of {time} is of the key {other}, and the trail is verified with the key {ours}: it is another installation's, or this one has lost its key"
+                );
+                (sequence, "other_key", message)
+            } else if !checkpoint.is_signed_by(key) {
+                let message = format!(
+                    "the kept checkpoint of {time} is not what the key {} has signed: it was changed where it was kept",
+                    checkpoint.key
+                );
                 (sequence, "edited", message)
             } else if trail.as_ref() != Some(&checkpoint.trail) {
                 let message = format!(

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The most breaks that are listed; all are counted.
+use super::taken_over::TakenOver;
+
+/// The most breaks that are listed, and ranges of records that starts have taken over; all are counted.
 const LISTED: usize = 100;
 
 /// What a verification has found.
@@ -30,10 +32,17 @@ pub struct Report {
     pub vouched: Option<Vouched>,
     /// Records behind that.
     pub unvouched: u64,
+    /// How many ranges of records only a later start vouches for.
+    pub taken_over: u64,
+    /// Which, the oldest first; as many of those that are unusual, and of the others.
+    pub taken_over_ranges: Vec<TakenOver>,
     /// How the trail ends.
     pub end: End,
     /// How much is wrong.
     pub breaks: u64,
+    /// How many of these are segments that were passed over: they take nothing from what is vouched for.
+    #[serde(skip)]
+    pub(super) foreign: u64,
     /// What is, the first of them first.
     pub items: Vec<Break>,
     /// What is worth knowing, and not wrong.
@@ -68,9 +77,10 @@ pub enum End {
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Break {
-    /// `edited`, `deleted`, `reordered`, `inserted` or `cut_off`.
+    /// `edited`, `deleted`, `reordered`, `inserted`, `cut_off` or `damaged`; of a checkpoint that was kept elsewhere
+    /// also `other_key`.
     pub kind: &'static str,
-    /// The segment in which it is seen.
+    /// The segment in which it is seen; 0: in none, but by a checkpoint that was kept elsewhere.
     pub segment: u32,
     /// Where in it.
     pub offset: u64,
@@ -88,6 +98,15 @@ impl Report {
         }
     }
 
+    /// A start has signed records that it found.
+    pub(super) fn add_taken_over(&mut self, range: TakenOver) {
+        self.taken_over += 1;
+        let alike = self.taken_over_ranges.iter().filter(|other| other.unusual == range.unusual);
+        if alike.count() < LISTED {
+            self.taken_over_ranges.push(range);
+        }
+    }
+
     /// Something that is wrong before all else.
     pub(super) fn add_first(&mut self, found: Break) {
         self.breaks += 1;
@@ -96,7 +115,7 @@ impl Report {
 
     /// A checkpoint vouches for what is up to this record, if nothing is wrong there.
     pub(super) fn vouch(&mut self, sequence: u64, time: &str) {
-        if self.breaks == 0 {
+        if self.breaks == self.foreign {
             self.vouched = Some(Vouched { sequence, time: time.to_owned() });
         }
     }
@@ -106,6 +125,12 @@ impl fmt::Display for Break {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, segment, offset, sequence, message } = self;
         let kind = kind.replace('_', " ");
-        write!(f, "{kind}: record {sequence}, segment {segment}, offset {offset}: {message}")
+        match segment {
+            0 => write!(f, "{kind}: record {sequence}: {message}"),
+            _ => write!(
+                f,
+                "{kind}: record {sequence}, segment {segment}, offset {offset}: {message}"
+            ),
+        }
     }
 }

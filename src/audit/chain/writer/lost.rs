@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::bytes::{self, Found, Kind};
+use super::super::bytes::{self, Found, Kind, MAX_SEGMENT};
 use super::super::keys::{self, SIGNING};
 use super::super::record::Record;
-use super::{Failure, Opened, Writer, new_id};
+use super::{Failure, Head, Opened, Writer, new_id};
 use crate::store::crypt::FRAMES_AT;
 use crate::store::disk::Disk;
 use crate::store::journal::segment;
@@ -19,6 +19,11 @@ const MISSING: &str = "trail_missing";
 const JOURNAL: &str = "journal";
 /// A journal's first segment without an event is no longer than this, with its key slots too.
 const NO_EVENTS: u64 = 4096 + FRAMES_AT as u64;
+
+/// What became of the segment that is written to.
+const TAKEN: &str = "the segment that was written to was taken away or replaced";
+const LONGER: &str = "the segment that was written to is longer than what was written";
+const SHORTER: &str = "the segment that was written to is shorter than what was written";
 
 /// What a copy of a store is like that was made without its trail.
 const RESTORED: &str = "the store has events and no trail: one begins";
@@ -55,13 +60,24 @@ fn has_events(disk: &dyn Disk, dir: &Path) -> bool {
     numbers.len() > 1 || size.is_some_and(|size| size > NO_EVENTS)
 }
 
+/// What somebody else has done to the segment that is written to.
+fn lost(head: &Head, path: &Path) -> io::Result<Option<&'static str>> {
+    if !head.file.stands_at(path)? {
+        return Ok(Some(TAKEN));
+    }
+    let Some(len) = head.file.size()? else { return Ok(None) };
+    // Of a write that has failed there may be any part.
+    let longer = len > head.len && !head.torn;
+    Ok(if len < head.len { Some(SHORTER) } else { longer.then_some(LONGER) })
+}
+
 impl Writer {
-    /// Whether there are segments. Files that are called like some and cannot be ours are told.
+    /// Whether there are segments. What is called like one and is no file is told.
     pub(super) fn has_segments(&self) -> io::Result<bool> {
         let (segments, strays) = bytes::numbered(&*self.disk, &self.dir)?;
         for number in strays {
             let file = bytes::name(number);
-            tracing::error!(target: "hookward::audit", file, "a file is called like a segment of the audit trail and cannot be one; it is left alone");
+            tracing::error!(target: "hookward::audit", file, "something is called like a segment of the audit trail and is no file; it is left alone");
         }
         Ok(!segments.is_empty())
     }
@@ -92,35 +108,51 @@ impl Writer {
         self.add(&record);
     }
 
-    /// Whether the segment that is written to has its name still; if not, another is begun, and what
-    /// follows is written to that. An error all the same: what was written may be nowhere.
+    /// Whether the segment that is written to has its name and its length still; if not, another is begun, and
+    /// what follows is written to that. An error all the same: what was written may be nowhere.
     pub(super) fn check_head(&mut self) -> Result<(), Failure> {
         let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
-        if !head.lost {
-            let stands = head.file.stands_at(&bytes::path(&self.dir, head.number));
-            if stands.map_err(|error| ("looking for the segment", error))? {
+        if head.lost.is_none() {
+            let lost = lost(head, &bytes::path(&self.dir, head.number));
+            let Some(what) = lost.map_err(|error| ("looking for the segment", error))? else {
                 return Ok(());
-            }
-            head.lost = true;
+            };
+            head.lost = Some(what);
             tracing::error!(
                 target: "hookward::audit",
                 segment = head.number, through = self.appended.sequence.0, dir = %self.dir.display(),
-                "the segment of the audit trail that is written to was taken away or replaced"
+                "{what}"
             );
         }
-        self.begin_again().map_err(|error| ("beginning another segment", error))?;
-        let gone = "it was taken away or replaced; another segment is begun";
+        self.begin_again(true).map_err(|error| ("beginning another segment", error))?;
+        let gone = "it is not what was left; another segment is begun";
         Err(("the segment that was written to", io::Error::new(io::ErrorKind::NotFound, gone)))
     }
 
-    /// Begins a segment in place of one that is gone, behind what was written to that, and puts into it
-    /// what still waits.
-    fn begin_again(&mut self) -> io::Result<()> {
+    /// Goes on in another segment where this one has no room for what waits, as when none could be begun for
+    /// long: no reader looks further into one than it has room for. An error all the same: what is let go of
+    /// with what waits stays.
+    pub(super) fn leave_full(&mut self) -> Result<(), Failure> {
+        let Some(Opened { head, .. }) = &self.opened else { return Ok(()) };
+        if head.len + self.unwritten.len() as u64 <= MAX_SEGMENT {
+            return Ok(());
+        }
+        let path = bytes::path(&self.dir, head.number);
+        self.disk.rewrite(&path).map_err(|error| ("syncing", error))?;
+        self.begin_again(false).map_err(|error| ("beginning another segment", error))?;
+        let full = "it has no room for what waits; another segment is begun";
+        Err(("the segment that was written to", io::Error::new(io::ErrorKind::FileTooLarge, full)))
+    }
+
+    /// Begins a segment in place of one that nothing more can be written to, behind what was written to that,
+    /// and puts into it what still waits. `is_lost`: it is not what was left, which is recorded.
+    fn begin_again(&mut self, is_lost: bool) -> io::Result<()> {
         self.disk.create_dir(&self.dir)?;
         let Some(Opened { keys, trail, head }) = self.opened.take() else { return Ok(()) };
         let position = std::mem::replace(&mut self.position, self.appended);
         let begun = self.begin_behind(&keys, trail, head.number);
         let (gone, through) = (head.number, self.appended.sequence.0);
+        let what = head.lost.unwrap_or(TAKEN);
         let next = match begun {
             Ok(next) => next,
             Err(error) => {
@@ -132,8 +164,9 @@ impl Writer {
         self.opened = Some(Opened { keys, trail, head: next });
         let waiting = std::mem::take(&mut self.unwritten);
         self.pending = 0;
-        let what = "the segment that was written to was taken away or replaced";
-        self.note_missing(what, &json!({ "segment": gone, "through": through }));
+        if is_lost {
+            self.note_missing(what, &json!({ "segment": gone, "through": through }));
+        }
         for found in bytes::walk(&waiting, 0) {
             // A checkpoint is about another place, and what was to be let go of is still there.
             if let Found::Frame(frame) = found
@@ -147,6 +180,19 @@ impl Writer {
         Ok(())
     }
 
+    /// Begins a segment with the first number behind that one which no file has: one that somebody else has put
+    /// there must not decide which numbers are left.
+    pub(super) fn begin_from(
+        &mut self,
+        keys: &keys::Keys,
+        trail: u64,
+        number: u32,
+        torn: u64,
+    ) -> io::Result<super::Head> {
+        let last = bytes::taken_from(&*self.disk, &self.dir, number)?;
+        self.begin(keys, trail, last, torn)
+    }
+
     pub(super) fn begin_behind(
         &mut self,
         keys: &keys::Keys,
@@ -154,7 +200,6 @@ impl Writer {
         number: u32,
     ) -> io::Result<super::Head> {
         keys.put_back(&*self.disk, &self.dir)?;
-        let last = bytes::segments(&*self.disk, &self.dir)?.last().copied();
-        self.begin(keys, trail, last.map_or(number, |last| last.max(number)), 0)
+        self.begin_from(keys, trail, number, 0)
     }
 }

@@ -20,7 +20,8 @@ pub(super) struct Case<'a> {
     pub(super) record: &'a Record,
     pub(super) near: &'a Near,
     pub(super) setup: Option<&'a Setup>,
-    pub(super) store: &'a Path,
+    /// Where the trail's files are; `None`: not here.
+    pub(super) store: Option<&'a Path>,
 }
 
 impl Case<'_> {
@@ -59,8 +60,11 @@ impl Case<'_> {
             0 | 1 => "from one client".to_owned(),
             n => format!("from {n} clients"),
         };
-        let place =
-            self.record.source.as_ref().map_or_else(String::new, |name| format!(" at {name}"));
+        let place = match (&self.record.source, self.record.listener.as_deref()) {
+            (Some(name), _) => format!(" at {name}"),
+            (None, Some(listener @ ("admin" | "socket"))) => format!(" at the {listener} listener"),
+            (None, _) => String::new(),
+        };
         Some(format!(
             "{} {}{place} in the day before and after it, {clients}: the first at {}, the last at {} (UTC)",
             alike.count,

@@ -221,7 +221,7 @@ fn repeated(case: &Case<'_>) -> Vec<String> {
 fn whose(case: &Case<'_>) -> Option<String> {
     let setup = case.setup.filter(|setup| setup.keys)?;
     let presented = case.record.credential.as_deref()?;
-    let prints = Fingerprinted::open(&OsDisk, case.store).ok()?;
+    let prints = Fingerprinted::open(&OsDisk, case.store?).ok()?;
     let own = case.record.source.as_deref();
     for source in &setup.config.sources {
         for (key, place) in source.keys.iter().zip(&source.key_places) {

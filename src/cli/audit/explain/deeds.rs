@@ -14,7 +14,7 @@ pub(super) fn of(case: &Case<'_>) -> Explanation {
     let explanation = match case.record.reason.as_str() {
         "payload_viewed" => Explanation::new(format!("{who} has looked at the body of event {event}, and at what upstreams answered. Bodies may hold a patient's data; each look is recorded before it is answered."))
             .check("whether that person had a reason to see it"),
-        "replayed" if details["matched"].is_u64() => Explanation::new(format!("{who} has begun to send {} dead letters again. Each that was sent has a record of its own.", details["matched"]))
+        "replayed" if details["matched"].is_u64() => Explanation::new(format!("{who} has begun to send {} again. Each that was sent has a record of its own.", dead_letters(&details["matched"])))
             .check("that the app drops repeats by webhook-id"),
         "replayed" => Explanation::new(format!("{who} has sent event {event} again.")).check("`hookward events show` with the event's id: what has become of it"),
         "released" => Explanation::new(format!("{who} has let go of event {event}, which was kept back in quarantine: it is delivered like any other."))
@@ -31,6 +31,10 @@ pub(super) fn of(case: &Case<'_>) -> Explanation {
             .check("the log of that time, and `hookward store verify`"),
         "stopped" => Explanation::new("The gateway was stopped. All that it had accepted is on stable storage.")
             .check("when in doubt why: the service manager's log, and `hookward gaps` for what could not be received meanwhile"),
+        "trail_shortened" if case.record.lost_evidence() => Explanation::new(format!("Segments of the trail were let go of because there was no more room by audit.max_size, although what stood in some was not what had been written: {}. Nobody can vouch for that any more.", details["damaged"]))
+            .check("the log from before: it has told of the damage, and what the disk said")
+            .check("if the disk is sound, who can write to the store, and whether a flood was to push the segments out")
+            .check("audit.archive, where they are if it was set then"),
         "trail_shortened" => Explanation::new("The oldest segments of the trail were let go of, by audit.retention or audit.max_size. That is signed, so that the trail stays sound.")
             .check("that audit.archive is set, if they are to be kept"),
         "act_unreadable" => Explanation::new("A line of acts.jsonl is no record of an act: a crash has cut it off, or somebody has written there. What it stood for is not known.")
@@ -47,6 +51,10 @@ pub(super) fn of(case: &Case<'_>) -> Explanation {
         format!("it stands for {} acts, of which no more is known: {detail}", case.record.count)
     });
     explanation.known(why).known(sum)
+}
+
+fn dead_letters(matched: &Value) -> String {
+    if *matched == 1 { "1 dead letter".to_owned() } else { format!("{matched} dead letters") }
 }
 
 fn exported(who: &str, details: &Value) -> Explanation {
@@ -71,13 +79,18 @@ mod tests {
     use crate::audit::chain::Record;
 
     #[test]
+    fn one_dead_letter_is_one() {
+        assert_eq!(dead_letters(&1.into()), "1 dead letter");
+        assert_eq!(dead_letters(&2.into()), "2 dead letters");
+    }
+
+    #[test]
     fn every_act_is_explained() {
         for act in ACTS {
             let details = Some(serde_json::json!({ "event": "e", "why": "asked for" }));
             let record = Record { reason: act.to_owned(), details, ..Record::default() };
             let near = Near::default();
-            let store = std::path::Path::new("/");
-            let said = of(&Case { record: &record, near: &near, setup: None, store });
+            let said = of(&Case { record: &record, near: &near, setup: None, store: None });
             assert!(!said.meaning.contains("does not know"), "{act}");
             assert!(
                 !said.check.is_empty() && said.known == ["as a reason was given: asked for"],

@@ -21,15 +21,14 @@ use serde_json::{Value, json};
 
 use self::case::Case;
 use self::near::Near;
+use super::super::client::At;
 use super::super::listing::text;
 use super::super::table::{self, neutral, neutral_json};
+use super::trail::{Trail, called};
 use super::{Code, fail, printed, wrong};
 use crate::audit::Reason;
-use crate::audit::chain::{Filter, Listed, Reader, Shown};
+use crate::audit::chain::{Listed, Reader, Shown, filter};
 use crate::store::disk::OsDisk;
-
-/// The longest id there is.
-const MAX_ID: usize = 36;
 
 /// Arguments of `audit explain`.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,9 +42,12 @@ pub struct Args {
     config: Option<PathBuf>,
 
     /// The store's directory itself, or a copy of it; no configuration is read then, unless --config
-    /// names one
-    #[arg(long, value_name = "DIR")]
+    /// names one, and neither is with --url
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
     store: Option<PathBuf>,
+
+    #[command(flatten)]
+    at: At,
 
     /// Print JSON
     #[arg(long)]
@@ -86,24 +88,27 @@ impl Explanation {
 
 /// 0 when it was explained, 1 when there is no such record, 78 for an invalid configuration.
 pub(super) fn run(args: &Args) -> Code {
-    if args.id.is_empty() || !args.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return Err(wrong(
-            "ID is what a record has as its id, such as 01946953-e0ac-7000-8000-000000000000",
-        ));
-    }
-    let (store, setup) = setup::load(args.store.as_deref(), args.config.as_deref())?;
-    let reader = Reader::new(Arc::new(OsDisk), &store);
-    let unread = |error: io::Error| fail(&format!("the audit trail cannot be read: {error}"));
-    let Some(listed) = find(&reader, &args.id).map_err(unread)? else {
+    let id = filter::id(&args.id).map_err(|bad| wrong(&format!("ID is {bad}")))?;
+    let (trail, store, setup) = match args.at.client()? {
+        Some(client) => {
+            let setup = args.config.as_deref().map(setup::of).transpose()?;
+            (Trail::Gateway(client), None, setup)
+        }
+        None => {
+            let (store, setup) = setup::load(args.store.as_deref(), args.config.as_deref())?;
+            (Trail::Files(Reader::new(Arc::new(OsDisk), &store)), Some(store), setup)
+        }
+    };
+    let store = store.as_deref();
+    let Some(listed) = trail.find(&id)? else {
         return Err(fail(&format!(
-            "no record in {} has the id {}; what was refused within the last second may not be there yet, \
+            "no record in {} has the id {id}; what was refused within the last second may not be there yet, \
              a request that was summed has no record of its own, and what is older than audit.retention is gone",
-            store.display(),
-            neutral(&args.id)
+            called(store)
         )));
     };
-    let near = Near::of(&reader, &listed.record).map_err(unread)?;
-    let case = Case { record: &listed.record, near: &near, setup: setup.as_ref(), store: &store };
+    let near = Near::of(&trail, &listed.record)?;
+    let case = Case { record: &listed.record, near: &near, setup: setup.as_ref(), store };
     let explanation = explain(&case);
     let mut out = io::stdout().lock();
     printed(if args.json {
@@ -116,25 +121,6 @@ pub(super) fn run(args: &Args) -> Code {
         words(listed, &explanation, &mut out)
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The record with this id, the newest segments first.
-fn find(reader: &Reader, id: &str) -> io::Result<Option<Listed>> {
-    if id.len() > MAX_ID {
-        return Ok(None);
-    }
-    let filter = Filter { id: Some(id.to_ascii_lowercase()), ..Filter::default() };
-    let mut before = None;
-    loop {
-        let mut page = reader.newest(&filter, before, 1)?;
-        if let Some(found) = page.items.pop() {
-            return Ok(Some(found));
-        }
-        if page.next.is_none() {
-            return Ok(None);
-        }
-        before = page.next;
-    }
 }
 
 fn explain(case: &Case<'_>) -> Explanation {
@@ -160,7 +146,16 @@ fn words(listed: Listed, said: &Explanation, out: &mut impl Write) -> io::Result
     let shown = serde_json::to_value(Shown::from(listed))?;
     writeln!(out, "{}  {}", neutral(&text(&shown["reason"])), neutral(&text(&shown["id"])))?;
     writeln!(out)?;
+    // Its sender was told 200, as of an event that is stored.
+    let conflict = shown["reason"] == Reason::Conflict.as_str();
+    let refusal = shown["reason"].as_str().is_some_and(|reason| Reason::parse(reason).is_some());
     for (head, names) in LINES.iter().filter(|(head, _)| *head != "sum" || is_sum) {
+        let head = match *head {
+            "refused" if conflict => "answered",
+            // Nobody was refused by what was done or found.
+            "refused" if !refusal => "what",
+            head => head,
+        };
         let parts = names.iter().filter_map(|name| part(name, &shown[*name]));
         let parts = parts.collect::<Vec<_>>().join(", ");
         if !parts.is_empty() {
@@ -194,7 +189,7 @@ fn part(name: &str, value: &Value) -> Option<String> {
         "size" => format!("{value} bytes"),
         "source" | "declared" | "peer" | "listener" => format!("{name} {value}"),
         "server_name" => format!("asked for {value}"),
-        "user_agent" => format!("calls itself \"{value}\""),
+        "user_agent" => format!("calls itself {value:?}"),
         "credential" => format!("a credential of the fingerprint {value}"),
         "sha256" => format!("sha256 {value}"),
         "count" => format!("{value} requests"),

@@ -1,13 +1,14 @@
 //! The records around one: who else, how often, since when.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::ops::ControlFlow;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use super::super::tally::Row;
+use super::super::trail::Trail;
 use crate::audit::ACTS;
-use crate::audit::chain::{Filter, Reader, Record};
+use crate::audit::chain::{Filter, Record};
 use crate::clock::UnixMillis;
 
 /// How far around a record others are near it.
@@ -18,16 +19,17 @@ const MOST: usize = 1000;
 /// What is near a record; it is among them itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Near {
-    /// For the same reason, at the same source.
+    /// For the same reason, at the same source and listener.
     pub(super) alike: Row,
     /// Who they came from.
     pub(super) alike_clients: BTreeSet<String>,
-    /// For the same reason, at other sources.
+    /// For the same reason, at other sources of that listener.
     pub(super) elsewhere: BTreeMap<String, u64>,
-    /// Of the same client, for other reasons.
+    /// Of the same client, for other reasons, at that listener.
     pub(super) client: BTreeMap<String, u64>,
-    /// With the same credential.
+    /// With the same credential, at that listener.
     pub(super) credential: Row,
+    /// At which sources, and at which other listeners.
     pub(super) credential_sources: BTreeSet<String>,
     pub(super) credential_clients: BTreeSet<String>,
     /// The bodies that came with it, by their hash and length.
@@ -40,8 +42,8 @@ pub(super) struct Near {
 }
 
 impl Near {
-    /// Reads what is near this record.
-    pub(super) fn of(reader: &Reader, record: &Record) -> io::Result<Self> {
+    /// Reads what is near this record. What has failed is told.
+    pub(super) fn of(trail: &Trail, record: &Record) -> Result<Self, ExitCode> {
         let Some(at) = moment(&record.time) else { return Ok(Self::default()) };
         let window = Filter {
             since: Some(at.before(AROUND)),
@@ -49,7 +51,7 @@ impl Near {
             ..Filter::default()
         };
         let mut near = Self::default();
-        reader.each(&window, |listed| {
+        trail.each(&window, |listed| {
             near.add(record, &listed.record);
             ControlFlow::Continue(())
         })?;
@@ -59,6 +61,10 @@ impl Near {
     pub(super) fn add(&mut self, record: &Record, other: &Record) {
         if ACTS.contains(&other.reason.as_str()) {
             return self.act(record, other);
+        }
+        // Who tries a token and who sends an event have nothing to do with each other.
+        if other.listener != record.listener {
+            return self.at_another_listener(record, other);
         }
         if other.reason == record.reason && other.source == record.source {
             self.alike.add(other);
@@ -77,6 +83,13 @@ impl Near {
             note(&mut self.credential_bodies, other.sha256.as_deref());
         } else if record.sha256.is_some() && other.sha256 == record.sha256 {
             self.body = self.body.saturating_add(other.count);
+        }
+    }
+
+    fn at_another_listener(&mut self, record: &Record, other: &Record) {
+        if record.credential.is_some() && other.credential == record.credential {
+            let listener = other.listener.as_deref().unwrap_or("another");
+            note(&mut self.credential_sources, Some(&format!("the {listener} listener")));
         }
     }
 

@@ -9,9 +9,12 @@ use super::credentials::{
 };
 use super::operators::{self, at_admin};
 use super::proxies::{Caller, holds};
+use crate::admit::{ALL_FAILURES, SOURCE};
 use crate::audit::Reason;
 use crate::config::units::{show_duration, show_size};
 use crate::config::{OnConflict, RateLimit};
+use crate::identify::NO_TIME;
+use crate::listen::Defect;
 
 /// What a record of this reason means.
 pub(super) fn of(reason: Reason, case: &Case<'_>) -> Explanation {
@@ -44,6 +47,9 @@ pub(super) fn of(reason: Reason, case: &Case<'_>) -> Explanation {
         Reason::Conflict => conflict(case),
         Reason::Overloaded => overloaded(case),
         Reason::StoreUnavailable => store_unavailable(case),
+        Reason::ProtocolError if case.record.detail.as_deref() == Some(Defect::Tls.as_str()) => {
+            tls_on_plain()
+        }
         Reason::ProtocolError => protocol_error(),
         Reason::InternalError => internal_error(),
         Reason::NotPermitted => operators::not_permitted(case),
@@ -105,8 +111,13 @@ fn ip_not_allowed(case: &Case<'_>) -> Explanation {
         .check("if the address is nobody's that you know, somebody else tries, and the list has done what it is for")
 }
 
+/// Limits that are a source's own, whoever calls it, as the detail has them.
+const SHARED: [&str; 2] = [SOURCE.detail, ALL_FAILURES.detail];
+
 fn rate_limited(case: &Case<'_>) -> Explanation {
-    let caller = Caller::of(case);
+    // What all clients share has nothing to do with who they are.
+    let shared = case.record.detail.as_deref().is_some_and(|detail| SHARED.contains(&detail));
+    let caller = if shared { Caller::default() } else { Caller::of(case) };
     let limits = case.setup.map(|setup| {
         let server = &setup.config.server;
         let rate =
@@ -129,17 +140,25 @@ fn rate_limited(case: &Case<'_>) -> Explanation {
 }
 
 fn body_too_large(case: &Case<'_>) -> Explanation {
-    let length = case.record.declared.or(case.record.size);
+    // Without a declared length, what was read says only where it was refused.
+    let length = case.record.declared;
     let limit = case.setup.map(|setup| setup.config.server.max_body);
     let now = limit.zip(length).map(|(limit, length)| {
         let fits = if length <= limit { "it would fit now" } else { "it would not fit now either" };
         format!(
-            "it has {length} bytes, and server.max_body is {} ({limit} bytes): {fits}",
+            "it declared {length} bytes, and server.max_body is {} ({limit} bytes): {fits}",
             show_size(limit)
         )
     });
+    let chunked = length.is_none().then(|| {
+        let limit = limit.map_or_else(String::new, |limit| {
+            format!("; server.max_body is {} now", show_size(limit))
+        });
+        format!("it declared no length: how long it would have been is not known{limit}")
+    });
     Explanation::new("Its body is longer than what is taken.")
         .known(now)
+        .known(chunked)
         .check("how long the provider's events can be by its documentation; server.max_body must be more than that")
         .check("whether it is an event at all: nobody you know sends bodies of this length")
 }
@@ -178,20 +197,33 @@ fn malformed_json() -> Explanation {
 }
 
 fn event_too_old(case: &Case<'_>) -> Explanation {
+    let untimed = case.record.detail.as_deref() == Some(NO_TIME.detail);
     let age = case.source().map(|source| match source.max_event_age {
+        _ if untimed && source.require_event_time => {
+            "it says no time that can be read, and require_event_time of the source is true".to_owned()
+        }
+        _ if untimed => {
+            "require_event_time of the source is not set any more: an event without a time would pass now".to_owned()
+        }
         Some(age) => format!("max_event_age of the source is {}", show_duration(age)),
         None if source.require_event_time => {
             "the source requires an event time, and has no max_event_age".to_owned()
         }
         None => "the source has no max_event_age any more: it would pass now".to_owned(),
     });
+    if untimed {
+        return Explanation::new("The event does not say when it happened, or not so that it can be read, and the source takes none without a time (require_event_time). Its credential was right.")
+            .known(age)
+            .check("whether event.time of the source points at the time of the event: RFC 3339, or Unix seconds or milliseconds")
+            .check("whether all of the provider's events have one: if not, require_event_time is not for this source, and max_event_age looks only at those that do");
+    }
     let retries = case.source().and_then(|source| source.retries.horizon()).map(|horizon| {
         format!(
             "its provider sends again for {}: max_event_age must be longer than that",
             show_duration(horizon)
         )
     });
-    Explanation::new("The event says that it happened too long ago, or does not say when although the source requires it. Its credential was right: it is a late attempt, or somebody sends a captured request again.")
+    Explanation::new("The event says that it happened too long ago, or does not say when although the source requires it (require_event_time; the detail says which). Its credential was right: it is a late attempt, or somebody sends a captured request again.")
         .known(age)
         .known(retries)
         .check("whether the provider was held up, as after an outage (`hookward gaps`): its late attempts are refused as replays")
@@ -200,20 +232,34 @@ fn event_too_old(case: &Case<'_>) -> Explanation {
 }
 
 fn conflict(case: &Case<'_>) -> Explanation {
+    let detail = case.record.detail.as_deref().unwrap_or_default();
+    let became = match detail.split_once(':').map_or(detail, |(became, _)| became) {
+        "kept back" => "It was kept back, and waits in quarantine for an operator.",
+        "dropped" => "It was dropped: on_conflict of the source was drop.",
+        _ => "It was kept back or dropped, as on_conflict of the source says.",
+    };
+    let id = |name: &str| case.record.details.as_ref()?[name].as_str();
+    let stored =
+        id("conflicts_with").map(|stored| format!("the stored event whose key it has is {stored}"));
+    let own = id("event").map(|event| format!("it is event {event}"));
+    let events = own.into_iter().chain(stored);
     let now = case.source().map(|source| match source.on_conflict {
-        OnConflict::Quarantine => {
-            "on_conflict of the source is quarantine: such an event waits for an operator"
-        }
-        OnConflict::Deliver => {
-            "on_conflict of the source is deliver: such an event is delivered now"
-        }
-        OnConflict::Drop => "on_conflict of the source is drop: such an event is gone",
+        OnConflict::Quarantine => "on_conflict of the source is quarantine now: such an event waits for an operator",
+        OnConflict::Deliver => "on_conflict of the source is deliver now: such an event is delivered like any other, and leaves no record here",
+        OnConflict::Drop => "on_conflict of the source is drop now: such an event is gone",
     });
-    Explanation::new("An event with the same key as a stored one came with another body. Its credential was right, and it was answered 200, so that its provider does not send it again.")
+    let said = Explanation::new(format!("An event with the same key as a stored one came with another body. Its credential was right, and it was answered 200, so that its provider does not send it again. {became}"))
+        .known(events)
         .known(now.map(str::to_owned))
-        .check("`hookward events list --state quarantined`, and `hookward events show` with its id: what differs")
-        .check("whether the provider's id is one per event: if two events share one, dedupe must name more than the id")
-        .check("then `hookward events release` or `discard`")
+        .check("whether the provider's id is one per event: if two events share one, dedupe must name more than the id");
+    if detail.starts_with("dropped") {
+        return said.check("whether the app needs what it said: nothing of it is stored, so that only the provider can send it again (with on_conflict = \"quarantine\" it would have been kept)");
+    }
+    let look = match id("event") {
+        Some(event) => format!("`hookward events show {event}`, and the same of the stored event: what differs"),
+        None => "`hookward events list --state quarantined`, and `hookward events show` with its id: what differs".to_owned(),
+    };
+    said.check(look).check("then `hookward events release` or `discard`")
 }
 
 fn overloaded(case: &Case<'_>) -> Explanation {
@@ -257,7 +303,15 @@ fn protocol_error() -> Explanation {
         .check("the detail, in docs/http.md: what is refused, and why")
         .check("whether a proxy in front passes on what it should mend (bare LF, repeated headers, Upgrade: h2c)")
         .check("whether it speaks TLS to a plain listener, or the other way round")
+        .check("of a TLS handshake: whether the client trusts this certificate (it sends an alert where it does not), and speaks TLS 1.2 or later")
         .check("whether anybody you know has sent it: scanners send such things, and that needs no answer")
+}
+
+fn tls_on_plain() -> Explanation {
+    Explanation::new("It speaks TLS to a listener that does not: what came was a TLS handshake, and no request.")
+        .check("whether the URL that the provider has says https and leads to this listener itself, without the proxy that ends TLS; or whether that proxy speaks TLS to the gateway (http:// is meant)")
+        .check("whether the listener should speak TLS: `tls` of [server], or of [admin]")
+        .check("whether anybody you know has sent it: scanners try TLS on every port, and that needs no answer")
 }
 
 fn internal_error() -> Explanation {

@@ -55,7 +55,7 @@ fn near(record: &Record, others: &[Record]) -> Near {
 
 fn said(record: &Record, others: &[Record], setup: Option<&Setup>) -> Explanation {
     let near = near(record, others);
-    explain(&Case { record, near: &near, setup, store: Path::new("/nowhere") })
+    explain(&Case { record, near: &near, setup, store: None })
 }
 
 fn all(said: &Explanation) -> String {
@@ -150,6 +150,118 @@ fn what_happened_around_it_is_told() {
     }
 }
 
+/// What was tried at the admin listener was counted with what was sent to sources, and the other way round.
+#[test]
+fn what_happened_at_another_listener_is_counted_apart() {
+    let listener = |listener: &str, source: Option<&str>| Record {
+        listener: Some(listener.into()),
+        source: source.map(str::to_owned),
+        credential: Some("ab".repeat(16)),
+        ..record("rate_limited")
+    };
+    let (admin, public) = (listener("admin", None), listener("public", None));
+    let others = [admin.clone(), admin.clone(), public.clone(), public.clone(), public.clone()];
+    let told = all(&said(&admin, &others, None));
+    assert!(told.contains("2 rate_limited at the admin listener in the day"), "{told}");
+    let told = all(&said(&public, &others, None));
+    assert!(told.contains("3 rate_limited in the day"), "{told}");
+    let wrong = Record { reason: "credential_invalid".into(), ..listener("public", Some("lab")) };
+    let tried = Record { reason: "credential_invalid".into(), ..admin };
+    let told = all(&said(&wrong, &[wrong.clone(), tried.clone(), tried], None));
+    assert!(told.contains("presented elsewhere as well: the admin listener"), "{told}");
+    assert!(!told.contains("times in the day") && !told.contains("other reasons"), "{told}");
+}
+
+/// It said `refused  200`, and the same of what is gone and of what waits.
+#[test]
+fn a_conflict_was_answered_and_its_explanation_says_what_became_of_it() {
+    for (detail, words, not) in [
+        (
+            "kept back: the key of a stored event with other content",
+            "waits in quarantine",
+            "dropped",
+        ),
+        (
+            "dropped: the key of a stored event with other content",
+            "It was dropped",
+            "events release",
+        ),
+    ] {
+        let record =
+            Record { status: Some(200), detail: Some(detail.into()), ..record("conflict") };
+        let explanation = said(&record, &[], None);
+        let told = all(&explanation);
+        assert!(told.contains(words) && !told.contains(not), "{told}");
+        let mut out = Vec::new();
+        super::words(Listed { sequence: 3, record }, &explanation, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(&format!("\n  answered 200, {detail}\n")), "{text}");
+        assert!(!text.contains("refused"), "{text}");
+    }
+}
+
+#[test]
+fn a_conflict_s_events_are_named() {
+    let details = json!({ "event": "e-1", "conflicts_with": "e-0" });
+    let detail = Some("kept back: why".to_owned());
+    let record = Record { detail, details: Some(details), ..record("conflict") };
+    let told = all(&said(&record, &[], None));
+    for words in ["it is event e-1", "whose key it has is e-0", "`hookward events show e-1`"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+/// It said `refused  the segment that was written to was taken away`.
+#[test]
+fn what_was_done_or_found_was_not_refused() {
+    let detail = Some("the segment was taken away".to_owned());
+    let record = Record { detail, ..record("trail_missing") };
+    let explanation = said(&record, &[], None);
+    let mut out = Vec::new();
+    super::words(Listed { sequence: 3, record }, &explanation, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("\n  what     the segment was taken away\n"), "{text}");
+    assert!(!text.contains("refused"), "{text}");
+}
+
+/// Of a limit that all clients share it said that the client may be a proxy.
+#[test]
+fn a_limit_of_the_source_s_own_says_nothing_of_proxies() {
+    let setup = setup();
+    let limited = |detail: &str| {
+        let at = Some("10.0.0.7".to_owned());
+        let detail = Some(detail.to_owned());
+        let record = Record { client: at.clone(), peer: at, detail, ..record("rate_limited") };
+        all(&said(&record, &[], Some(&setup)))
+    };
+    for (detail, proxies) in [
+        ("more requests than the source may send", false),
+        ("too many failed authentications with this source", false),
+        ("more requests than one client may send", true),
+    ] {
+        let told = limited(detail);
+        assert_eq!(told.contains("trusted_proxies"), proxies, "{detail}: {told}");
+    }
+}
+
+#[test]
+fn an_event_without_a_time_is_told_from_one_that_is_too_old() {
+    let without = "no readable event time, and one is required";
+    for (detail, none) in [(without, true), ("the event is older than max_event_age", false)] {
+        let record = Record { detail: Some(detail.into()), ..record("event_too_old") };
+        let told = said(&record, &[], None);
+        assert_eq!(told.meaning.contains("takes none without a time"), none, "{told:?}");
+        assert!(told.meaning.contains("require_event_time"), "{told:?}");
+    }
+}
+
+#[test]
+fn tls_on_a_plain_listener_is_told_as_such() {
+    let detail = Some("TLS on a plain listener".to_owned());
+    let told = said(&Record { detail, ..record("protocol_error") }, &[], None);
+    assert!(told.meaning.contains("speaks TLS to a listener that does not"), "{told:?}");
+}
+
 #[test]
 fn tokens_at_the_admin_listener_are_no_source_s_keys() {
     for reason in ["credential_missing", "credential_invalid", "rate_limited"] {
@@ -179,6 +291,10 @@ fn paths_and_lengths_are_compared_with_the_configuration() {
     let long = |declared| Record { declared: Some(declared), ..record("body_too_large") };
     assert!(all(&said(&long(1025), &[], Some(&setup))).contains("it would not fit now either"));
     assert!(all(&said(&long(1024), &[], Some(&setup))).contains("it would fit now"));
+    // Of one without, what was read until it was refused was taken for its length.
+    let chunked = Record { size: Some(1024), ..record("body_too_large") };
+    let told = all(&said(&chunked, &[], Some(&setup)));
+    assert!(told.contains("it declared no length") && !told.contains("would fit"), "{told}");
     let gone = Record { source: Some("gone".into()), ..record("signature_missing") };
     assert!(all(&said(&gone, &[], Some(&setup))).contains("has no source gone any more"));
 }

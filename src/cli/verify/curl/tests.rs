@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn none(_: &Path) -> io::Result<Vec<u8>> {
-    Err(io::ErrorKind::NotFound.into())
+fn none(_: &Path) -> Result<Vec<u8>, NotRead> {
+    Err(NotRead::Missing)
 }
 
 fn call(text: &str) -> (String, String) {
@@ -63,6 +63,37 @@ fn files_are_read_as_curl_reads_them() {
         let text = format!("curl x {option} @body.json");
         let capture = read(text.as_bytes(), 100, &files).unwrap();
         assert_eq!(capture.rest, body, "{option}");
+    }
+}
+
+/// What curl would read beside data: nothing of it is read here, and none of it is passed over.
+#[test]
+fn a_file_that_is_not_read_is_an_error_that_names_the_option() {
+    let never = |path: &Path| -> Result<Vec<u8>, NotRead> { panic!("{path:?} is read") };
+    for (text, says) in [
+        ("curl x -H @headers", "option -H reads a file"),
+        ("curl x --header @headers", "option --header reads a file"),
+        ("curl x -K config", "option -K reads a file"),
+        ("curl x --config config", "option --config reads a file"),
+        ("curl x -b jar", "option -b reads a file"),
+        ("curl --url @urls", "option --url reads a file"),
+        ("curl x --data-urlencode a@file", "option --data-urlencode makes"),
+        ("curl x -F a=@file", "option -F makes"),
+        ("curl x -T file", "option -T makes"),
+        ("curl x --netrc-file file", "option --netrc-file is not known"),
+        ("curl x -sd @-", "option -d `@-` reads standard input"),
+    ] {
+        let error = read(text.as_bytes(), 100, &never).err().unwrap().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+    let elsewhere = |_: &Path| -> Result<Vec<u8>, NotRead> { Err(NotRead::Elsewhere) };
+    for (text, says) in [
+        ("curl x -d@/etc/shadow", "option -d names a file (/etc/shadow): a command may name only"),
+        ("curl x --json @../a", "option --json names a file (../a): a command"),
+        ("curl x --data-binary '@{\"a\"}'", "option --data-binary names a file: a command"),
+    ] {
+        let error = read(text.as_bytes(), 100, &elsewhere).err().unwrap().to_string();
+        assert!(error.contains(says), "{text}: {error}");
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use self::bodies::Variant;
 use self::keys::{Candidate, candidates};
 use self::shapes::{Shape, shapes};
 use crate::admit::{Received, Refusal, Verifier};
@@ -71,6 +72,18 @@ pub(super) fn offline(source: &Source) -> Source {
     Source { client_ca: None, ..source.clone() }
 }
 
+/// What admission says of the head alone, before the body is read.
+///
+/// # Errors
+/// Why it is refused.
+pub(super) fn judge_head(
+    source: Source,
+    headers: &HeaderMap,
+    at: UnixMillis,
+) -> Result<(), Refusal> {
+    verifier(&Arc::new(source))?.check_head(headers, at, &Origin::nowhere())
+}
+
 /// What admission says, in the order in which the gateway asks it: first of the head alone.
 ///
 /// # Errors
@@ -120,30 +133,11 @@ pub(super) fn search(presented: &Presented<'_>, rest: &Bytes) -> Vec<Hint> {
     if !bodied {
         bodies.truncate(1);
     }
-    let mut shapes = shapes(source, headers);
-    if bodied {
-        shapes.retain(|shape| is_readable(source, shape));
-    }
+    let shapes = shapes(source, headers, &|shape| is_readable(source, shape));
     let keys = candidates(config, source);
-    let mut tries = Vec::new();
-    for (s, shape) in shapes.iter().enumerate() {
-        for (b, body) in bodies.iter().enumerate() {
-            for (k, key) in keys.iter().enumerate() {
-                let cost = shape.changes.len()
-                    + usize::from(body.change.is_some())
-                    + usize::from(key.change.is_some());
-                tries.push((cost, s, b, k));
-            }
-        }
-    }
-    tries.sort_unstable();
     let mut found = None;
     let mut bytes = 0_usize;
-    for (cost, s, b, k) in tries.into_iter().take(MOST_TRIES) {
-        let (Some(shape), Some(body), Some(key)) = (shapes.get(s), bodies.get(b), keys.get(k))
-        else {
-            continue;
-        };
+    for (cost, shape, body, key) in in_order(&shapes, &bodies, &keys).take(MOST_TRIES) {
         bytes = bytes.saturating_add(body.body.len());
         let worse = found.is_some_and(|found| cost > found);
         if worse || bytes > MOST_BYTES || hints.len() >= MOST_HINTS {
@@ -159,6 +153,29 @@ pub(super) fn search(presented: &Presented<'_>, rest: &Bytes) -> Vec<Hint> {
         hints.push(Hint { key: Some(key.key.clone()), changes });
     }
     hints
+}
+
+/// All that can be tried together: what needs the fewest changes first.
+fn in_order<'a>(
+    shapes: &'a [Shape],
+    bodies: &'a [Variant],
+    keys: &'a [Candidate],
+) -> impl Iterator<Item = (usize, &'a Shape, &'a Variant, &'a Candidate)> {
+    let of_body = |body: &Variant| usize::from(body.change.is_some());
+    let of_key = |key: &Candidate| usize::from(key.change.is_some());
+    let most = shapes.iter().map(|shape| shape.changes.len()).max().unwrap_or_default() + 2;
+    (0..=most).flat_map(move |cost| {
+        // What a body and a key may add is two at most.
+        let near =
+            move |shape: &&Shape| (shape.changes.len()..=shape.changes.len() + 2).contains(&cost);
+        shapes.iter().filter(near).flat_map(move |shape| {
+            bodies.iter().flat_map(move |body| {
+                let left = cost.checked_sub(shape.changes.len() + of_body(body));
+                let fit = move |key: &&Candidate| left == Some(of_key(key));
+                keys.iter().filter(fit).map(move |key| (cost, shape, body, key))
+            })
+        })
+    })
 }
 
 /// Whether the shape's credential is of a form that can be checked at all.

@@ -1,6 +1,8 @@
 //! Other ways to write the same credential than the source reads it: another header, another encoding,
 //! a prefix too many or too few, a timestamp in another unit, another order of what is signed.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Change;
@@ -11,26 +13,61 @@ use crate::config::{Algorithm, Auth, Encoding, HmacScheme, SignedPart, Source, T
 pub(super) struct Shape {
     pub(super) changes: Vec<Change>,
     pub(super) auth: Auth,
-    pub(super) headers: HeaderMap,
+    /// Shared: most shapes have the captured ones.
+    pub(super) headers: Arc<HeaderMap>,
 }
 
 /// Headers in which a credential is looked for, at most.
 const MAX_HEADERS: usize = 64;
 
+/// A shorter value is no signature: SHA-1 in base64 has 28 characters.
+const SHORTEST: usize = 27;
+
+/// Ways to write it that are held at once.
+pub(super) const MOST_SHAPES: usize = 4096;
+
 /// What stands before a signature at one sender or another.
 const PREFIXES: [&str; 7] = ["", "sha256=", "sha1=", "sha512=", "v1=", "v0=", "hmac-sha256="];
 
-/// The source's own way first.
-pub(super) fn shapes(source: &Source, headers: &HeaderMap) -> Vec<Shape> {
-    let own = Shape { changes: Vec::new(), auth: source.auth.clone(), headers: headers.clone() };
-    let mut all = vec![own.clone()];
+/// The source's own way first. Those of a signature are left out in which none `is_readable`.
+pub(super) fn shapes(
+    source: &Source,
+    headers: &HeaderMap,
+    is_readable: &dyn Fn(&Shape) -> bool,
+) -> Vec<Shape> {
+    let headers = Arc::new(headers.clone());
+    let own = Shape { changes: Vec::new(), auth: source.auth.clone(), headers };
+    let mut all = All { list: Vec::new(), is_readable };
     match &source.auth {
-        Auth::ApiKey { header } => api_key(&own, header, &mut all),
-        Auth::Hmac(scheme) => hmac(&own, scheme, &mut all),
-        Auth::StandardWebhooks { .. } => standard_webhooks(&own, &mut all),
-        Auth::NoneDangerous => {}
+        Auth::ApiKey { header } => {
+            all.list.push(own.clone());
+            api_key(&own, header, &mut all.list);
+        }
+        Auth::Hmac(scheme) => {
+            all.add(own.clone());
+            hmac(&own, scheme, &mut all);
+        }
+        Auth::StandardWebhooks { .. } => {
+            all.add(own.clone());
+            standard_webhooks(&own, &mut all);
+        }
+        Auth::NoneDangerous => all.list.push(own),
     }
-    all
+    all.list
+}
+
+/// What is kept of the ways to write a signature.
+struct All<'f> {
+    list: Vec<Shape>,
+    is_readable: &'f dyn Fn(&Shape) -> bool,
+}
+
+impl All<'_> {
+    fn add(&mut self, shape: Shape) {
+        if self.list.len() < MOST_SHAPES && (self.is_readable)(&shape) {
+            self.list.push(shape);
+        }
+    }
 }
 
 fn change(code: &'static str, words: impl Into<String>) -> Change {
@@ -46,7 +83,8 @@ impl Shape {
 
     /// With this header's value another one.
     fn set(mut self, name: &HeaderName, value: &[u8]) -> Option<Self> {
-        self.headers.insert(name.clone(), HeaderValue::from_bytes(value).ok()?);
+        let value = HeaderValue::from_bytes(value).ok()?;
+        Arc::make_mut(&mut self.headers).insert(name.clone(), value);
         Some(self)
     }
 }
@@ -88,9 +126,12 @@ fn api_key(own: &Shape, header: &HeaderName, all: &mut Vec<Shape>) {
     }
 }
 
-fn hmac(own: &Shape, scheme: &HmacScheme, all: &mut Vec<Shape>) {
+fn hmac(own: &Shape, scheme: &HmacScheme, all: &mut All<'_>) {
     let mut places = vec![(None, scheme.header.clone())];
-    for (name, _) in others(&own.headers, &scheme.header) {
+    for (name, value) in others(&own.headers, &scheme.header) {
+        if value.len() < SHORTEST {
+            continue;
+        }
         let words =
             format!("the signature stands in `{name}`, and the source reads `{}`", scheme.header);
         places.push((Some(change("other_header", words)), name.clone()));
@@ -108,9 +149,9 @@ fn hmac(own: &Shape, scheme: &HmacScheme, all: &mut Vec<Shape>) {
                 let auth = HmacScheme { header, signed: signed.clone(), ..written.clone() };
                 let shape =
                     Shape { changes, auth: Auth::Hmac(auth.clone()), headers: own.headers.clone() };
-                all.extend(other_unit(&shape, &auth));
+                other_unit(&shape, &auth).into_iter().for_each(|shape| all.add(shape));
                 if !shape.changes.is_empty() {
-                    all.push(shape);
+                    all.add(shape);
                 }
             }
         }
@@ -251,7 +292,7 @@ fn units(text: &str) -> Vec<(String, Change)> {
     vec![(millis, change("timestamp_signed_in_ms", words))]
 }
 
-fn standard_webhooks(own: &Shape, all: &mut Vec<Shape>) {
+fn standard_webhooks(own: &Shape, all: &mut All<'_>) {
     let mut shapes = vec![own.clone()];
     let svix = ["id", "timestamp", "signature"]
         .map(|part| (own.headers.get(format!("svix-{part}")), part));
@@ -261,7 +302,7 @@ fn standard_webhooks(own: &Shape, all: &mut Vec<Shape>) {
         for (value, part) in svix {
             let name = HeaderName::from_bytes(format!("webhook-{part}").as_bytes());
             if let (Some(value), Ok(name)) = (value, name) {
-                shape.headers.insert(name, value.clone());
+                Arc::make_mut(&mut shape.headers).insert(name, value.clone());
             }
         }
         shapes.push(shape);
@@ -271,7 +312,7 @@ fn standard_webhooks(own: &Shape, all: &mut Vec<Shape>) {
         HeaderName::from_static("webhook-timestamp"),
     );
     for shape in shapes {
-        all.extend(in_header(&shape, &timestamp));
+        in_header(&shape, &timestamp).into_iter().for_each(|shape| all.add(shape));
         let value = shape.headers.get(&signature).and_then(|value| value.to_str().ok());
         let value = value.unwrap_or_default().to_owned();
         let bare =
@@ -288,10 +329,11 @@ fn standard_webhooks(own: &Shape, all: &mut Vec<Shape>) {
         let mut other = shape.clone();
         other.changes.extend(changes);
         if other.changes.len() > shape.changes.len() {
-            all.extend(other.set(&signature, format!("v1,{written}").as_bytes()));
+            let written = other.set(&signature, format!("v1,{written}").as_bytes());
+            written.into_iter().for_each(|shape| all.add(shape));
         }
         if !shape.changes.is_empty() {
-            all.push(shape);
+            all.add(shape);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What commonly goes wrong, done to signed requests, and found again.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -196,4 +198,24 @@ fn timestamps_are_judged_apart_from_the_signature() {
         set(&mut headers, unit, |value| value.replace(&seconds, &millis));
         assert_eq!(ways(&config, name, &headers, BODY.as_bytes()), ["timestamp_signed_in_s"]);
     }
+}
+
+/// A head full of signatures that could each be meant took 400 MB: each way to read one had a copy of the
+/// head, and all that could be tried together was listed before anything was tried.
+#[test]
+fn a_head_full_of_signatures_is_bounded() {
+    let config = config(SOURCES);
+    let timed = source(&config, "timed");
+    let right = signed(timed, &timed.keys[0], BODY.as_bytes())["x-sig"].clone();
+    let mut headers = HeaderMap::new();
+    for n in 0..90 {
+        let name = HeaderName::from_bytes(format!("x-sig-{n}").as_bytes()).unwrap();
+        headers.insert(name, right.clone());
+    }
+    let all = super::shapes::shapes(timed, &headers, &|_| true);
+    assert_eq!(all.len(), super::shapes::MOST_SHAPES);
+    let copies = all.iter().filter(|shape| !Arc::ptr_eq(&shape.headers, &all[0].headers));
+    assert!(copies.count() < all.len() / 2, "those alone that differ in it");
+    let body = format!("{BODY} ");
+    assert_eq!(ways(&config, "timed", &headers, body.as_bytes()).len(), super::MOST_HINTS);
 }

@@ -45,7 +45,7 @@ pub(super) fn limits() -> Limits {
 /// A connection that is being served.
 struct Served {
     stage: watch::Sender<Stage>,
-    ended: JoinHandle<()>,
+    ended: JoinHandle<Ended>,
 }
 
 fn serve_with<H, F>(limits: Limits, buffer: usize, handler: H) -> (DuplexStream, Served)
@@ -80,7 +80,7 @@ where
     let (stage, receiver) = watch::channel(Stage::Serving);
     let ended = tokio::spawn(async move {
         let settings = crate::listen::tests::plain(limits);
-        serve(server, origin, &settings, receiver, &handler).await;
+        serve(server, origin, &settings, receiver, &handler).await
     });
     (client, Served { stage, ended })
 }
@@ -94,8 +94,8 @@ where
 }
 
 impl Served {
-    async fn end(self) {
-        timeout(BOUND, self.ended).await.expect("the connection ends").unwrap();
+    async fn end(self) -> Ended {
+        timeout(BOUND, self.ended).await.expect("the connection ends").unwrap()
     }
 }
 

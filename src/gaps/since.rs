@@ -1,0 +1,108 @@
+//! Since when each source is configured: what the gateway missed before then was nobody's loss. Kept in a
+//! small file beside the journal. Without it, or where it cannot be read, sources count from the
+//! beginning: windows may be too wide by that, and never too narrow.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::clock::UnixMillis;
+use crate::regular::{self, Link};
+
+const FILE: &str = "sources.json";
+/// More bytes than any has.
+const LONGEST: u64 = 4 << 20;
+/// Names that are kept; of more, those are forgotten that are configured no more.
+const MOST: usize = 10_000;
+
+/// Since when each source is configured, by its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Since(BTreeMap<String, Option<UnixMillis>>);
+
+impl Since {
+    /// What was noted in the store in this directory. Blocks.
+    pub fn read(store: &Path) -> Self {
+        Self(load(&store.join(FILE)).unwrap_or_default())
+    }
+
+    /// Since when this source is configured; `None`: from the beginning, as far as is known.
+    pub fn of(&self, name: &str) -> Option<UnixMillis> {
+        self.0.get(name).copied().flatten()
+    }
+
+    /// Notes that these are configured, those that are new since `now`; what cannot be written is told.
+    /// Blocks.
+    pub fn note(store: &Path, configured: &[String], now: UnixMillis) -> Self {
+        let path = store.join(FILE);
+        let known = load(&path);
+        let mut since = known.clone().unwrap_or_default();
+        // Where nothing was noted yet, nobody knows how long they have been there.
+        let new = known.as_ref().map(|_| now);
+        for name in configured {
+            since.entry(name.clone()).or_insert(new);
+        }
+        if since.len() > MOST {
+            since.retain(|name, _| configured.contains(name));
+        }
+        if known.as_ref() != Some(&since)
+            && let Err(error) = write(&path, &since)
+        {
+            tracing::warn!(target: "hookward::store", file = %path.display(), %error, "since when sources are configured cannot be noted; gaps before then may be told as theirs");
+        }
+        Self(since)
+    }
+}
+
+/// `None`: there is nothing that could be read.
+fn load(path: &Path) -> Option<BTreeMap<String, Option<UnixMillis>>> {
+    let file = regular::open(OpenOptions::new().read(true), path, Link::Refuse).ok()?;
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text).ok()?;
+    let known: BTreeMap<String, Option<String>> = serde_json::from_slice(&text).ok()?;
+    let moment = |text: String| {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(at.as_millisecond()).ok().map(UnixMillis)
+    };
+    Some(known.into_iter().map(|(name, at)| (name, at.and_then(moment))).collect())
+}
+
+/// Replaces the file as a whole; a crash leaves either.
+fn write(path: &PathBuf, since: &BTreeMap<String, Option<UnixMillis>>) -> io::Result<()> {
+    let shown: BTreeMap<_, _> =
+        since.iter().map(|(name, at)| (name, at.map(|at| at.to_string()))).collect();
+    let next = path.with_extension("json.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = regular::open(&mut options, &next, Link::Refuse)?;
+    file.write_all(serde_json::to_string(&shown)?.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_data()?;
+    fs::rename(&next, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_configured_since_then_and_what_was_there_from_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let at = |n: u64| UnixMillis(1_763_700_000_000 + n);
+        assert_eq!(Since::note(dir.path(), &names(&["lab"]), at(1)).of("lab"), None);
+        let since = Since::note(dir.path(), &names(&["lab", "new"]), at(2));
+        assert_eq!((since.of("lab"), since.of("new")), (None, Some(at(2))));
+        // One that comes back was there before.
+        Since::note(dir.path(), &names(&["lab"]), at(3));
+        let again = Since::note(dir.path(), &names(&["lab", "new"]), at(4));
+        assert_eq!(again, Since::read(dir.path()));
+        assert_eq!(again.of("new"), Some(at(2)));
+        fs::write(dir.path().join(FILE), "{\"lab\"").unwrap();
+        let unread = Since::note(dir.path(), &names(&["lab", "new"]), at(5));
+        assert_eq!((unread.of("lab"), unread.of("new")), (None, None), "rather too wide");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
