@@ -2,6 +2,7 @@
 
 mod faults;
 mod foreign;
+mod going;
 mod mended;
 mod room;
 mod tail;

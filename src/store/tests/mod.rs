@@ -12,6 +12,7 @@ mod faults;
 mod kept;
 mod outsiders;
 mod rekey;
+mod retained;
 mod shortage;
 mod signs_of_life;
 pub(crate) mod sim_disk;

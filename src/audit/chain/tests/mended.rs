@@ -1,10 +1,9 @@
 //! What somebody hostile, or an accident, once did to the writer.
 
+use super::going::of_five_lives;
 use super::*;
 use crate::audit::chain::bytes::load_any;
 use crate::store::tests::sim_disk::Fault;
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 fn acts() -> PathBuf {
     dir().join("acts.jsonl")
@@ -17,7 +16,7 @@ fn line(n: u64) -> String {
     format!("{line}\n")
 }
 
-fn put(disk: &SimDisk, path: &std::path::Path, text: &str) {
+pub(super) fn put(disk: &SimDisk, path: &std::path::Path, text: &str) {
     if disk.create(path).is_ok() {
         disk.sync_dir(&dir()).unwrap();
     }
@@ -111,165 +110,6 @@ fn acts_that_cannot_be_read_keep_nothing_else_from_being_written() {
     bench.disk.set_bad(None);
     bench.step().unwrap();
     assert_eq!(bench.numbers(), [1, 0]);
-}
-
-/// Segments of five lives, the last of which runs.
-pub(super) fn of_five_lives() -> Bench {
-    let mut bench = Bench::new();
-    for n in 0..4 {
-        bench.own(n);
-        bench.step().unwrap();
-        bench.stop();
-        bench = bench.restart();
-    }
-    bench.own(4);
-    bench
-}
-
-/// The time in the headers, which nobody signs, was set to 1970, and the gateway removed the segments.
-#[test]
-fn what_a_segment_s_header_says_of_its_age_removes_nothing() {
-    let mut bench = of_five_lives();
-    for number in 2..=5 {
-        let mut segment = load(&bench.disk, number);
-        let header = bytes::SegmentHeader::decode(&segment).unwrap();
-        let old = bytes::SegmentHeader { created_at: UnixMillis(0), ..header };
-        segment[..bytes::SEGMENT_HEADER].copy_from_slice(&old.encode());
-        set(&bench.disk, number, &segment);
-    }
-    bench.step().unwrap();
-    assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
-}
-
-/// The clock of one start was seven years ahead, and all old segments went.
-#[test]
-fn a_clock_that_is_years_ahead_removes_nothing_until_the_gateway_has_run_so_long() {
-    let mut bench = of_five_lives();
-    bench.step().unwrap();
-    bench.clock.advance(DAY * 7 * 365);
-    for _ in 0..3 {
-        bench = bench.restart();
-        bench.own(5);
-        bench.step().unwrap();
-        bench.stop();
-    }
-    assert_eq!(bench.numbers(), [0, 1, 2, 3, 4, 5, 5, 5]);
-    // This time it has passed.
-    let mut bench = bench.restart();
-    bench.clock.advance(DAY * 366);
-    bench.step().unwrap();
-    assert_eq!(bench.numbers(), [4, 5, 5, 5], "the others were signed by the clock that was ahead");
-}
-
-/// Each start believed such a clock thirty days more: a gateway that is started again and again came to believe
-/// all of it.
-#[test]
-fn restarts_do_not_add_up_to_years() {
-    let mut bench = of_five_lives();
-    bench.step().unwrap();
-    bench.clock.advance(DAY * 7 * 365);
-    for _ in 0..20 {
-        bench = bench.restart();
-        bench.own(5);
-        bench.step().unwrap();
-        bench.stop();
-    }
-    assert_eq!(bench.numbers()[..5], [0, 1, 2, 3, 4]);
-}
-
-/// A hole made an old segment three gigabytes long, and it went with all before it.
-#[test]
-fn a_segment_that_is_not_what_was_written_stays() {
-    let mut bench = of_five_lives();
-    bench.disk.corrupt(&bytes::name(2), |bytes| bytes.resize(bytes.len() + 100_000, 0));
-    bench.step().unwrap();
-    bench.clock.advance(DAY * 400);
-    bench.step().unwrap();
-    assert_eq!(bench.numbers(), [1, 2, 3, 4], "the first is, and went");
-    bench.clock.advance(Duration::from_secs(3_700));
-    bench.step().unwrap();
-    assert_eq!(bench.numbers(), [1, 2, 3, 4]);
-}
-
-/// The hole was in a later segment, and those in front of it went for it.
-#[test]
-fn a_hole_in_a_segment_makes_no_others_go() {
-    let mut bench = of_five_lives();
-    bench.disk.corrupt(&bytes::name(4), |bytes| bytes.resize(30 << 20, 0));
-    bench.writer.options.retention.max_bytes = 1 << 20;
-    bench.step().unwrap();
-    assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
-}
-
-/// Such a segment, or a page of one that the disk did not give any more, kept all behind it from ever going, and
-/// the trail grew beyond its size.
-#[test]
-fn a_damaged_segment_goes_where_there_is_no_room_and_that_is_signed() {
-    let flip = |bench: &Bench, at: usize| {
-        bench.disk.corrupt(&bytes::name(2), |bytes| bytes[at] ^= 1);
-    };
-    let of_second = load(&of_five_lives().disk, 2);
-    let record = bytes::frames(&of_second).nth(1).unwrap().offset + 60;
-    for damage in ["record", "opening", "all", "sector"] {
-        let mut bench = of_five_lives();
-        match damage {
-            "record" => flip(&bench, record),
-            "opening" => flip(&bench, bytes::SEGMENT_HEADER + 100),
-            "all" => bench.disk.corrupt(&bytes::name(2), |bytes| bytes.fill(7)),
-            _ => bench.disk.set_bad(Some((bytes::name(2).as_str(), 0..9))),
-        }
-        bench.step().unwrap();
-        assert_eq!(bench.disk.names().iter().filter(|name| name.ends_with(".audit")).count(), 5);
-        bench.writer.options.retention.max_bytes = 1;
-        bench.clock.advance(Duration::from_secs(3_700));
-        bench.step().unwrap();
-        bench.stop();
-        let all = bench.reader().newest(&Filter::default(), None, 9).unwrap().items;
-        let shortened: Vec<_> =
-            all.iter().filter_map(|listed| listed.record.details.as_ref()).collect();
-        assert_eq!(shortened[0]["damaged"], json!([2]), "{damage}: {all:?}");
-        assert_eq!(shortened[0]["segment"], 4);
-        let report = bench.verify(&[]);
-        let told = report.notes.iter().any(|note| note.contains("segment 2 went"));
-        assert!(report.sound && report.segments == 1 && told, "{damage}: {report:?}");
-    }
-}
-
-/// By its age alone it stays, and so does what is behind it.
-#[test]
-fn a_damaged_segment_does_not_go_for_its_age() {
-    let mut bench = of_five_lives();
-    bench.disk.corrupt(&bytes::name(2), |bytes| bytes[bytes::SEGMENT_HEADER + 100] ^= 1);
-    bench.step().unwrap();
-    bench.clock.advance(DAY * 400);
-    bench.step().unwrap();
-    assert!(bench.disk.names().contains(&bytes::name(2)));
-    assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
-}
-
-/// What somebody put between two segments took no room, and kept those in front of it from going.
-#[test]
-fn a_foreign_segment_goes_with_those_around_it_and_makes_none_go() {
-    let mut bench = of_five_lives();
-    let mut foreign = load(&of_five_lives().disk, 4);
-    foreign.extend_from_within(bytes::SEGMENT_HEADER..);
-    set(&bench.disk, 5, &[]);
-    bench.disk.remove(&bytes::path(&dir(), 5)).unwrap();
-    put(&bench.disk, &bytes::path(&dir(), 5), "");
-    set(&bench.disk, 5, &foreign);
-    bench = bench.restart();
-    assert_eq!(bench.writer.head_number(), 6);
-    let ours: usize = [1, 2, 3, 4, 6].iter().map(|number| load(&bench.disk, *number).len()).sum();
-    bench.writer.options.retention.max_bytes = ours as u64 + 1_000;
-    bench.own(5);
-    bench.step().unwrap();
-    assert_eq!(bench.disk.names().iter().filter(|name| name.ends_with(".audit")).count(), 6);
-    bench.writer.options.retention.max_bytes = 1;
-    bench.clock.advance(Duration::from_secs(3_700));
-    bench.step().unwrap();
-    bench.stop();
-    let report = bench.verify(&[]);
-    assert!(report.sound && report.segments == 1, "{report:?}");
 }
 
 /// The files were removed under a running gateway; it wrote on into nothing, and nobody noticed.

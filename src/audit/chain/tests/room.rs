@@ -1,6 +1,6 @@
 //! What makes the oldest segments go, and what is told of those that were not what was written.
 
-use super::mended::of_five_lives;
+use super::going::of_five_lives;
 use super::*;
 use crate::audit::chain::bytes::{Frame, Position, SEGMENT_HEADER};
 use crate::event::Sequence;
