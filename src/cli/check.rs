@@ -56,6 +56,7 @@ fn check(
                 return Ok(ExitCode::from(INVALID_CONFIGURATION));
             }
             let mut doubts = store::doubts(&config.store);
+            doubts.extend(store::absent(&config));
             doubts.extend(store::sharing(&config));
             let (config, warnings, doubts) = (&config, &warnings, &doubts);
             writeln!(out, "{}", Summary { config, warnings, doubts, keys: &keys, survey })?;
@@ -221,6 +222,23 @@ audit     kept 2192d, to 2GiB, then removed
         assert!(out.contains(lines), "{out}");
         let shared = "warning: audit.output.file.path: on the store's file system: it grows with what is refused, and waits while less than 512MiB is free (twice store.min_free)";
         assert!(out.contains(shared), "{out}");
+    }
+
+    /// A segment that should have been kept was not moved in months: there was no such directory, and nobody
+    /// had been told before.
+    #[test]
+    fn a_directory_that_is_not_there_is_told() {
+        let (out, _, _) = checked(
+            "[audit]\narchive = \"gone\"\ncheckpoints = { file = \"here.jsonl\" }\n\
+             [audit.output.a]\nkind = \"file\"\npath = \"far/audit.jsonl\"\n\
+             [audit.output.b]\nkind = \"syslog\"\naddress = \"unix:/nowhere/log\"\n\
+             [source.lab]\npreset = \"novamed\"\nkeys = [{ env = \"KEY\" }]\n\
+             [upstream.app]\nurl = \"http://127.0.0.1:3000/\"\n",
+        );
+        let told: Vec<_> = out.lines().filter(|line| line.contains("no directory")).collect();
+        let [archive, output] = &told[..] else { panic!("{out}") };
+        assert!(archive.contains("warning: audit.archive: no directory gone: make it"), "{out}");
+        assert!(output.contains("warning: audit.output.a.path: no directory far: make"), "{out}");
     }
 
     #[test]

@@ -43,6 +43,16 @@ pub(super) enum Doubt {
         /// `store.min_free`
         min_free: u64,
     },
+    /// Nothing of the audit trail can go there, and a directory that is made later stays closed to the
+    /// sandbox.
+    #[error("{key}: no directory {}: make it before the start, owned by the gateway's user; until then what \
+        should go there waits, and a warning is logged", .path.display())]
+    Absent {
+        /// The configuration's.
+        key: String,
+        /// The directory.
+        path: PathBuf,
+    },
     /// `run` would refuse it.
     #[error("store.path: `hookward run` would not start: {0}")]
     Refused(OpenError),
@@ -65,6 +75,25 @@ pub(super) fn sharing(config: &Config) -> Vec<Doubt> {
         AuditTarget::Syslog(_) => false,
     });
     shared.map(|output| Doubt::Shared { name: output.name.clone(), min_free }).collect()
+}
+
+/// The directories of the audit trail's that are not there. Nobody but their owner makes them: what is
+/// mounted there may only be missing.
+pub(super) fn absent(config: &Config) -> Vec<Doubt> {
+    let audit = &config.audit;
+    let archive = audit.archive.iter().map(|path| ("audit.archive".to_owned(), &**path));
+    let within = |path| Path::parent(path).unwrap_or(Path::new("/"));
+    let checkpoints = audit.checkpoints.file.iter();
+    let checkpoints = checkpoints.map(|path| ("audit.checkpoints.file".to_owned(), within(path)));
+    let outputs = audit.outputs.iter().filter_map(|output| match &output.target {
+        AuditTarget::File(path) => {
+            Some((format!("audit.output.{}.path", output.name), within(path)))
+        }
+        AuditTarget::Syslog(_) => None,
+    });
+    let named = archive.chain(checkpoints).chain(outputs);
+    let missing = named.filter(|(_, path)| !path.as_os_str().is_empty() && !path.is_dir());
+    missing.map(|(key, path)| Doubt::Absent { key, path: path.to_owned() }).collect()
 }
 
 /// The file system that something is on, or would be.
