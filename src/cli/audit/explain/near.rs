@@ -81,7 +81,7 @@ impl Near {
             note(&mut self.credential_sources, other.source.as_deref());
             note(&mut self.credential_clients, other.client.as_deref());
             note(&mut self.credential_bodies, other.sha256.as_deref());
-        } else if record.sha256.is_some() && other.sha256 == record.sha256 {
+        } else if is_signed(record, other) && other.sha256 == record.sha256 {
             self.body = self.body.saturating_add(other.count);
         }
     }
@@ -103,6 +103,13 @@ impl Near {
             *kept = Some(other.clone());
         }
     }
+}
+
+/// Whether both had a body and a signature, of one source.
+fn is_signed(record: &Record, other: &Record) -> bool {
+    [record, other].iter().all(|one| {
+        one.sha256.is_some() && one.credential.is_some() && one.reason.starts_with("signature_")
+    }) && other.source == record.source
 }
 
 fn note(set: &mut BTreeSet<String>, value: Option<&str>) {
