@@ -203,7 +203,7 @@ impl Api {
         let archive = Arc::clone(&self.workers.archive);
         self.json(move || {
             let (items, next) = page(&*archive, &filter, cursor, limit)?;
-            Ok(List { items, next: next.map(show_cursor) })
+            Ok(List::of(items, next.map(show_cursor)))
         })
         .await
     }
@@ -297,7 +297,7 @@ impl Api {
             let shown = |source: &Arc<crate::config::Source>| {
                 show_source(source, last(source.name.as_str()))
             };
-            Ok(List { items: config.sources.iter().map(shown).collect(), next: None })
+            Ok(List::of(config.sources.iter().map(shown).collect(), None))
         })
         .await
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::super::tally::Row;
+use super::super::tell;
 use super::super::trail::Trail;
 use crate::audit::ACTS;
 use crate::audit::chain::{Filter, Record};
@@ -51,10 +52,11 @@ impl Near {
             ..Filter::default()
         };
         let mut near = Self::default();
-        trail.each(&window, |listed| {
+        let damage = trail.each(&window, |listed| {
             near.add(record, &listed.record);
             ControlFlow::Continue(())
         })?;
+        tell(damage);
         Ok(near)
     }
 
