@@ -12,6 +12,10 @@ use crate::audit::chain::Damage;
 /// The items of a page where all of them are wanted.
 pub(super) const FULL_PAGE: u32 = 500;
 
+/// Pages without an item that are turned one after the other. For one, the gateway looks through 128 MiB of
+/// records: in 2 TiB of them something should have been found.
+const MOST_EMPTY: u32 = 1 << 14;
+
 /// How a list is shown.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Paging {
@@ -89,6 +93,22 @@ impl Page {
     }
 }
 
+/// How many pages with nothing on them were turned since the last one with something. A gateway that is broken
+/// would have them turned for ever.
+#[derive(Debug, Default)]
+pub(super) struct Empty(u32);
+
+impl Empty {
+    /// To be called for each page, before the next one is asked for.
+    ///
+    /// # Errors
+    /// [`Trouble::Endless`] when there have been too many.
+    pub(super) fn turned(&mut self, page: &Page) -> Result<(), Trouble> {
+        self.0 = if page.items.is_empty() { self.0 + 1 } else { 0 };
+        if self.0 < MOST_EMPTY { Ok(()) } else { Err(Trouble::Endless(MOST_EMPTY)) }
+    }
+}
+
 /// Lists what the gateway has at this path.
 pub(super) async fn list(
     client: &Client,
@@ -123,9 +143,10 @@ pub(super) async fn pages(
     let mut out = BufWriter::new(io::stdout().lock());
     let limit = paging.limit.or(paging.all.then_some(FULL_PAGE));
     let mut cursor = paging.cursor.clone();
-    let mut shown = Shown::new(paging.json, columns);
+    let (mut shown, mut empty) = (Shown::new(paging.json, columns), Empty::default());
     loop {
         let page = fetch(limit, cursor).await?;
+        empty.turned(&page)?;
         if paging.json && !paging.all {
             let damage = page.damage;
             page.print(&mut out)?;
@@ -258,6 +279,27 @@ mod tests {
             "app dead after 5 (500), lab delivered, old pending after 2",
         ];
         assert_eq!(row(&event), expected);
+    }
+
+    /// A gateway that had a next page for ever, and nothing on any of them, was asked for ever.
+    #[tokio::test]
+    async fn pages_without_an_item_come_to_an_end() {
+        let paging = Paging { limit: None, cursor: None, all: true, json: true };
+        let mut turned = 0_u32;
+        let broken = async |_: Option<u32>, _: Option<String>| {
+            turned += 1;
+            Ok(Page::made(Vec::new(), Some(turned.to_string())))
+        };
+        let ended = pages(broken, &paging, &EVENTS).await;
+        assert!(matches!(ended, Err(Trouble::Endless(MOST_EMPTY))), "{ended:?}");
+        // An honest one may have nothing to show of a long stretch, and again of a later one.
+        let mut empty = Empty::default();
+        for _ in 0..3 {
+            for _ in 1..MOST_EMPTY {
+                empty.turned(&Page::made(Vec::new(), None)).unwrap();
+            }
+            empty.turned(&Page::made(vec![json!({})], None)).unwrap();
+        }
     }
 
     #[test]

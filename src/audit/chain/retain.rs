@@ -6,11 +6,13 @@ mod room;
 mod survey;
 
 use std::io;
+use std::path::Path;
 
 use serde_json::json;
 
 pub(super) use self::room::Rooms;
 use self::survey::{Group, Survey};
+use super::super::left_free;
 use super::bytes::{self, Kind, SEGMENT_LEN};
 use super::keys::PublicKey;
 use super::queue::new_id;
@@ -31,25 +33,31 @@ struct Going {
     damaged: Vec<u32>,
 }
 
+impl Going {
+    /// From this group on nothing goes.
+    fn stop_before(&mut self, at: usize) {
+        let first = self.groups.get(at).and_then(Group::first);
+        self.damaged.retain(|number| first.is_some_and(|first| *number < first));
+        self.groups.truncate(at);
+    }
+}
+
 /// Lets go of what is to go. A segment that is not what was written stays, with all behind it, for people to look
 /// at, until the trail takes more room than it may.
 pub(super) fn sweep(writer: &mut Writer) -> Result<(), Failure> {
     let Some((key, trail)) = writer.identity() else { return Ok(()) };
+    let archive = writer.options.retention.archive.clone();
     let mut rooms = std::mem::take(&mut writer.rooms);
     let going = choose(writer, &mut rooms, &key, trail);
     writer.rooms = rooms;
-    let going = going.map_err(|error| ("looking for what is past the retention", error))?;
+    let mut going = going.map_err(|error| ("looking for what is past the retention", error))?;
+    let kept = archive.as_ref().map_or(Ok(()), |archive| keep(writer, &mut going, archive));
+    if going.groups.is_empty() {
+        return kept;
+    }
     let Some(last) = going.groups.last() else { return Ok(()) };
     let Some(through) = last.members.last().map(|last| last.number) else { return Ok(()) };
-    let archive = writer.options.retention.archive.clone();
     let numbers = going.groups.iter().flat_map(|group| &group.members).map(|member| member.number);
-    if let Some(archive) = &archive {
-        for number in numbers.clone() {
-            let from = bytes::path(writer.dir(), number);
-            archive::keep(&from, archive, &bytes::name(number), || writer.busy())
-                .map_err(|error| ("moving a segment to audit.archive", error))?;
-        }
-    }
     let time = writer.clock.now();
     let mut details = json!({
         "segment": through,
@@ -81,6 +89,24 @@ pub(super) fn sweep(writer: &mut Writer) -> Result<(), Failure> {
         numbers.clone().try_for_each(remove).and_then(|()| writer.disk.sync_dir(writer.dir()));
     removed.map_err(|error| ("removing a segment", error))?;
     tell(numbers.count(), through, archive.is_some(), &going.damaged);
+    kept
+}
+
+/// Copies to the archive what is to go. Where one cannot be, those in front of it go all the same: only so is
+/// there ever room again.
+fn keep(writer: &Writer, going: &mut Going, archive: &Path) -> Result<(), Failure> {
+    let left = left_free::of(writer.options.retention.min_free);
+    let copy = |number| {
+        let from = bytes::path(writer.dir(), number);
+        archive::keep(&from, archive, &bytes::name(number), left, || writer.busy())
+    };
+    for at in 0..going.groups.len() {
+        let mut members = going.groups.get(at).into_iter().flat_map(|group| &group.members);
+        if let Err(error) = members.try_for_each(|member| copy(member.number)) {
+            going.stop_before(at);
+            return Err(("moving a segment to audit.archive", error));
+        }
+    }
     Ok(())
 }
 

@@ -101,8 +101,10 @@ async fn pages(
     let mut pairs = filter.pairs();
     pairs.push(("order", "oldest".to_owned()));
     let mut cursor: Option<String> = None;
+    let mut empty = listing::Empty::default();
     loop {
         let page = listing::page(client, RECORDS, &pairs, Some(FULL_PAGE), cursor.clone()).await?;
+        empty.turned(&page)?;
         damage.add(page.damage);
         for item in page.items {
             if each(listed(item)?).is_break() {

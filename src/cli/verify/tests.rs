@@ -66,8 +66,9 @@ pub(super) fn told(config: &Config, args: Args, capture: &[u8]) -> (Value, Strin
     let said = |json: bool| {
         let mut out = Vec::new();
         let args = Args { json, ..args.clone() };
-        let capture =
-            |config: &Config| capture::of(capture.to_vec(), &config.server, Path::new("/nowhere"));
+        let capture = |config: &Config| {
+            capture::of(capture.to_vec(), &config.server, Path::new("/nowhere"), &[])
+        };
         let taken = verify(config, &args, capture, NOW, &mut out).unwrap();
         (taken, String::from_utf8(out).unwrap())
     };
