@@ -283,13 +283,14 @@ fn tls_on_a_plain_listener_is_told_as_such() {
 }
 
 #[test]
-fn tokens_at_the_admin_listener_are_no_source_s_keys() {
-    for reason in ["credential_missing", "credential_invalid", "rate_limited"] {
+fn what_is_refused_at_the_admin_listener_is_no_source_s() {
+    let setup = setup();
+    for reason in ["credential_missing", "credential_invalid", "rate_limited", "overloaded"] {
         let listener = Some("admin".to_owned());
         let record = Record { listener, source: None, ..record(reason) };
-        let said = said(&record, &[], None);
+        let said = said(&record, &[], Some(&setup));
         assert!(said.meaning.contains("admin listener"), "{said:?}");
-        assert!(!all(&said).contains("provider"), "{said:?}");
+        assert!(!all(&said).contains("provider") && !all(&said).contains("server."), "{said:?}");
     }
 }
 
