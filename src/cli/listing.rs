@@ -288,7 +288,7 @@ mod tests {
         let mut turned = 0_u32;
         let broken = async |_: Option<u32>, _: Option<String>| {
             turned += 1;
-            Ok(Page::made(Vec::new(), Some(turned.to_string())))
+            Ok(Page::made(Vec::new(), Some(turned.to_string()), Damage::default()))
         };
         let ended = pages(broken, &paging, &EVENTS).await;
         assert!(matches!(ended, Err(Trouble::Endless(MOST_EMPTY))), "{ended:?}");
@@ -296,9 +296,9 @@ mod tests {
         let mut empty = Empty::default();
         for _ in 0..3 {
             for _ in 1..MOST_EMPTY {
-                empty.turned(&Page::made(Vec::new(), None)).unwrap();
+                empty.turned(&Page::made(Vec::new(), None, Damage::default())).unwrap();
             }
-            empty.turned(&Page::made(vec![json!({})], None)).unwrap();
+            empty.turned(&Page::made(vec![json!({})], None, Damage::default())).unwrap();
         }
     }
 
