@@ -1,5 +1,6 @@
 //! The trail on a disk that can fail, and in the hands of somebody who changes it.
 
+mod again;
 mod faults;
 mod foreign;
 mod going;

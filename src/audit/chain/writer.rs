@@ -3,6 +3,7 @@
 
 mod acts;
 mod lost;
+mod noted;
 mod run;
 
 use std::io;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::acts::Intake;
-use super::bytes::{self, Kind, MAX_PAYLOAD, Position, SEGMENT_LEN, SegmentHeader};
+use self::noted::Place;
+use super::bytes::{self, Kind, MAX_PAYLOAD, MAX_SEGMENT, Position, SEGMENT_LEN, SegmentHeader};
 use super::checkpoint::{Checkpoint, Noted};
 use super::elsewhere::Files;
 use super::entry::Entry;
@@ -49,6 +51,8 @@ struct Head {
     number: u32,
     /// Bytes of whole frames.
     len: u64,
+    /// How long it may become.
+    most: u64,
     begun: Stopwatch,
     /// Whether an append has failed: there may be part of it.
     torn: bool,
@@ -84,6 +88,8 @@ pub(super) struct Writer {
     appended: Position,
     /// Operators' acts that are taken in with what is to be appended.
     intake: Intake,
+    /// How far they are with each record of the segment.
+    noted: noted::Noted,
     /// Checkpoints on their way elsewhere.
     files: Files,
     /// What a start has not found, and is to be recorded.
@@ -131,6 +137,7 @@ impl Writer {
             position: Position::START,
             appended: Position::START,
             intake: Intake::default(),
+            noted: noted::Noted::none(),
             files: Files::default(),
             missing: None,
             left_over: None,
@@ -162,7 +169,8 @@ impl Writer {
     /// As if no other segment could have been begun for long.
     #[cfg(test)]
     pub(super) fn fill_segment(&mut self) {
-        self.opened.as_mut().unwrap().head.len = bytes::MAX_SEGMENT;
+        let head = &mut self.opened.as_mut().unwrap().head;
+        head.most = head.len;
     }
 
     #[cfg(test)]
@@ -230,7 +238,7 @@ impl Writer {
         let believed = resume.newest.map_or(now, |newest| newest.after(ahead).min(now));
         self.started = (believed, self.clock.stopwatch());
         self.position = found.position;
-        self.intake = Intake::at(found.acts, resume.acts_mark);
+        self.intake = Intake::at(Place { upto: found.acts, mark: resume.acts_mark });
         // Whoever reads what is on stable storage knows by then whose it is.
         self.chain.opened(&keys);
         let head = self.begin_from(&keys, trail, found.behind, found.torn)?;
@@ -247,11 +255,12 @@ impl Writer {
         let now = self.clock.now();
         let follows = self.position;
         let header = SegmentHeader { number, trail, created_at: now, follows };
+        let place = self.intake.place();
         let opens = u64::from(number);
-        let noted = Noted { acts: self.intake.upto, torn, stop: false, opens };
+        let noted = Noted { acts: place.upto, torn, stop: false, opens };
         let checkpoint = Checkpoint::sign(&keys.signer, trail, follows, now, noted);
         let (mut position, mut start) = (follows, header.encode().to_vec());
-        let body = serde_json::to_vec(&self.beside(&checkpoint, now))?;
+        let body = serde_json::to_vec(&self.beside(&checkpoint, &place, now))?;
         position.push(Kind::Checkpoint, &body, &mut start);
         let path = bytes::path(&self.dir, number);
         let mut file = self.disk.create(&path)?;
@@ -265,6 +274,7 @@ impl Writer {
             return Err(error);
         }
         (self.position, self.appended) = (position, position);
+        self.noted = noted::Noted::new(follows, place);
         self.chain.durable.store(position.sequence.0, Ordering::Release);
         (self.newest, self.vouched) = (position.sequence, position.sequence);
         self.since_checkpoint = self.clock.stopwatch();
@@ -272,7 +282,8 @@ impl Writer {
         let begun = self.clock.stopwatch();
         let len = start.len() as u64;
         let (torn, dirty, unsure, lost) = (false, false, false, None);
-        Ok(Head { file, number, len, begun, torn, dirty, unsure, lost })
+        let most = MAX_SEGMENT;
+        Ok(Head { file, number, len, most, begun, torn, dirty, unsure, lost })
     }
 
     /// Removes what an attempt to begin a segment has left: another one must not follow the same record.
@@ -287,9 +298,9 @@ impl Writer {
     }
 
     /// A checkpoint with what a start needs beside it.
-    fn beside<'a, T>(&'a self, checkpoint: &'a T, now: UnixMillis) -> Beside<'a, T> {
+    fn beside<'a, T>(&self, checkpoint: &'a T, place: &'a Place, now: UnixMillis) -> Beside<'a, T> {
         let steady = Some(self.steady_now()).filter(|steady| *steady < now);
-        let acts_mark = self.intake.mark.as_deref();
+        let acts_mark = place.mark.as_deref();
         Beside { checkpoint, acts_mark, steady: steady.map(|steady| steady.0) }
     }
 
@@ -301,6 +312,10 @@ impl Writer {
         let now = self.clock.now();
         for entry in entries {
             self.add(&entry.into_record(new_id(now), now));
+        }
+        if last {
+            // Nobody looks again later.
+            self.check_head()?;
         }
         self.append()?;
         self.take_acts(now);
@@ -361,15 +376,9 @@ impl Writer {
         {
             self.check_head()?;
         }
+        self.cut_torn()?;
         self.leave_full()?;
         let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
-        if head.torn {
-            let path = bytes::path(&self.dir, head.number);
-            self.disk
-                .truncate(&path, head.len)
-                .map_err(|error| ("cutting off a torn write", error))?;
-            head.torn = false;
-        }
         if self.unwritten.is_empty() {
             return Ok(());
         }
@@ -384,6 +393,18 @@ impl Writer {
         self.appended = self.position;
         self.unwritten.clear();
         self.unwritten.shrink_to(CARRIED);
+        Ok(())
+    }
+
+    /// Cuts off what a write that has failed may have left.
+    fn cut_torn(&mut self) -> Result<(), Failure> {
+        let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
+        if head.torn {
+            let path = bytes::path(&self.dir, head.number);
+            let cut = self.disk.truncate(&path, head.len);
+            cut.map_err(|error| ("cutting off a torn write", error))?;
+            head.torn = false;
+        }
         Ok(())
     }
 
@@ -412,11 +433,13 @@ impl Writer {
     /// Signs how far the trail goes. It is on stable storage then, and so is the signature.
     pub(super) fn checkpoint(&mut self, stop: bool) -> Result<(), Failure> {
         let Some(Opened { keys, trail, .. }) = &self.opened else { return Ok(()) };
-        let noted = Noted { acts: self.intake.upto, stop, ..Noted::default() };
+        let place = self.intake.place();
+        let noted = Noted { acts: place.upto, stop, ..Noted::default() };
         let now = self.clock.now();
         let checkpoint = Checkpoint::sign(&keys.signer, *trail, self.position, now, noted);
-        let body = serde_json::to_value(self.beside(&checkpoint, now));
+        let body = serde_json::to_value(self.beside(&checkpoint, &place, now));
         self.add_as(Kind::Checkpoint, &body.unwrap_or_default());
+        self.noted.push(self.position, place);
         self.append()?;
         self.sync()?;
         self.vouched = self.position.sequence;
