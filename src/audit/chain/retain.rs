@@ -89,10 +89,10 @@ fn choose(writer: &Writer, rooms: &mut Rooms, key: &PublicKey, trail: u64) -> io
     let survey = Survey::of(writer, rooms, key, trail)?;
     let Survey { groups, bytes: mut all, mut files, mut stuck } = survey;
     let (keep, max) = (writer.options.retention.keep, writer.options.retention.max_bytes);
-    let (now, count) = (writer.steady_now(), groups.len());
+    let (now, count) = (writer.believed.at_most(), groups.len());
     let mut going = Going { groups: Vec::new(), damaged: Vec::new() };
     for group in groups {
-        let aged = now.since(group.next.signed) > keep;
+        let aged = now.since(group.next.believed) > keep;
         if !aged && all <= max {
             stuck = None;
             break;

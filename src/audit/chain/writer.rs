@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use self::acts::Intake;
 use self::noted::Place;
+use super::believed::Believed;
 use super::bytes::{self, Kind, MAX_PAYLOAD, MAX_SEGMENT, Position, SEGMENT_LEN, SegmentHeader};
 use super::checkpoint::{Checkpoint, Noted};
 use super::elsewhere::Files;
@@ -40,8 +41,6 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked for what is to go.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
-/// The clock of a start may be so far ahead of what was signed before: a gateway that was off so long.
-const MOST_AHEAD: Duration = Duration::from_secs(30 * 86_400);
 /// A segment is ended after this part of the retention, so that it can go.
 const PARTS: u32 = 60;
 
@@ -108,8 +107,10 @@ pub(super) struct Writer {
     /// `None`: not yet.
     since_sweep: Option<Stopwatch>,
     since_open: Option<Stopwatch>,
-    /// When this process began, by the wall clock as far as it is believed, and by one that never steps.
-    started: (UnixMillis, Stopwatch),
+    /// What time it is as far as the clock is believed.
+    pub(super) believed: Believed,
+    /// The latest time that a record has.
+    latest: Option<UnixMillis>,
     failing: bool,
     /// The room that segments take which were read for it.
     pub(super) rooms: retain::Rooms,
@@ -149,7 +150,8 @@ impl Writer {
             since_checkpoint: watch(),
             since_sweep: None,
             since_open: None,
-            started: (clock.now(), watch()),
+            believed: Believed::at(&clock, None, false),
+            latest: None,
             failing: false,
             rooms: retain::Rooms::default(),
             clock,
@@ -203,12 +205,6 @@ impl Writer {
         self.opened.as_ref().map_or(0, |opened| opened.head.len)
     }
 
-    /// The time, as far as it has passed while this process runs: no step of the clock makes it later.
-    pub(super) fn steady_now(&self) -> UnixMillis {
-        let (began, passed) = (self.started.0, self.started.1.elapsed());
-        self.clock.now().min(began.after(passed))
-    }
-
     /// Goes on where the trail ends, in a segment of its own.
     pub(super) fn open(&mut self) -> io::Result<()> {
         self.since_open = Some(self.clock.stopwatch());
@@ -233,10 +229,8 @@ impl Writer {
         };
         let end = (found.behind, found.acts);
         let resume = resume::find(&*self.disk, &self.dir, keys.signer.public(), end)?;
-        let now = self.clock.now();
-        let ahead = if resume.capped { Duration::ZERO } else { MOST_AHEAD };
-        let believed = resume.newest.map_or(now, |newest| newest.after(ahead).min(now));
-        self.started = (believed, self.clock.stopwatch());
+        self.believed = Believed::at(&self.clock, resume.newest, resume.capped);
+        self.latest = resume.latest;
         self.position = found.position;
         self.intake = Intake::at(Place { upto: found.acts, mark: resume.acts_mark });
         // Whoever reads what is on stable storage knows by then whose it is.
@@ -256,11 +250,11 @@ impl Writer {
         let follows = self.position;
         let header = SegmentHeader { number, trail, created_at: now, follows };
         let place = self.intake.place();
-        let opens = u64::from(number);
-        let noted = Noted { acts: place.upto, torn, stop: false, opens };
+        let noted = Noted { torn, opens: u64::from(number), ..self.noted_at(&place) };
         let checkpoint = Checkpoint::sign(&keys.signer, trail, follows, now, noted);
         let (mut position, mut start) = (follows, header.encode().to_vec());
-        let body = serde_json::to_vec(&self.beside(&checkpoint, &place, now))?;
+        let acts_mark = place.mark.as_deref();
+        let body = serde_json::to_vec(&Beside { checkpoint: &checkpoint, acts_mark })?;
         position.push(Kind::Checkpoint, &body, &mut start);
         let path = bytes::path(&self.dir, number);
         let mut file = self.disk.create(&path)?;
@@ -297,11 +291,10 @@ impl Writer {
         Ok(())
     }
 
-    /// A checkpoint with what a start needs beside it.
-    fn beside<'a, T>(&self, checkpoint: &'a T, place: &'a Place, now: UnixMillis) -> Beside<'a, T> {
-        let steady = Some(self.steady_now()).filter(|steady| *steady < now);
-        let acts_mark = place.mark.as_deref();
-        Beside { checkpoint, acts_mark, steady: steady.map(|steady| steady.0) }
+    /// What every checkpoint says.
+    fn noted_at(&self, place: &Place) -> Noted {
+        let (believed, latest) = (Some(self.believed.now()), self.latest);
+        Noted { acts: place.upto, believed, latest, ..Noted::default() }
     }
 
     /// Writes these, and whatever else is due.
@@ -310,6 +303,7 @@ impl Writer {
             return Ok(());
         }
         let now = self.clock.now();
+        self.believed.look();
         for entry in entries {
             self.add(&entry.into_record(new_id(now), now));
         }
@@ -361,6 +355,7 @@ impl Writer {
                 if body.len() + 32 > MAX_PAYLOAD as usize {
                     body = record::stub(&body);
                 }
+                self.latest = self.latest.max(resume::time_of(Some(kind), &body));
                 self.position.push(kind, &body, &mut self.unwritten);
                 self.newest = self.position.sequence;
                 self.pending += u64::from(kind != Kind::Checkpoint);
@@ -434,10 +429,11 @@ impl Writer {
     pub(super) fn checkpoint(&mut self, stop: bool) -> Result<(), Failure> {
         let Some(Opened { keys, trail, .. }) = &self.opened else { return Ok(()) };
         let place = self.intake.place();
-        let noted = Noted { acts: place.upto, stop, ..Noted::default() };
+        let noted = Noted { stop, ..self.noted_at(&place) };
         let now = self.clock.now();
         let checkpoint = Checkpoint::sign(&keys.signer, *trail, self.position, now, noted);
-        let body = serde_json::to_value(self.beside(&checkpoint, &place, now));
+        let acts_mark = place.mark.as_deref();
+        let body = serde_json::to_value(Beside { checkpoint: &checkpoint, acts_mark });
         self.add_as(Kind::Checkpoint, &body.unwrap_or_default());
         self.noted.push(self.position, place);
         self.append()?;
