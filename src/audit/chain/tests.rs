@@ -1,6 +1,7 @@
 //! The trail on a disk that can fail, and in the hands of somebody who changes it.
 
 mod again;
+mod archived;
 mod clock;
 mod faults;
 mod foreign;

@@ -114,6 +114,8 @@ pub(super) struct Writer {
     failing: bool,
     /// The room that segments take which were read for it.
     pub(super) rooms: retain::Rooms,
+    /// Copies of segments on their way to the archive.
+    pub(super) copies: retain::Copies,
 }
 
 /// What went wrong, in words.
@@ -154,6 +156,7 @@ impl Writer {
             latest: None,
             failing: false,
             rooms: retain::Rooms::default(),
+            copies: retain::Copies::default(),
             clock,
             options,
         }
@@ -324,16 +327,21 @@ impl Writer {
             self.rotate()?;
         }
         let sweeps = self.since_sweep.as_ref().is_none_or(|since| since.elapsed() >= SWEEP_EVERY);
-        if sweeps && !last {
-            self.sweep();
+        match self.copies.look(&self.clock) {
+            _ if last => {}
+            None if sweeps => self.sweep(Ok(retain::Kept::default())),
+            None => {}
+            Some(copied) => self.sweep(copied),
         }
         Ok(())
     }
 
-    /// Lets go of what is to go. What keeps it from going keeps nothing from being written.
-    fn sweep(&mut self) {
+    /// Lets go of what is to go, of which these were copied. What keeps it from going keeps nothing from being
+    /// written.
+    fn sweep(&mut self, copied: io::Result<retain::Kept>) {
         self.since_sweep = Some(self.clock.stopwatch());
-        if let Err((what, error)) = retain::sweep(self) {
+        let copied = copied.map_err(|error| ("moving a segment to audit.archive", error));
+        if let Err((what, error)) = copied.and_then(|kept| retain::sweep(self, &kept)) {
             let max_size = self.options.retention.max_bytes;
             tracing::error!(
                 target: "hookward::audit",
@@ -469,7 +477,7 @@ impl Writer {
         };
         self.opened = Some(Opened { keys, trail, head });
         result?;
-        self.sweep();
+        self.sweep(Ok(retain::Kept::default()));
         Ok(())
     }
 }
