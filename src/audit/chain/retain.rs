@@ -15,6 +15,7 @@ use serde_json::json;
 pub(super) use self::copies::{Copies, Kept};
 pub(super) use self::room::Rooms;
 use self::survey::{Group, Survey};
+use super::super::left_free;
 use super::bytes::{self, Kind, SEGMENT_LEN};
 use super::keys::PublicKey;
 use super::queue::new_id;
@@ -39,26 +40,34 @@ impl Going {
     fn numbers(&self) -> impl Iterator<Item = u32> + Clone {
         self.groups.iter().flat_map(|group| &group.members).map(|member| member.number)
     }
+
+    /// From this group on nothing goes.
+    fn stop_before(&mut self, at: usize) {
+        let Some(first) = self.groups.get(at).and_then(Group::first) else { return };
+        self.damaged.retain(|number| *number < first);
+        self.groups.truncate(at);
+    }
 }
 
 /// Lets go of what is to go. A segment that is not what was written stays, with all behind it, for people to look
 /// at, until the trail takes more room than it may. With an archive they go once they are there: `kept` are those that
 /// were copied there just now; others are, and this is called again.
-pub(super) fn sweep(writer: &mut Writer, kept: &Kept) -> Result<(), Failure> {
+pub(super) fn sweep(writer: &mut Writer, kept: Kept) -> Result<(), Failure> {
     if writer.copies.are_made() {
         return Ok(());
     }
     let Some((key, trail)) = writer.identity() else { return Ok(()) };
+    let archive = writer.options.retention.archive.clone();
     let mut rooms = std::mem::take(&mut writer.rooms);
     let going = choose(writer, &mut rooms, &key, trail);
     writer.rooms = rooms;
     let mut going = going.map_err(|error| ("looking for what is past the retention", error))?;
-    let archive = writer.options.retention.archive.clone();
-    if let Some(archive) = &archive {
-        archived(writer, &mut going, archive, kept)?;
-    }
-    let Some(last) = going.groups.last() else { return Ok(()) };
-    let Some(through) = last.members.last().map(|last| last.number) else { return Ok(()) };
+    let rest = match &archive {
+        Some(archive) => archived(writer, &mut going, archive, kept),
+        None => Ok(()),
+    };
+    let Some(last) = going.groups.last() else { return rest };
+    let Some(through) = last.members.last().map(|last| last.number) else { return rest };
     let numbers = going.numbers();
     let time = writer.clock.now();
     let mut details = json!({
@@ -95,15 +104,16 @@ pub(super) fn sweep(writer: &mut Writer, kept: &Kept) -> Result<(), Failure> {
     let removed = numbers.clone().try_for_each(remove);
     removed.map_err(|error| ("removing a segment", error))?;
     tell(numbers.count(), through, archive.is_some(), &going.damaged);
-    Ok(())
+    rest
 }
 
-/// Leaves of those that are to go what is in the archive, and has the others copied there.
+/// Leaves of those that are to go what is in the archive, and has the others copied there. Where one cannot be, those
+/// in front of it go all the same: only so is there ever room again.
 fn archived(
     writer: &mut Writer,
     going: &mut Going,
     archive: &Path,
-    kept: &Kept,
+    mut kept: Kept,
 ) -> Result<(), Failure> {
     let has = |group: &Group| {
         let mut numbers = group.members.iter().map(|member| member.number);
@@ -111,14 +121,17 @@ fn archived(
     };
     let there = going.groups.iter().take_while(|group| has(group)).count();
     let rest: Vec<u32> = going.numbers().skip(going_in(&going.groups, there)).collect();
-    going.groups.truncate(there);
-    let through = going.numbers().last().unwrap_or_default();
-    going.damaged.retain(|number| *number <= through);
+    let failed = kept.failed.take();
+    going.stop_before(there);
     if rest.is_empty() {
         return Ok(());
     }
     let (disk, dir) = (Arc::clone(&writer.disk), writer.dir().to_owned());
-    let begun = writer.copies.begin((disk, &writer.clock), &dir, archive, rest);
+    let left = left_free::of(writer.options.retention.min_free);
+    let begun = match failed {
+        Some(error) => Err(error),
+        None => writer.copies.begin((disk, &writer.clock), &dir, (archive, left), rest),
+    };
     begun.map_err(|error| ("moving a segment to audit.archive", error))
 }
 

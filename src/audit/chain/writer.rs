@@ -329,19 +329,18 @@ impl Writer {
         let sweeps = self.since_sweep.as_ref().is_none_or(|since| since.elapsed() >= SWEEP_EVERY);
         match self.copies.look(&self.clock) {
             _ if last => {}
-            None if sweeps => self.sweep(Ok(retain::Kept::default())),
+            None if sweeps => self.sweep(retain::Kept::default()),
             None => {}
-            Some(copied) => self.sweep(copied),
+            Some(kept) => self.sweep(kept),
         }
         Ok(())
     }
 
     /// Lets go of what is to go, of which these were copied. What keeps it from going keeps nothing from being
     /// written.
-    fn sweep(&mut self, copied: io::Result<retain::Kept>) {
+    fn sweep(&mut self, kept: retain::Kept) {
         self.since_sweep = Some(self.clock.stopwatch());
-        let copied = copied.map_err(|error| ("moving a segment to audit.archive", error));
-        if let Err((what, error)) = copied.and_then(|kept| retain::sweep(self, &kept)) {
+        if let Err((what, error)) = retain::sweep(self, kept) {
             let max_size = self.options.retention.max_bytes;
             tracing::error!(
                 target: "hookward::audit",
@@ -477,7 +476,7 @@ impl Writer {
         };
         self.opened = Some(Opened { keys, trail, head });
         result?;
-        self.sweep(Ok(retain::Kept::default()));
+        self.sweep(retain::Kept::default());
         Ok(())
     }
 }

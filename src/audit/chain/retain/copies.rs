@@ -17,8 +17,9 @@ use crate::store::disk::{Disk, Stamp};
 /// An archive that takes longer than this for a piece, hangs.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// How one segment is copied: out of this file, to this directory, under this name, with signs of life.
-type Keep = dyn Fn(&Path, &Path, &str, &dyn Fn()) -> io::Result<()> + Send + Sync;
+/// How one segment is copied: out of this file, to this directory, under this name, leaving so many bytes free, with
+/// signs of life.
+type Keep = dyn Fn(&Path, &Path, &str, u64, &dyn Fn()) -> io::Result<()> + Send + Sync;
 
 /// Copies that are being made.
 pub(in super::super) struct Copies {
@@ -31,10 +32,12 @@ pub(in super::super) struct Copies {
 pub(in super::super) struct Kept {
     dir: PathBuf,
     stamps: BTreeMap<u32, Option<Stamp>>,
+    /// Why the next one is not.
+    pub(super) failed: Option<io::Error>,
 }
 
 struct Work {
-    ended: Receiver<io::Result<Kept>>,
+    ended: Receiver<Kept>,
     signs: Arc<AtomicU64>,
     /// The last sign of life that was seen, and since when there was none.
     seen: (u64, Stopwatch),
@@ -43,8 +46,8 @@ struct Work {
 
 impl Default for Copies {
     fn default() -> Self {
-        let keep = |from: &Path, dir: &Path, name: &str, each: &dyn Fn()| {
-            archive::keep(from, dir, name, each)
+        let keep = |from: &Path, dir: &Path, name: &str, left: u64, each: &dyn Fn()| {
+            archive::keep(from, dir, name, left, each)
         };
         Self { keep: Arc::new(keep), at_work: None }
     }
@@ -66,7 +69,7 @@ impl Copies {
         &mut self,
         (disk, clock): (Arc<dyn Disk>, &Clock),
         from: &Path,
-        archive: &Path,
+        (archive, left): (&Path, u64),
         numbers: Vec<u32>,
     ) -> io::Result<()> {
         let (end, ended) = mpsc::channel();
@@ -78,7 +81,7 @@ impl Copies {
                 alive.fetch_add(1, Ordering::Relaxed);
             };
             // Whoever wanted them may have ended.
-            let _ = end.send(copy(&*keep, &*disk, (&from, &archive), &numbers, &each));
+            let _ = end.send(copy(&*keep, &*disk, (&from, &archive, left), &numbers, &each));
         };
         std::thread::Builder::new().name("archive".to_owned()).spawn(run)?;
         self.at_work = Some(Work { ended, signs, seen: (0, clock.stopwatch()), told: false });
@@ -86,11 +89,14 @@ impl Copies {
     }
 
     /// Looks how it goes. `Some`: it has come to its end, and how.
-    pub(in super::super) fn look(&mut self, clock: &Clock) -> Option<io::Result<Kept>> {
+    pub(in super::super) fn look(&mut self, clock: &Clock) -> Option<Kept> {
         let work = self.at_work.as_mut()?;
         let ended = match work.ended.try_recv() {
             Ok(ended) => ended,
-            Err(TryRecvError::Disconnected) => Err(io::Error::other("its thread has ended")),
+            Err(TryRecvError::Disconnected) => {
+                let failed = Some(io::Error::other("its thread has ended"));
+                Kept { failed, ..Kept::default() }
+            }
             Err(TryRecvError::Empty) => {
                 work.look(clock);
                 return None;
@@ -146,18 +152,26 @@ impl Work {
 fn copy(
     keep: &Keep,
     disk: &dyn Disk,
-    (from, archive): (&Path, &Path),
+    (from, archive, left): (&Path, &Path, u64),
     numbers: &[u32],
     each: &dyn Fn(),
-) -> io::Result<Kept> {
-    let mut kept = Kept { dir: archive.to_owned(), stamps: BTreeMap::new() };
+) -> Kept {
+    let mut kept = Kept { dir: archive.to_owned(), ..Kept::default() };
     for number in numbers {
         let path = bytes::path(from, *number);
-        let stamp = disk.open(&path)?.stamp()?;
-        keep(&path, archive, &bytes::name(*number), each)?;
-        kept.stamps.insert(*number, stamp);
+        let copied = disk.open(&path).and_then(|file| file.stamp()).and_then(|stamp| {
+            keep(&path, archive, &bytes::name(*number), left, each)?;
+            Ok(stamp)
+        });
+        match copied {
+            Ok(stamp) => drop(kept.stamps.insert(*number, stamp)),
+            Err(error) => {
+                kept.failed = Some(error);
+                break;
+            }
+        }
     }
-    Ok(kept)
+    kept
 }
 
 #[cfg(test)]
@@ -178,9 +192,9 @@ mod tests {
         fs::write(bytes::path(&from, 2), "segment").unwrap();
         let (mut copies, clock) = (Copies::default(), Clock::System);
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        copies.begin((Arc::clone(&disk), &clock), &from, &archive, vec![1]).unwrap();
+        copies.begin((Arc::clone(&disk), &clock), &from, (&archive, 0), vec![1]).unwrap();
         copies.wait();
-        let kept = copies.look(&clock).unwrap().unwrap();
+        let kept = copies.look(&clock).unwrap();
         assert_eq!(fs::read(bytes::path(&archive, 1)).unwrap(), b"segment");
         let has = |archive: &Path, number| kept.has(&*disk, &from, archive, number);
         assert!(has(&archive, 1) && !has(&archive, 2) && !has(dir.path(), 1));
@@ -188,9 +202,9 @@ mod tests {
         fs::remove_file(bytes::path(&from, 1)).unwrap();
         fs::write(bytes::path(&from, 1), "segment, and another").unwrap();
         assert!(!has(&archive, 1));
-        copies.begin((disk, &clock), &from, &archive, vec![1]).unwrap();
+        copies.begin((disk, &clock), &from, (&archive, 0), vec![1]).unwrap();
         copies.wait();
-        assert!(copies.look(&clock).unwrap().is_err(), "the copy of it stays");
+        assert!(copies.look(&clock).unwrap().failed.is_some(), "the copy of it stays");
         assert!(!copies.are_made());
     }
 }

@@ -43,7 +43,7 @@ fn bench() -> Bench {
     bench.writer.options.retention.archive = Some(archive());
     let disk = bench.disk.clone();
     bench.writer.copies =
-        Copies::by(Arc::new(move |from: &Path, _: &Path, name: &str, _: &dyn Fn()| {
+        Copies::by(Arc::new(move |from: &Path, _: &Path, name: &str, _: u64, _: &dyn Fn()| {
             keep(&disk, from, name)
         }));
     bench
@@ -121,7 +121,7 @@ fn an_archive_that_does_not_answer_holds_nothing_up() {
     let (go_on, waits) = mpsc::channel::<()>();
     let (disk, waits) = (bench.disk.clone(), Mutex::new(waits));
     bench.writer.copies =
-        Copies::by(Arc::new(move |from: &Path, _: &Path, name: &str, _: &dyn Fn()| {
+        Copies::by(Arc::new(move |from: &Path, _: &Path, name: &str, _: u64, _: &dyn Fn()| {
             let _ = waits.lock().recv();
             keep(&disk, from, name)
         }));

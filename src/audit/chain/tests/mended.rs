@@ -65,6 +65,24 @@ fn acts_behind_a_torn_write_are_taken_in_again() {
     assert!(bench.verify(&[]).sound);
 }
 
+/// Who looked for what had come from an address was not told what had been done from it.
+#[test]
+fn an_act_is_found_by_who_asked_for_it() {
+    let mut bench = Bench::new();
+    let line = |peer: &str| {
+        let time = START.to_string();
+        let act = json!({ "time": time, "id": "a", "reason": "replayed", "peer": peer });
+        format!("{act}\n")
+    };
+    put(&bench.disk, &acts(), &[line("admin.sock"), line("192.0.2.9")].concat());
+    bench.step().unwrap();
+    let of = |client: &str| {
+        let filter = Filter { client: Some(client.to_owned()), ..Filter::default() };
+        bench.reader().newest(&filter, None, 9).unwrap().items.len()
+    };
+    assert_eq!([of("admin.sock"), of("192.0.2.9"), of("192.0.2.8")], [1, 1, 0]);
+}
+
 /// An editor took the last line away, and all acts were chained a second time.
 #[test]
 fn an_acts_file_that_has_become_shorter_is_told_and_no_act_is_taken_in_twice() {
