@@ -20,7 +20,7 @@ pub(super) struct Part {
     pub(super) number: u32,
     /// The record that its first one follows; `None`: that is damaged.
     pub(super) follows: Option<Position>,
-    /// When it was begun, if that is signed.
+    /// Up to when what is in front of it was recorded, if that is signed.
     pub(super) signed: Option<UnixMillis>,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn all(disk: &dyn Disk, dir: &Path, key: Option<&PublicKey>) -> io::R
 
 impl Part {
     pub(super) fn opened(number: u32, opening: &Opening) -> Self {
-        Self { number, follows: Some(opening.follows), signed: Some(opening.signed) }
+        Self { number, follows: Some(opening.follows), signed: Some(opening.until) }
     }
 }
 

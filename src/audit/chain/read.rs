@@ -211,12 +211,11 @@ pub(super) fn frames<'s>(
     })
 }
 
-/// Whether all in front of this segment was recorded before then: what was written before something
-/// began was recorded before it. Who could change what an unsigned header says of that would hide records from
+/// Whether all in front of this segment was recorded before then. Who could change what an unsigned header says of that would hide records from
 /// whoever asks for those of a day.
 fn is_over(next: Option<&Part>, since: Option<UnixMillis>) -> bool {
-    let began = next.and_then(|next| next.signed);
-    began.zip(since).is_some_and(|(began, since)| began < since)
+    let until = next.and_then(|next| next.signed);
+    until.zip(since).is_some_and(|(until, since)| until < since)
 }
 
 /// `None`: it has gone meanwhile.

@@ -1,5 +1,8 @@
 //! The trail on a disk that can fail, and in the hands of somebody who changes it.
 
+mod again;
+mod archived;
+mod clock;
 mod damaged;
 mod faults;
 mod foreign;

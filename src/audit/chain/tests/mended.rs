@@ -10,7 +10,7 @@ fn acts() -> PathBuf {
 }
 
 /// A line as commands write it.
-fn line(n: u64) -> String {
+pub(super) fn line(n: u64) -> String {
     let line =
         json!({ "time": START.to_string(), "id": "a", "reason": "exported", "uid": 7, "n": n });
     format!("{line}\n")
