@@ -5,6 +5,7 @@
 //! read needs no lock and no key (`read`, `verify`): whoever has a copy of the files and the public key
 //! can tell whether they are what was written.
 
+mod bit;
 mod bytes;
 mod checkpoint;
 mod elsewhere;

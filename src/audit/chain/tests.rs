@@ -6,6 +6,7 @@ mod foreign;
 mod going;
 mod mended;
 mod room;
+mod stray;
 mod tail;
 mod taken_over;
 mod tampering;
