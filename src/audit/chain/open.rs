@@ -35,6 +35,18 @@ pub(super) struct Found {
     pub(super) acts: u64,
     /// Bytes that were cut off the last segment.
     pub(super) torn: u64,
+    /// What the first of its segments follows that the key has opened; `None`: it has opened none.
+    pub(super) signed_from: Option<Position>,
+    /// How many it has opened.
+    pub(super) opened: usize,
+}
+
+impl Found {
+    /// Whether the key has signed more than that segments begin; `None`: how they begin is damaged.
+    pub(super) fn has_records(&self) -> Option<bool> {
+        let numbers = |from: Position| self.position.sequence.0.saturating_sub(from.sequence.0);
+        Some(numbers(self.signed_from?) > self.opened as u64)
+    }
 }
 
 /// Looks where to go on, cuts off what a crash has left half written, and makes durable what is there.
@@ -50,7 +62,10 @@ pub(super) fn find(
     let mut numbers = bytes::segments(disk, dir)?;
     let openings = openings(disk, dir, &mut numbers, key)?;
     let newest = openings.last_key_value().map(|(number, opening)| (*number, opening));
-    let mut found = Found { trail: None, behind: 0, position: Position::START, acts: 0, torn: 0 };
+    let signed_from = openings.first_key_value().map(|(_, opening)| opening.follows);
+    let (start, opened) = (Position::START, openings.len());
+    let mut found =
+        Found { trail: None, behind: 0, position: start, acts: 0, torn: 0, signed_from, opened };
     // Behind one that it has opened a new key goes on behind nothing else either.
     let is_new = is_new && newest.is_none();
     let above = newest.map_or(0, |(newest, _)| numbers.partition_point(|number| *number <= newest));

@@ -4,6 +4,7 @@ mod damaged;
 mod faults;
 mod foreign;
 mod going;
+mod lost_key;
 mod mended;
 mod room;
 mod stray;
