@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
@@ -309,6 +310,18 @@ pub(super) fn no_file<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
         found => super::read::gone(found),
+    }
+}
+
+/// `None`: the disk does not give it. That there is no file, or no descriptor for it, is something else.
+pub(super) fn given<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    let not_given = |error: &io::Error| {
+        let said = [Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN];
+        said.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    };
+    match read {
+        Err(error) if not_given(&error) => Ok(None),
+        read => read.map(Some),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::store::disk::Disk;
 
 /// The key that signs; whoever has it can write another trail.
 pub(super) const SIGNING: &str = "signing.key";
+/// There from before the key that signs is made until a record stands that was written with it. While nothing tells
+/// which trail a key is of, a start must not take what is there for somebody else's.
+pub(super) const NEW: &str = "signing.new";
 /// Its public half; whoever verifies should have it from elsewhere.
 pub(super) const PUBLIC: &str = "signing.pub";
 /// The key of fingerprints; whoever has it can try credentials against them.
@@ -166,8 +169,8 @@ impl fmt::Debug for Fingerprints {
 pub(super) struct Keys {
     pub(super) signer: Signer,
     pub(super) fingerprints: Fingerprints,
-    /// Whether the one that signs was made just now.
-    pub(super) made: bool,
+    /// Whether the one that signs is marked as new, by this start or one that has come no further.
+    pub(super) is_new: bool,
     /// What is in their files.
     signing: Key,
     keyed: Key,
@@ -180,7 +183,12 @@ impl Keys {
     /// # Errors
     /// As the file system says, and for what is no key.
     pub(super) fn load(disk: &dyn Disk, dir: &Path, begun: bool) -> io::Result<Self> {
-        let (signing, made) = key(disk, dir, SIGNING, begun)?;
+        if !is_there(disk, &dir.join(SIGNING))? {
+            mark_new(disk, dir)?;
+        }
+        let is_new = is_there(disk, &dir.join(NEW))?;
+        // Of a new one there may be half, whatever else is there.
+        let signing = key(disk, dir, SIGNING, begun && !is_new)?;
         let signer = Signer::new(&signing)?;
         let known = PublicKey::beside(disk, dir).ok();
         if known != Some(signer.public) {
@@ -188,16 +196,21 @@ impl Keys {
             remove_if_there(disk, &path)?;
             write(disk, dir, &path, &format!("{}\n", signer.public))?;
         }
-        let (keyed, _) = key(disk, dir, FINGERPRINTS, begun)?;
+        let keyed = key(disk, dir, FINGERPRINTS, begun)?;
         let fingerprints = Fingerprints::new(&keyed);
-        Ok(Self { signer, fingerprints, made, signing, keyed })
+        Ok(Self { signer, fingerprints, is_new, signing, keyed })
     }
 
-    /// Writes those that are not in this directory any more.
+    /// Writes those that are not in this directory any more. Whether the one that signs is among them: it is marked
+    /// as new then.
     ///
     /// # Errors
     /// As the file system says.
-    pub(super) fn put_back(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    pub(super) fn put_back(&self, disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+        let is_new = !is_there(disk, &dir.join(SIGNING))?;
+        if is_new {
+            mark_new(disk, dir)?;
+        }
         for (name, key) in [(SIGNING, &self.signing), (FINGERPRINTS, &self.keyed)] {
             if !exists(disk, &dir.join(name)) {
                 let digits = Zeroizing::new(hex::encode(key.expose()));
@@ -205,21 +218,38 @@ impl Keys {
             }
         }
         let public = dir.join(PUBLIC);
-        if exists(disk, &public) {
-            return Ok(());
+        if !exists(disk, &public) {
+            write(disk, dir, &public, &format!("{}\n", self.signer.public()))?;
         }
-        write(disk, dir, &public, &format!("{}\n", self.signer.public()))
+        Ok(is_new)
     }
 }
 
-/// The key in this file, or a new one in it; whether it is a new one.
-fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<(Key, bool)> {
+/// Notes that the key that signs is about to be made.
+fn mark_new(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    match disk.create(&dir.join(NEW)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => disk.sync_dir(dir),
+    }
+}
+
+/// Notes that it is new no more.
+///
+/// # Errors
+/// As the file system says.
+pub(super) fn settle(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    remove_if_there(disk, &dir.join(NEW))?;
+    disk.sync_dir(dir)
+}
+
+/// The key in this file, or a new one in it.
+fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<Key> {
     let path = dir.join(name);
     match read(disk, &path) {
         Ok(text) => {
             let mut bytes = Zeroizing::new([0; 32]);
             if hex::decode_to_slice(text.trim(), &mut *bytes).is_ok() {
-                return Ok((Key::new(bytes), false));
+                return Ok(Key::new(bytes));
             }
             if begun {
                 let message = format!("{} is no key: 64 hexadecimal digits", path.display());
@@ -233,11 +263,20 @@ fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<(Key,
     let key = Key::generate()?;
     let digits = Zeroizing::new(hex::encode(key.expose()));
     write(disk, dir, &path, &digits)?;
-    Ok((key, true))
+    Ok(key)
+}
+
+/// Whether something has this name, whatever it is. That nobody can tell is an error.
+fn is_there(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    match disk.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(true),
+    }
 }
 
 /// Whether something has this name, whatever it is.
-pub(super) fn exists(disk: &dyn Disk, path: &Path) -> bool {
+fn exists(disk: &dyn Disk, path: &Path) -> bool {
     !disk.open(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 

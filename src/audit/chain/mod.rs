@@ -6,6 +6,7 @@
 //! can tell whether they are what was written.
 
 mod believed;
+mod bit;
 mod bytes;
 mod checkpoint;
 mod elsewhere;

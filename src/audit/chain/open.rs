@@ -1,5 +1,6 @@
 //! Where a start goes on: what the last segment says, and what a crash has left at its end.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::bytes::{self, Found as Walked, Frame, Kind, Position, SEGMENT_HEADER, SegmentHeader};
 use super::checkpoint::Checkpoint;
 use super::keys::PublicKey;
-use super::opening::Opening;
+use super::opening::{self, Opening};
 use super::ours;
 use crate::store::disk::Disk;
 
@@ -34,6 +35,18 @@ pub(super) struct Found {
     pub(super) acts: u64,
     /// Bytes that were cut off the last segment.
     pub(super) torn: u64,
+    /// What the first of its segments follows that the key has opened; `None`: it has opened none.
+    pub(super) signed_from: Option<Position>,
+    /// How many it has opened.
+    pub(super) opened: usize,
+}
+
+impl Found {
+    /// Whether the key has signed more than that segments begin; `None`: how they begin is damaged.
+    pub(super) fn has_records(&self) -> Option<bool> {
+        let numbers = |from: Position| self.position.sequence.0.saturating_sub(from.sequence.0);
+        Some(numbers(self.signed_from?) > self.opened as u64)
+    }
 }
 
 /// Looks where to go on, cuts off what a crash has left half written, and makes durable what is there.
@@ -46,9 +59,20 @@ pub(super) fn find(
     key: &PublicKey,
     is_new: bool,
 ) -> io::Result<Found> {
-    let mut found = Found { trail: None, behind: 0, position: Position::START, acts: 0, torn: 0 };
-    let numbers = bytes::segments(disk, dir)?;
-    let newest = newest_opened(disk, dir, &numbers, key)?;
+    let mut numbers = bytes::segments(disk, dir)?;
+    let openings = openings(disk, dir, &mut numbers, key)?;
+    let newest = openings.last_key_value().map(|(number, opening)| (*number, opening));
+    let signed_from = openings.first_key_value().map(|(_, opening)| opening.follows);
+    let (start, opened) = (Position::START, openings.len());
+    let mut found =
+        Found { trail: None, behind: 0, position: start, acts: 0, torn: 0, signed_from, opened };
+    // Behind one that it has opened a new key goes on behind nothing else either.
+    let is_new = is_new && newest.is_none();
+    let above = newest.map_or(0, |(newest, _)| numbers.partition_point(|number| *number <= newest));
+    let ours = match numbers.get(above..) {
+        Some(above) if !is_new => ours::damaged(disk, dir, above, newest, key)?,
+        _ => BTreeMap::new(),
+    };
     for number in numbers.into_iter().rev() {
         let segment = bytes::load(disk, dir, number)?;
         let mut end = End::of(&segment, key);
@@ -67,11 +91,11 @@ pub(super) fn find(
             }
             continue;
         };
-        let opened = Opening::of(&segment, number, key);
+        let opened = openings.get(&number);
         let trail = match opened {
             Some(opened) => Some(opened.trail),
             None if is_new && number <= HIGHEST => trail(&segment),
-            None => ours::trail(&segment, number, key, newest.as_ref()),
+            None => ours.get(&number).copied(),
         };
         let Some(trail) = trail else {
             tracing::error!(
@@ -103,20 +127,31 @@ pub(super) fn find(
     Ok(found)
 }
 
-/// How the newest segment begins of those that begin as this key has signed it.
-fn newest_opened(
+/// How the segments begin that begin as this key has signed it. Those that do not go with the others are told, and
+/// taken out of `numbers`.
+fn openings(
     disk: &dyn Disk,
     dir: &Path,
-    numbers: &[u32],
+    numbers: &mut Vec<u32>,
     key: &PublicKey,
-) -> io::Result<Option<Opening>> {
-    for number in numbers.iter().rev() {
-        let opening = Opening::read(disk, dir, *number, key)?;
-        if opening.is_some() {
-            return Ok(opening);
-        }
+) -> io::Result<BTreeMap<u32, Opening>> {
+    let mut openings = BTreeMap::new();
+    for &number in &*numbers {
+        // What the disk does not give of an old one keeps no trail from going on.
+        let opening = bytes::given(Opening::read(disk, dir, number, key))?.flatten();
+        openings.extend(opening.map(|opening| (number, opening)));
     }
-    Ok(None)
+    let stray = opening::stray(&openings);
+    openings.retain(|number, _| !stray.contains(number));
+    numbers.retain(|number| !stray.contains(number));
+    for segment in stray {
+        tracing::error!(
+            target: "hookward::audit",
+            segment,
+            "a segment of the audit trail was signed for another place than it has there, as if the store had been put back to an older state since; it is left where it is, and the trail does not go on behind it"
+        );
+    }
+    Ok(openings)
 }
 
 /// Which trail a segment says that it is of, whoever has signed that.
@@ -213,8 +248,9 @@ fn copied(disk: &dyn Disk, dir: &Path, number: u32) -> io::Result<u64> {
     let names = disk.list(dir)?;
     let is_there = |copy: &String| names.contains(copy);
     copies(number).filter(is_there).try_fold(0_u64, |sum, copy| {
-        let size = disk.open(&dir.join(copy))?.size()?;
-        Ok(sum.saturating_add(size))
+        // What somebody else has called so, a directory or a link to nothing, is none.
+        let copy = bytes::no_file(disk.open(&dir.join(copy)))?;
+        Ok(sum.saturating_add(copy.map_or(Ok(0), |copy| copy.size())?))
     })
 }
 

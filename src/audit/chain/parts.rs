@@ -1,18 +1,23 @@
 //! Which segments are the trail's, and which frames in them: what follows, link by link, something that the
 //! installation's key has signed. Whatever else is called like a segment, readers pass over.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use super::bit;
 use super::bytes::{self, Found, Frame, Link, Position, SEGMENT_HEADER, SegmentHeader};
 use super::keys::PublicKey;
-use super::opening::Opening;
+use super::opening::{self, Opening};
+use super::ours::{self, signed};
 use super::read::gone;
-use super::{open, ours};
 use crate::clock::UnixMillis;
 use crate::event::Sequence;
 use crate::store::disk::Disk;
 use crate::store::journal::frame::HEADER_LEN;
+
+/// Bytes in which a bit is looked for that has turned: few records are longer, and it takes as many tries.
+const LONGEST_BAD: usize = 4096;
 
 /// A segment of the trail.
 #[derive(Clone, Copy, Debug)]
@@ -28,24 +33,39 @@ pub(super) struct Part {
 /// damaged and have something else that it has signed, and those at whose end one of them goes on, whoever has signed
 /// those. Without a key, all that are called so.
 pub(super) fn all(disk: &dyn Disk, dir: &Path, key: Option<&PublicKey>) -> io::Result<Vec<Part>> {
-    let mut found: Vec<(u32, Option<Opening>)> = Vec::new();
+    let mut numbers = Vec::new();
+    let mut openings: BTreeMap<u32, Opening> = BTreeMap::new();
     for number in bytes::segments(disk, dir)? {
         let Some(file) = opened(disk, dir, number)? else { continue };
-        let opening = match key {
-            Some(key) => Opening::of_file(&*file, number, key)?,
-            None => None,
-        };
-        found.push((number, opening));
+        if let Some(key) = key
+            && let Some(opening) = Opening::of_file(&*file, number, key)?
+        {
+            openings.insert(number, opening);
+        }
+        numbers.push(number);
     }
+    let stray = opening::stray(&openings);
+    openings.retain(|number, _| !stray.contains(number));
+    numbers.retain(|number| !stray.contains(number));
     let (mut parts, mut next): (Vec<Part>, Option<Position>) = (Vec::new(), None);
-    for (at, (number, opening)) in found.iter().enumerate().rev() {
-        let part = match (opening, key) {
-            (Some(opening), _) => Some(Part::opened(*number, opening)),
-            (None, None) => header(disk, dir, *number)?,
+    let mut ours: Option<BTreeMap<u32, u64>> = None;
+    for (at, &number) in numbers.iter().enumerate().rev() {
+        let part = match (openings.get(&number), key) {
+            (Some(opening), _) => {
+                ours = None;
+                Some(Part::opened(number, opening))
+            }
+            (None, None) => header(disk, dir, number)?,
             (None, Some(key)) => {
-                let front = found.get(..at).unwrap_or_default();
-                let before = front.iter().rev().find_map(|(_, opening)| opening.as_ref());
-                damaged(disk, dir, *number, key, before, next)?
+                let before = openings.range(..number).next_back();
+                let damaged = || {
+                    let front =
+                        before.map_or(0, |(front, _)| numbers.partition_point(|n| n <= front));
+                    let run = numbers.get(front..=at).unwrap_or_default();
+                    ours::damaged(disk, dir, run, before.map(|(front, of)| (*front, of)), key)
+                };
+                let around = (before.is_none(), next);
+                damaged_part(disk, dir, number, key, around, &mut ours, damaged)?
             }
         };
         if let Some(part) = part {
@@ -63,14 +83,17 @@ impl Part {
     }
 }
 
-/// A segment that does not begin as `key` has signed it, if it is the trail's.
-fn damaged(
+/// A segment that does not begin as `key` has signed it, if it is the trail's. `damaged` says which are ours of those
+/// around it that do not begin so either; `ours`: what it has said, if it was asked. `is_first`: none in front of it
+/// begins so.
+fn damaged_part(
     disk: &dyn Disk,
     dir: &Path,
     number: u32,
     key: &PublicKey,
-    before: Option<&Opening>,
-    next: Option<Position>,
+    (is_first, next): (bool, Option<Position>),
+    ours: &mut Option<BTreeMap<u32, u64>>,
+    damaged: impl FnOnce() -> io::Result<BTreeMap<u32, u64>>,
 ) -> io::Result<Option<Part>> {
     let Some(segment) = gone(bytes::load(disk, dir, number))? else { return Ok(None) };
     let header = SegmentHeader::decode(&segment).filter(|header| header.number == number);
@@ -78,17 +101,50 @@ fn damaged(
     if start.zip(next).is_some_and(|(start, next)| leads_to(&segment, start, next)) {
         return Ok(Some(Part { number, follows: start, signed: None }));
     }
-    let is_ours = ours::trail(&segment, number, key, before).is_some();
-    Ok(is_ours.then_some(Part { number, follows: None, signed: None }))
+    let ours = match ours {
+        Some(ours) => ours,
+        None => ours.insert(damaged()?),
+    };
+    if ours.contains_key(&number) {
+        let follows = beginning(&segment, number, key);
+        return Ok(Some(Part { number, follows, signed: None }));
+    }
+    // Nothing stands in front that it could have been copied out of.
+    let ends_there = |next| bytes::frames(&segment).any(|frame| frame.position() == next);
+    let is_oldest = is_first && next.is_some_and(ends_there);
+    Ok(is_oldest.then_some(Part { number, follows: None, signed: None }))
 }
 
-/// Whether all in a segment up to where the next one goes on is what that one follows.
+/// What a damaged segment of ours follows, if that can be told for certain.
+fn beginning(segment: &[u8], number: u32, key: &PublicKey) -> Option<Position> {
+    match Frame::at(segment, SEGMENT_HEADER) {
+        // Of what its header says nothing is believed.
+        Some(first) => signed(&first, number, key),
+        None => {
+            let start = segment.get(..segment.len().min(LONGEST_BAD))?;
+            let opening = bit::turned_back(start, |start| Opening::of(start, number, key));
+            opening.map(|opening| opening.follows)
+        }
+    }
+}
+
+/// Whether all in a segment up to where the next one goes on is what that one follows, but for a bit.
 fn leads_to(segment: &[u8], start: Position, next: Position) -> bool {
-    let (mut at, mut position) = (SEGMENT_HEADER, start);
+    let (mut at, mut position, mut turned) = (SEGMENT_HEADER, start, false);
     while position != next {
-        let frame = Frame::at(segment, at).filter(|frame| frame.is_behind(position));
-        let Some(frame) = frame else { return false };
-        (at, position) = (frame.end(), frame.position());
+        let behind = |frame: &Frame<'_>| frame.is_behind(position);
+        if let Some(frame) = Frame::at(segment, at).filter(behind) {
+            (at, position) = (frame.end(), frame.position());
+            continue;
+        }
+        let bad = segment.get(at..).filter(|_| !turned);
+        let found = bad.and_then(|bad| {
+            bit::turned_back(bad.get(..bad.len().min(LONGEST_BAD))?, |bad| {
+                Frame::at(bad, 0).filter(behind).map(|frame| (frame.end(), frame.position()))
+            })
+        });
+        let Some((len, behind)) = found else { return false };
+        (at, position, turned) = (at + len, behind, true);
     }
     true
 }
@@ -101,14 +157,17 @@ pub(super) fn next(
     after: u32,
     passed: &mut Vec<(u32, u64)>,
 ) -> io::Result<Option<Part>> {
-    for number in bytes::segments(disk, dir)?.into_iter().filter(|number| *number > after) {
+    let numbers = bytes::segments(disk, dir)?;
+    for number in numbers.iter().copied().filter(|number| *number > after) {
         let Some(file) = opened(disk, dir, number)? else { continue };
         let this = (number, file.size()?);
         if passed.contains(&this) {
             continue;
         }
         let Some(key) = key else { return header(disk, dir, number) };
-        if let Some(opening) = Opening::of_file(&*file, number, key)? {
+        if let Some(opening) = Opening::of_file(&*file, number, key)?
+            && ascend(disk, dir, &numbers)?
+        {
             return Ok(Some(Part::opened(number, &opening)));
         }
         let all = all(disk, dir, Some(key))?;
@@ -118,6 +177,21 @@ pub(super) fn next(
         passed.push(this);
     }
     Ok(None)
+}
+
+/// Whether all segments begin one behind the other by what their headers say. Where a signed one does not go with the
+/// others, their headers tell.
+fn ascend(disk: &dyn Disk, dir: &Path, numbers: &[u32]) -> io::Result<bool> {
+    let mut last = None;
+    for &number in numbers {
+        let start = header(disk, dir, number)?.and_then(|part| part.follows);
+        let Some(start) = start.map(|start| start.sequence) else { continue };
+        if last.is_some_and(|last| start <= last) {
+            return Ok(false);
+        }
+        last = Some(start);
+    }
+    Ok(true)
 }
 
 /// A segment as it says itself.
@@ -190,14 +264,6 @@ impl Follow {
         self.broken = broken;
         true
     }
-}
-
-/// What a frame follows that is a checkpoint which `key` has signed, and which stands where it was written.
-fn signed(frame: &Frame<'_>, number: u32, key: &PublicKey) -> Option<Position> {
-    let checkpoint = open::checkpoint(frame)?;
-    let opens = if frame.offset == SEGMENT_HEADER { u64::from(number) } else { 0 };
-    let about = checkpoint.position().filter(|about| frame.is_behind(*about))?;
-    (checkpoint.opens == opens && checkpoint.is_signed_by(key)).then_some(about)
 }
 
 /// The frames of a segment that follow something signed. Where some are missing in between, nobody can tell what

@@ -63,7 +63,7 @@ pub fn verify(
         return Err(Unverifiable::Nothing(dir.to_owned()));
     }
     let openings = Openings::read(disk, dir, &numbers, key)?;
-    let last = openings.last(disk, dir, &numbers, key)?;
+    let last = openings.last(disk, dir, &numbers)?;
     let another = match openings.trail {
         Some(_) => None,
         None => other_key::whole_trail(disk, dir, &numbers, key)?,
@@ -185,8 +185,12 @@ impl<'a> Walk<'a> {
         let before = self.first.map(|_| self.before);
         // A segment that is only being begun, or was when a crash came, has no record yet.
         let begun = !last || !frames.is_empty() || !self.openings.may_be_begun(number);
-        if begun && self.openings.pass_over(number, segment, before, self.key) {
-            let message = "nothing in this segment was signed by this key for this trail: it was put here, or all that was signed in it was changed. It was not looked through";
+        if begun && self.openings.pass_over(number, before) {
+            let message = if self.openings.is_stray(number) {
+                "this segment was signed for another place in the trail than it has here, as if the store had been put back to an older state since. It was not looked through"
+            } else {
+                "nothing in this segment was signed by this key for this trail: it was put here, or all that was signed in it was changed. It was not looked through"
+            };
             self.broken("inserted", 0, message);
             // Where it is the first, nobody can tell what was in front of the next one.
             self.report.foreign += u64::from(self.first.is_some());

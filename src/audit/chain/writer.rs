@@ -95,7 +95,7 @@ pub(super) struct Writer {
     missing: Option<&'static str>,
     /// What is left of a segment whose beginning has failed.
     left_over: Option<PathBuf>,
-    /// Whether this process has made the key, and has not signed with it yet.
+    /// Whether the key is marked as new still.
     new_key: bool,
     /// Whether it was looked for what is missing.
     looked: bool,
@@ -213,14 +213,11 @@ impl Writer {
         self.since_open = Some(self.clock.stopwatch());
         self.disk.create_dir(&self.dir)?;
         let begun = self.has_segments()?;
-        // Until the trail is open, however often that is tried.
-        self.new_key |= !lost::has_key(&*self.disk, &self.dir);
         let keys = Keys::load(&*self.disk, &self.dir, begun)?;
-        self.new_key |= keys.made;
-        let found = open::find(&*self.disk, &self.dir, keys.signer.public(), self.new_key)?;
+        self.new_key = keys.is_new;
+        let found = open::find(&*self.disk, &self.dir, keys.signer.public(), keys.is_new)?;
         if !std::mem::replace(&mut self.looked, true) {
-            let begun = found.trail.is_some();
-            self.missing = lost::missing(&*self.disk, &self.dir, begun, !self.new_key);
+            self.missing = lost::missing(&*self.disk, &self.dir, &found, keys.is_new);
         }
         let trail = match found.trail {
             Some(trail) => trail,
@@ -239,7 +236,6 @@ impl Writer {
         // Whoever reads what is on stable storage knows by then whose it is.
         self.chain.opened(&keys);
         let head = self.begin_from(&keys, trail, found.behind, found.torn)?;
-        self.new_key = false;
         self.opened = Some(Opened { keys, trail, head });
         self.tell_missing();
         Ok(())
@@ -323,6 +319,7 @@ impl Writer {
         } else if self.since_sync.elapsed() >= SYNC_EVERY {
             self.sync()?;
         }
+        self.settle_key();
         if !last && self.is_full() {
             self.rotate()?;
         }

@@ -2,11 +2,9 @@
 
 use std::io;
 
-use rustix::io::Errno;
-
-use super::super::bytes::{self, MAX_SEGMENT};
+use super::super::bytes::{self, MAX_SEGMENT, given};
 use super::super::keys::PublicKey;
-use super::super::opening::Opening;
+use super::super::opening::{self, Opening};
 use super::super::writer::Writer;
 use super::room::{Opened, Rooms};
 use crate::store::disk::Stamp;
@@ -18,6 +16,7 @@ pub(super) struct Member {
     size: u64,
     /// Its length.
     len: u64,
+    stray: bool,
 }
 
 /// Segments that go together: as a rule one. More where some stand behind it that do not begin as they were
@@ -59,8 +58,10 @@ struct Seen {
     number: u32,
     len: u64,
     stamp: Option<Stamp>,
-    /// How it begins, if as it was signed in this trail.
+    /// How it begins, if as it was signed in this trail, and goes with the others.
     opening: Option<Opening>,
+    /// Whether it begins so and does not go with them.
+    stray: bool,
 }
 
 impl Survey {
@@ -74,7 +75,13 @@ impl Survey {
         let mut numbers = bytes::segments(&*writer.disk, dir)?;
         numbers.retain(|number| *number <= head);
         let seen = numbers.into_iter().map(|number| Seen::of(writer, number, key, trail));
-        let seen: Vec<Seen> = seen.collect::<io::Result<_>>()?;
+        let mut seen: Vec<Seen> = seen.collect::<io::Result<_>>()?;
+        let openings = seen.iter().filter_map(|seen| Some((seen.number, seen.opening?)));
+        for stray in opening::stray(&openings.collect()) {
+            for seen in seen.iter_mut().filter(|seen| seen.number == stray) {
+                (seen.opening, seen.stray) = (None, true);
+            }
+        }
         rooms.keep(|number| seen.binary_search_by_key(&number, |seen| seen.number).is_ok());
         let files = seen.iter().map(|seen| seen.len).sum();
         // No segment takes more room than its file is long: mostly that says enough.
@@ -85,13 +92,13 @@ impl Survey {
         };
         let mut survey = Self { groups: Vec::new(), bytes: sizes.iter().sum(), files, stuck: None };
         let mut members: Vec<Member> = Vec::new();
-        for (Seen { number, len, opening, .. }, size) in seen.into_iter().zip(sizes) {
+        for (Seen { number, len, opening, stray, .. }, size) in seen.into_iter().zip(sizes) {
             if let Some(next) = opening
                 && !members.is_empty()
             {
                 survey.groups.push(Group { members: std::mem::take(&mut members), next });
             }
-            members.push(Member { number, size, len });
+            members.push(Member { number, size, len, stray });
         }
         survey.stuck = members.first().map(|first| first.number).filter(|first| *first < head);
         Ok(survey)
@@ -108,7 +115,7 @@ impl Seen {
             head if head == writer.head_number() => writer.head_len(),
             _ => file.size()?.min(MAX_SEGMENT),
         };
-        Ok(Self { number, len, stamp: file.stamp()?, opening })
+        Ok(Self { number, len, stamp: file.stamp()?, opening, stray: false })
     }
 }
 
@@ -120,7 +127,7 @@ fn vouched(
     seen: &[Seen],
 ) -> io::Result<Vec<u64>> {
     let (mut next, mut sizes) = (None, Vec::with_capacity(seen.len()));
-    for Seen { number, len, stamp, opening } in seen.iter().rev() {
+    for Seen { number, len, stamp, opening, .. } in seen.iter().rev() {
         let number = *number;
         let size = match opening {
             _ if number == writer.head_number() => *len,
@@ -147,8 +154,12 @@ pub(super) fn damaged(
     trail: u64,
 ) -> io::Result<Vec<u32>> {
     let (mut damaged, next) = (Vec::new(), group.next.follows);
-    for &Member { number, .. } in &group.members {
+    for &Member { number, stray, .. } in &group.members {
         writer.busy();
+        if stray {
+            damaged.push(number);
+            continue;
+        }
         let segment = given(bytes::load(&*writer.disk, writer.dir(), number))?;
         let end = segment.as_deref().and_then(|segment| {
             let opening = Opening::of(segment, number, key);
@@ -162,16 +173,4 @@ pub(super) fn damaged(
         }
     }
     Ok(damaged)
-}
-
-/// `None`: the disk does not give it. That there is no file, or no descriptor for it, is something else.
-fn given<T>(read: io::Result<T>) -> io::Result<Option<T>> {
-    let not_given = |error: &io::Error| {
-        let said = [Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN];
-        said.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-    };
-    match read {
-        Err(error) if not_given(&error) => Ok(None),
-        read => read.map(Some),
-    }
 }

@@ -241,11 +241,17 @@ fn records_that_cannot_be_read_are_told_to_whoever_reads_the_others() {
                 assert!(damage.is_none(), "{damage:?}");
                 continue;
             }
-            // Without its opening a segment does not say what it follows.
-            let (missing, after) = if index == 0 { (0, None) } else { (1, Some(sequence - 1)) };
-            let place = Damage { places: 1, missing, segment: number, after };
+            let place =
+                Damage { places: 1, missing: 1, segment: number, after: Some(sequence - 1) };
             assert_eq!(damage, place, "segment {number}, frame {index}");
             assert!(seen.len() >= 23, "{seen:?}");
+            if index == 0 {
+                // Where more than a bit of its opening is damaged, a segment does not say what it follows.
+                [at, at + 1].into_iter().for_each(|at| flip(&bench, number, at));
+                let (_, damage) = read(&bench);
+                [at, at + 1].into_iter().for_each(|at| flip(&bench, number, at));
+                assert_eq!(damage, Damage { missing: 0, after: None, ..place }, "segment {number}");
+            }
         }
     }
 }

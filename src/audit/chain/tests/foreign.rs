@@ -6,7 +6,7 @@ use crate::audit::chain::keys::Keys;
 use crate::audit::chain::opening::Opening;
 
 /// A trail of two segments, the second of which has a checkpoint behind its opening, and was not stopped.
-fn killed() -> Bench {
+pub(super) fn killed() -> Bench {
     let mut bench = Bench::new();
     bench.own(1);
     bench.step().unwrap();
@@ -22,15 +22,15 @@ fn killed() -> Bench {
     bench
 }
 
-fn end(segment: &[u8]) -> Position {
+pub(super) fn end(segment: &[u8]) -> Position {
     bytes::frames(segment).last().unwrap().position()
 }
 
-fn follows(bench: &Bench, number: u32) -> Position {
+pub(super) fn follows(bench: &Bench, number: u32) -> Position {
     SegmentHeader::decode(&load(&bench.disk, number)).unwrap().follows
 }
 
-fn put(bench: &Bench, number: u32, bytes: &[u8]) {
+pub(super) fn put(bench: &Bench, number: u32, bytes: &[u8]) {
     let mut file = bench.disk.create(&bytes::path(&dir(), number)).unwrap();
     file.append(bytes).unwrap();
     file.sync().unwrap();
@@ -85,7 +85,9 @@ fn a_made_up_last_segment_is_left_where_it_is_and_named() {
 /// The same in place of the whole trail, whose key is there still.
 #[test]
 fn behind_a_foreign_segment_alone_another_trail_begins() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
+    bench.own(1);
+    bench.step().unwrap();
     let foreign = load(&killed().disk, 2);
     bench.disk.remove(&bytes::path(&dir(), 1)).unwrap();
     put(&bench, 1, &foreign);
@@ -142,7 +144,9 @@ fn a_copy_of_an_older_segment_is_not_gone_on_behind() {
 /// The first record's number and link were believed as they stood, and all behind it could be made anew.
 #[test]
 fn an_opening_counts_only_where_the_chain_goes_through_it() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
+    bench.own(1);
+    bench.step().unwrap();
     let segment = load(&bench.disk, 1);
     let key = bench.key();
     assert!(Opening::of(&segment, 1, &key).is_some());
@@ -209,7 +213,7 @@ fn a_segment_of_ours_is_one_whatever_its_number() {
     assert!(bench.verify(&[]).items.iter().all(|found| found.kind == "inserted"));
 }
 
-fn read_on(bench: &Bench, mark: &Mark) -> Vec<u64> {
+pub(super) fn read_on(bench: &Bench, mark: &Mark) -> Vec<u64> {
     let durable = bench.chain.durable().load(std::sync::atomic::Ordering::Acquire);
     let reader = Reader::of(&bench.chain, Arc::new(bench.disk.clone()), &store());
     let items = Tail::behind(&reader, mark).next(durable, 1 << 20).unwrap().items;

@@ -1,13 +1,13 @@
 //! How the segments begin that begin as they were signed: what trail is verified, and what is none of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
 use super::super::bytes::{self, Position};
 use super::super::keys::PublicKey;
-use super::super::opening::Opening;
+use super::super::opening::{self, Opening};
 use super::super::ours;
 use crate::store::disk::Disk;
 
@@ -18,6 +18,10 @@ pub(super) struct Openings {
     /// has signed something else; `None`: there are none.
     pub(super) trail: Option<u64>,
     by_number: BTreeMap<u32, Opening>,
+    /// Segments of it that do not go with those.
+    stray: BTreeSet<u32>,
+    /// The damaged ones of it.
+    damaged: BTreeSet<u32>,
     /// The numbers of all segments.
     numbers: Vec<u32>,
 }
@@ -38,7 +42,7 @@ impl Openings {
         }
         let mut trails: Vec<u64> = by_number.values().map(|opening| opening.trail).collect();
         if trails.is_empty() {
-            trails = damaged(disk, dir, numbers, key)?;
+            trails = ours::damaged(disk, dir, numbers, None, key)?.into_values().collect();
         }
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
         for trail in trails {
@@ -46,25 +50,55 @@ impl Openings {
         }
         let trail = counts.into_iter().max_by_key(|(_, count)| *count).map(|(trail, _)| trail);
         by_number.retain(|_, opening| Some(opening.trail) == trail);
-        Ok(Self { trail, by_number, numbers: numbers.to_vec() })
+        let stray = opening::stray(&by_number);
+        by_number.retain(|number, _| !stray.contains(number));
+        let mut openings =
+            Self { trail, by_number, stray, damaged: BTreeSet::new(), numbers: numbers.to_vec() };
+        openings.damaged = openings.find_damaged(disk, dir, key)?;
+        Ok(openings)
+    }
+
+    /// The segments of the trail that do not begin as they were signed.
+    fn find_damaged(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        key: &PublicKey,
+    ) -> io::Result<BTreeSet<u32>> {
+        let (mut damaged, mut run, mut front) = (BTreeSet::new(), Vec::new(), None);
+        let end = std::iter::once(None);
+        for number in self.numbers.iter().copied().map(Some).chain(end) {
+            let opening = number.and_then(|number| self.by_number.get_key_value(&number));
+            match number {
+                Some(number) if self.stray.contains(&number) => {}
+                Some(number) if opening.is_none() => run.push(number),
+                _ => {
+                    let ours = ours::damaged(disk, dir, &run, front, key)?;
+                    let of_trail = |(number, trail)| (Some(trail) == self.trail).then_some(number);
+                    damaged.extend(ours.into_iter().filter_map(of_trail));
+                    run.clear();
+                    front = opening.map(|(number, opening)| (*number, opening));
+                }
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Whether this segment was signed, and does not go with the others.
+    pub(super) fn is_stray(&self, number: u32) -> bool {
+        self.stray.contains(&number)
     }
 
     /// The last of these that is of the trail, or is only being begun behind it. What somebody has put there with
     /// a higher number hides nothing.
-    pub(super) fn last(
-        &self,
-        disk: &dyn Disk,
-        dir: &Path,
-        numbers: &[u32],
-        key: &PublicKey,
-    ) -> io::Result<u32> {
+    pub(super) fn last(&self, disk: &dyn Disk, dir: &Path, numbers: &[u32]) -> io::Result<u32> {
         let opened = self.by_number.keys().next_back().copied();
         let highest = numbers.last().copied().unwrap_or(0);
         let Some(opened) = opened else { return Ok(highest) };
         for number in numbers.iter().rev().copied().filter(|number| *number > opened) {
             let segment = bytes::load(disk, dir, number)?;
             let is_begun = bytes::frames(&segment).next().is_none() && self.may_be_begun(number);
-            if is_begun || !self.pass_over(number, &segment, None, key) {
+            if is_begun || !self.pass_over(number, None) {
                 return Ok(number);
             }
         }
@@ -78,34 +112,20 @@ impl Openings {
         number.checked_sub(*opened).is_some_and(|n| n as usize == between.count())
     }
 
-    /// Whether nothing in this segment was signed by this key for the trail, and the trail goes on behind `before`
-    /// as if it were not there. `None`: what is in front of it is not known.
-    pub(super) fn pass_over(
-        &self,
-        number: u32,
-        segment: &[u8],
-        before: Option<Position>,
-        key: &PublicKey,
-    ) -> bool {
+    /// Whether nothing in this segment was signed by this key for this place in the trail, and the trail goes on
+    /// behind `before` as if it were not there. `None`: what is in front of it is not known.
+    pub(super) fn pass_over(&self, number: u32, before: Option<Position>) -> bool {
         if self.trail.is_none() || self.by_number.contains_key(&number) {
             return false;
+        }
+        if self.is_stray(number) {
+            return true;
         }
         let next = self.by_number.range((Bound::Excluded(number), Bound::Unbounded)).next();
         let goes_on = next.map(|(_, opening)| opening.follows);
         if before.is_some() && goes_on.is_some() && goes_on != before {
             return false;
         }
-        let before = self.by_number.range(..number).next_back().map(|(_, opening)| opening);
-        ours::trail(segment, number, key, before).is_none_or(|trail| Some(trail) != self.trail)
+        !self.damaged.contains(&number)
     }
-}
-
-/// The trails of segments that do not begin as they were signed, by what else this key has signed in them.
-fn damaged(disk: &dyn Disk, dir: &Path, numbers: &[u32], key: &PublicKey) -> io::Result<Vec<u64>> {
-    let mut trails = Vec::new();
-    for number in numbers {
-        let segment = bytes::load(disk, dir, *number)?;
-        trails.extend(ours::trail(&segment, *number, key, None));
-    }
-    Ok(trails)
 }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::super::bytes::{self, Found, Kind, MAX_SEGMENT};
-use super::super::keys::{self, SIGNING};
+use super::super::bytes::{self, Found, Kind, MAX_SEGMENT, Position};
+use super::super::keys;
+use super::super::open::Found as Began;
 use super::super::record::Record;
 use super::acts::Intake;
 use super::noted::{Noted, Place};
@@ -30,24 +32,28 @@ const SHORTER: &str = "the segment that was written to is shorter than what was 
 /// What a copy of a store is like that was made without its trail.
 const RESTORED: &str = "the store has events and no trail: one begins";
 
-/// Whether the trail in this directory has its key.
-pub(super) fn has_key(disk: &dyn Disk, dir: &Path) -> bool {
-    keys::exists(disk, &dir.join(SIGNING))
-}
-
-/// What a start does not find of the trail in this directory though something says that it was there.
-/// `begun`: whether there is a segment with a record; `key`: whether its key was there.
-pub(super) fn missing(disk: &dyn Disk, dir: &Path, begun: bool, key: bool) -> Option<&'static str> {
-    match (begun, key) {
-        (true, false) => {
+/// What a start does not find of the trail in this directory though something says that it was there. `is_new`: its
+/// key is, and was not there before.
+pub(super) fn missing(
+    disk: &dyn Disk,
+    dir: &Path,
+    found: &Began,
+    is_new: bool,
+) -> Option<&'static str> {
+    let begun = found.trail.is_some();
+    match (is_new, found.has_records()) {
+        // What was missing would be the first of them.
+        (_, Some(true)) => None,
+        // A start that came no further may have opened segments with it.
+        (true, _) if begun && found.signed_from != Some(Position::START) => {
             Some("segments are there and signing.key is not: another key signs from here on")
         }
         // Without events it is most likely a first start that was cut off.
-        (false, true) if has_events(disk, dir) => {
-            Some("signing.key is there and no segment: another trail begins")
-        }
-        (false, false) if has_events(disk, dir) => Some(RESTORED),
-        _ => None,
+        (true, _) => has_events(disk, dir).then_some(RESTORED),
+        // A key is new until there is a record.
+        (false, _) if !begun => Some("signing.key is there and no segment: another trail begins"),
+        (false, Some(false)) => Some("signing.key is there and no record: the trail was cut off"),
+        (false, None) => None,
     }
 }
 
@@ -94,6 +100,25 @@ impl Writer {
             tracing::error!(target: "hookward::audit", %dir, "{what}");
         }
         self.note_missing(what, &serde_json::Value::Null);
+    }
+
+    /// Once a record stands in a segment that the key has opened, and with it what the start has missed, it is new no
+    /// more. Who cuts off what says that something is missing leaves a key without a record.
+    pub(super) fn settle_key(&mut self) {
+        let Some(Opened { head, .. }) = &self.opened else { return };
+        let written = self.chain.written.load(Ordering::Relaxed) > 0;
+        if !self.new_key || !written || head.dirty || !self.unwritten.is_empty() {
+            return;
+        }
+        self.new_key = false;
+        if let Err(error) = keys::settle(&*self.disk, &self.dir) {
+            let file = keys::NEW;
+            tracing::error!(
+                target: "hookward::audit",
+                file, %error,
+                "what says that the audit trail's key is new cannot be removed: the next start may record once more that it was made"
+            );
+        }
     }
 
     fn note_missing(&mut self, what: &str, details: &serde_json::Value) {
@@ -231,7 +256,7 @@ impl Writer {
         trail: u64,
         number: u32,
     ) -> io::Result<super::Head> {
-        keys.put_back(&*self.disk, &self.dir)?;
+        self.new_key |= keys.put_back(&*self.disk, &self.dir)?;
         self.begin_from(keys, trail, number, 0)
     }
 }
