@@ -2,6 +2,7 @@
 
 mod faults;
 mod foreign;
+mod gaps;
 mod going;
 mod mended;
 mod room;

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use self::behind::{Behind, Places};
 use self::end::Kept;
-use self::going::LettingGo;
+pub(super) use self::going::LettingGo;
 use self::openings::Openings;
 pub use self::report::{Break, End, Report, Vouched};
 use self::taken_over::Loose;

@@ -2,6 +2,7 @@
 //! each minute in which something was new, and begins and lets go of segments.
 
 mod acts;
+mod gaps;
 mod lost;
 mod run;
 
@@ -237,6 +238,7 @@ impl Writer {
         self.new_key = false;
         self.opened = Some(Opened { keys, trail, head });
         self.tell_missing();
+        self.tell_gaps();
         Ok(())
     }
 
