@@ -4,6 +4,7 @@ mod faults;
 mod foreign;
 mod gaps;
 mod going;
+mod kept;
 mod mended;
 mod room;
 mod tail;
