@@ -59,7 +59,7 @@ fn main() {
     let clock = Clock::manual(UnixMillis(1_736_937_000_000));
     let chain = Arc::new(Chain::new(clock.clone()));
     let keep = Duration::from_secs(86_400 * 2_192);
-    let retention = Retention { keep, max_bytes: 1 << 31, archive: None };
+    let retention = Retention { keep, max_bytes: 1 << 31, archive: None, min_free: 0 };
     let options = Options { retention, required: false, checkpoints: None };
     let running = chain.start(Arc::new(OsDisk), dir.path(), options).unwrap();
     for body in [700, 1 << 20] {

@@ -52,6 +52,11 @@ impl Network {
 pub struct Site(u64);
 
 impl Site {
+    /// The first of its clients, which may stand for all of them.
+    pub fn first(self) -> Network {
+        Network::V6(self.0 << 16)
+    }
+
     /// The /32 that it is in.
     pub fn holder(self) -> u32 {
         u32::try_from(self.0 >> 16).unwrap_or(u32::MAX)

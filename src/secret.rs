@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -81,6 +83,23 @@ impl Eq for Secret {}
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
+    }
+}
+
+/// Whether a token was taken back by a reload, or its role changed, since it was shown. A user of this
+/// machine is let in for good.
+#[derive(Clone, Debug, Default)]
+pub struct Withdrawal(Arc<AtomicBool>);
+
+impl Withdrawal {
+    /// From here on what was begun with it goes on no further.
+    pub fn take_effect(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was taken back.
+    pub fn has_taken_effect(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, header};
 use subtle::ConditionallySelectable as _;
 
 use super::answer::Problem;
-use super::caller::{Caller, Withdrawal};
+use super::caller::Caller;
 use super::guesses::Guesses;
 use super::refusal::Denied;
 use crate::admit::{ClientRoots, Refusal, VerifierError};
@@ -20,7 +20,7 @@ use crate::audit::{Client, Reason};
 use crate::clock::UnixMillis;
 use crate::config::{Admin, Config, RateLimit, Role};
 use crate::listen::Origin;
-use crate::secret::{Presented, Secret};
+use crate::secret::{Presented, Secret, Withdrawal};
 
 /// Who is let in, by one configuration.
 #[derive(Debug)]
@@ -154,7 +154,8 @@ impl Access {
         }
         let gate = self.gate.load();
         let judged = gate.judge(headers, origin, now());
-        if !origin.has_shown_a_token(judged.is_ok()) {
+        let token = judged.as_ref().ok().map(|holder| &holder.withdrawal);
+        if !origin.has_shown_a_token(token) {
             return Err(Denied::unseen(DISPLACED));
         }
         let fault = match judged {

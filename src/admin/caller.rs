@@ -1,12 +1,11 @@
 //! Who asks: whoever has a token, or a user of this machine.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::audit::Operator;
 use crate::config::Role;
 use crate::listen::Origin;
+use crate::secret::Withdrawal;
 
 /// Where the names of users stand.
 const PASSWD: &str = "/etc/passwd";
@@ -23,23 +22,6 @@ pub(super) struct Caller {
     pub(super) role: Role,
     /// Whether they still may.
     pub(super) withdrawal: Withdrawal,
-}
-
-/// Whether a token was taken back by a reload, or its role changed, since it was shown. A user of this
-/// machine is let in for good.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Withdrawal(Arc<AtomicBool>);
-
-impl Withdrawal {
-    /// From here on what was begun with it goes on no further.
-    pub(super) fn take_effect(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was taken back.
-    pub(super) fn has_taken_effect(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Caller {

@@ -1,6 +1,6 @@
-//! Wrong tokens, client by client: how many there were, and that whoever has shown too many waits for
-//! what every further one comes to. The right one waits as well: else how fast the answer comes would
-//! say which it is, and a guesser could try as many as the listener answers.
+//! Wrong tokens, client by client and IPv6 site by site: how many there were, and that whoever has shown
+//! too many waits for what every further one comes to. The right one waits as well: else how fast the
+//! answer comes would say which it is, and a guesser could try as many as the listener answers.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,22 +9,35 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::admit::Failures;
+use crate::admit::{Failures, times};
 use crate::config::RateLimit;
 use crate::config::defaults::admin::{GUESS_PAUSE, MAX_WAITING_GUESSES};
 use crate::network::Network;
 
-/// Clients whose wrong tokens are remembered: the listener is for few.
+/// Clients whose wrong tokens are remembered, and as many sites: the listener is for few.
 const REMEMBERED: usize = 1024;
+
+/// How many clients' guesses a /48 has, whatever clients it has: its holder has 65,536.
+const CLIENTS_OF_SITE: u8 = 2;
 
 /// What was wrong, and who waits.
 #[derive(Debug)]
 pub(super) struct Guesses {
-    budgets: Failures,
-    clients: Mutex<HashMap<Network, Guesser>>,
+    clients: Guessers,
+    /// A site is remembered as the first of its clients.
+    sites: Guessers,
 }
 
-/// A client that has shown what is wrong.
+/// Those who are counted in one way.
+#[derive(Debug)]
+struct Guessers {
+    budgets: Failures,
+    known: Mutex<HashMap<Network, Guesser>>,
+    /// For how many clients each of these stands.
+    factor: u8,
+}
+
+/// One that has shown what is wrong.
 #[derive(Debug)]
 struct Guesser {
     /// How often, since a right token was shown.
@@ -36,69 +49,98 @@ struct Guesser {
     waiting: usize,
 }
 
-/// Too many requests of the client wait already.
+/// Too many requests of the client, or of its site, wait already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Crowded;
 
 impl Guesses {
-    /// Nobody has failed yet. Each client may fail this often before it waits.
+    /// Nobody has failed yet. Each client may fail this often before it waits, and each site twice.
     pub(super) fn new(budget: RateLimit) -> Self {
-        Self { budgets: Failures::new(budget, REMEMBERED), clients: Mutex::default() }
+        Self { clients: Guessers::new(budget, 1), sites: Guessers::new(budget, CLIENTS_OF_SITE) }
     }
 
     /// From here on clients may fail this often.
     pub(super) fn reload(&self, budget: RateLimit) {
-        self.budgets.reload(budget, REMEMBERED);
+        self.clients.reload(budget);
+        self.sites.reload(budget);
     }
 
-    /// Ready when what the client shows may be looked at: at once, or after a second where it is beyond
-    /// its budget.
+    /// Ready when what the client shows may be looked at: at once, or after a second where it or its site
+    /// is beyond the budget.
     ///
     /// # Errors
-    /// When as many of its requests as may wait do so.
+    /// When as many of their requests as may wait do so.
     pub(super) async fn turn(&self, client: IpAddr) -> Result<(), Crowded> {
-        if let Some(_waiting) = self.wait(Network::of(Some(client)))? {
+        let client = Network::of(Some(client));
+        let of_client = self.clients.wait(client)?;
+        let of_site = site(client).map(|site| self.sites.wait(site)).transpose()?.flatten();
+        if of_client.is_some() || of_site.is_some() {
             sleep(GUESS_PAUSE).await;
         }
         Ok(())
     }
 
-    fn wait(&self, client: Network) -> Result<Option<Waiting<'_>>, Crowded> {
-        let (mut clients, now) = (self.clients.lock(), Instant::now());
-        // While some wait none is looked at before them: it would be one more try.
-        let must_wait = |guesser: &&mut Guesser| guesser.waiting > 0 || guesser.is_beyond(now);
-        let Some(guesser) = clients.get_mut(&client).filter(must_wait) else {
-            return Ok(None);
-        };
-        if guesser.waiting >= MAX_WAITING_GUESSES {
-            return Err(Crowded);
-        }
-        guesser.waiting += 1;
-        Ok(Some(Waiting { guesses: self, client }))
-    }
-
     /// The client has shown what is wrong. If that was too often: whole seconds, at most 60, for which
-    /// it is beyond its budget.
+    /// it or its site is beyond the budget.
     pub(super) fn failed(&self, client: IpAddr) -> Option<u8> {
-        let (seconds, now) = (self.budgets.count(Some(client)), Instant::now());
-        let beyond = seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
-        let (mut clients, client) = (self.clients.lock(), Network::of(Some(client)));
-        if let Some(guesser) = clients.get_mut(&client) {
-            guesser.failures += 1;
-            guesser.last = now;
-            guesser.beyond = beyond.or(guesser.beyond);
-        } else if make_room(&mut clients, now) {
-            clients.insert(client, Guesser { failures: 1, last: now, beyond, waiting: 0 });
-        }
-        seconds
+        let client = Network::of(Some(client));
+        let of_client = self.clients.failed(client);
+        of_client.max(site(client).and_then(|site| self.sites.failed(site)))
     }
 
     /// The client has shown what is right: how often it had failed before, since it last did.
     pub(super) fn succeeded(&self, client: IpAddr) -> u64 {
-        let client = Network::of(Some(client));
-        let mut clients = self.clients.lock();
+        self.clients.succeeded(Network::of(Some(client)))
+    }
+}
+
+fn site(client: Network) -> Option<Network> {
+    Some(client.site()?.first())
+}
+
+impl Guessers {
+    fn new(budget: RateLimit, factor: u8) -> Self {
+        let budgets = Failures::new(times(budget, factor.into()), REMEMBERED);
+        Self { budgets, known: Mutex::default(), factor }
+    }
+
+    fn reload(&self, budget: RateLimit) {
+        self.budgets.reload(times(budget, self.factor.into()), REMEMBERED);
+    }
+
+    /// `None`: it need not wait.
+    fn wait(&self, whose: Network) -> Result<Option<Waiting<'_>>, Crowded> {
+        let (mut known, now) = (self.known.lock(), Instant::now());
+        // While some wait none is looked at before them: it would be one more try.
+        let must_wait = |guesser: &&mut Guesser| guesser.waiting > 0 || guesser.is_beyond(now);
+        let Some(guesser) = known.get_mut(&whose).filter(must_wait) else {
+            return Ok(None);
+        };
+        if guesser.waiting >= MAX_WAITING_GUESSES * usize::from(self.factor) {
+            return Err(Crowded);
+        }
+        guesser.waiting += 1;
+        Ok(Some(Waiting { guessers: self, whose }))
+    }
+
+    fn failed(&self, whose: Network) -> Option<u8> {
+        let (seconds, now) = (self.budgets.count(whose), Instant::now());
+        let beyond = seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
+        let mut known = self.known.lock();
+        if let Some(guesser) = known.get_mut(&whose) {
+            guesser.failures += 1;
+            guesser.last = now;
+            guesser.beyond = beyond.or(guesser.beyond);
+        } else if make_room(&mut known, now) {
+            known.insert(whose, Guesser { failures: 1, last: now, beyond, waiting: 0 });
+        }
+        seconds
+    }
+
+    fn succeeded(&self, whose: Network) -> u64 {
+        let mut known = self.known.lock();
         // Who has one token of its own is no freer to guess at the others.
-        clients.get_mut(&client).map_or(0, |guesser| std::mem::take(&mut guesser.failures))
+        known.get_mut(&whose).map_or(0, |guesser| std::mem::take(&mut guesser.failures))
     }
 }
 
@@ -110,26 +152,26 @@ impl Guesser {
 
 /// Forgets who failed longest ago, where there are too many, and of whom nothing waits; those within
 /// their budget first. False: there is none.
-fn make_room(clients: &mut HashMap<Network, Guesser>, now: Instant) -> bool {
-    if clients.len() < REMEMBERED {
+fn make_room(known: &mut HashMap<Network, Guesser>, now: Instant) -> bool {
+    if known.len() < REMEMBERED {
         return true;
     }
-    let idle = clients.iter().filter(|(_, guesser)| guesser.waiting == 0);
+    let idle = known.iter().filter(|(_, guesser)| guesser.waiting == 0);
     let eldest = idle.min_by_key(|(_, guesser)| (guesser.is_beyond(now), guesser.last));
-    let eldest = eldest.map(|(client, _)| *client);
-    eldest.is_some_and(|client| clients.remove(&client).is_some())
+    let eldest = eldest.map(|(whose, _)| *whose);
+    eldest.is_some_and(|whose| known.remove(&whose).is_some())
 }
 
 /// A request that waits, until this is dropped.
 #[derive(Debug)]
 struct Waiting<'a> {
-    guesses: &'a Guesses,
-    client: Network,
+    guessers: &'a Guessers,
+    whose: Network,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(guesser) = self.guesses.clients.lock().get_mut(&self.client) {
+        if let Some(guesser) = self.guessers.known.lock().get_mut(&self.whose) {
             guesser.waiting = guesser.waiting.saturating_sub(1);
         }
     }
@@ -189,7 +231,29 @@ mod tests {
         for n in 0..5_000 {
             guesses.failed(Ipv4Addr::from_bits(0x0a00_0000 + n).into());
         }
-        assert_eq!(guesses.clients.lock().len(), REMEMBERED);
+        assert_eq!(guesses.clients.known.lock().len(), REMEMBERED);
         assert_eq!(guesses.succeeded(CLIENT), 2);
+    }
+
+    fn of_site(site: u128, client: u128) -> IpAddr {
+        std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | site << 80 | client << 64 | 1).into()
+    }
+
+    /// The holder of a /48 has 65,536 clients' budgets: 19,200 wrong tokens came to their answer within
+    /// four seconds, and none waited.
+    #[tokio::test(start_paused = true)]
+    async fn a_site_guesses_no_faster_than_two_clients() {
+        let guesses = guesses(1, 10);
+        let at_once = (0..40).filter(|n| guesses.failed(of_site(1, *n)).is_none()).count();
+        assert_eq!(at_once, 20);
+        let turns = (0..40).map(|n| guesses.turn(of_site(1, 1_000 + n)));
+        let begun = Instant::now();
+        let turns = futures_util::future::join_all(turns).await;
+        assert_eq!(turns.iter().filter(|turn| turn.is_ok()).count(), 2 * MAX_WAITING_GUESSES);
+        assert_eq!(begun.elapsed(), GUESS_PAUSE);
+        for other in [of_site(2, 1), CLIENT] {
+            assert_eq!(guesses.turn(other).await, Ok(()));
+        }
+        assert_eq!(begun.elapsed(), GUESS_PAUSE, "others do not wait");
     }
 }

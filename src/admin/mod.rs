@@ -39,6 +39,9 @@ use crate::store::Store;
 /// Connections at once: probes and scrapers are few.
 pub const MAX_CONNECTIONS: usize = 64;
 
+/// Those of one client.
+pub const MAX_OF_CLIENT: usize = MAX_CONNECTIONS / 4;
+
 /// Answers the admin listener's requests.
 #[derive(Debug)]
 pub struct Admin {

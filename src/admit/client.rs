@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::listen::Origin;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Whom to believe about who is calling.
 #[derive(Clone, Debug, Default)]

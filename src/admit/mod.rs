@@ -21,8 +21,9 @@ use crate::listen::Origin;
 pub use address::check_address;
 pub(crate) use certificate::ClientRoots;
 pub use certificate::VerifierError;
+pub(crate) use client::X_FORWARDED_FOR;
 pub use client::{Outlived, Proxies, client_address};
-pub(crate) use rate::{ALL_FAILURES, SOURCE};
+pub(crate) use rate::{ALL_FAILURES, SOURCE, times};
 pub use rate::{Failures, REMEMBERED_CLIENTS, Rates};
 
 /// A request whose body has been read whole, from an allowed address, and nothing more.

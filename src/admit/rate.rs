@@ -132,8 +132,8 @@ impl Failures {
 
     /// The client has failed once more. If that was too often: whole seconds, at most 60, after
     /// which it may try again.
-    pub fn count(&self, client: Option<IpAddr>) -> Option<u8> {
-        self.0.load().take(Network::of(client)).err().map(|empty| empty.0)
+    pub fn count(&self, client: Network) -> Option<u8> {
+        self.0.load().take(client).err().map(|empty| empty.0)
     }
 }
 
@@ -182,7 +182,8 @@ fn kept<S: governor::state::StateStore>(
     }
 }
 
-fn times(limit: RateLimit, factor: u32) -> RateLimit {
+/// So many times this limit.
+pub(crate) fn times(limit: RateLimit, factor: u32) -> RateLimit {
     let times = |n: NonZeroU32| n.saturating_mul(NonZeroU32::MIN.saturating_add(factor - 1));
     RateLimit { per_second: times(limit.per_second), burst: times(limit.burst) }
 }

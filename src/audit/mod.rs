@@ -4,6 +4,7 @@
 
 mod act;
 pub mod chain;
+mod left_free;
 pub mod ocsf;
 pub mod output;
 mod refused;

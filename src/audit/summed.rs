@@ -41,6 +41,13 @@ pub enum Ending {
     CutOff,
 }
 
+impl Ending {
+    /// Whether the trail has a record of it, and not the log alone: where somebody was refused.
+    fn is_recorded(self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
 /// All refusals of one gateway.
 #[derive(Debug)]
 pub struct Refusals {

@@ -241,6 +241,17 @@ audit     kept 2192d, to 2GiB, then removed
         assert!(output.contains("warning: audit.output.a.path: no directory far: make"), "{out}");
     }
 
+    /// What went from the trail stayed on the disk that it should have made room on.
+    #[test]
+    fn an_archive_on_the_store_s_file_system_is_told() {
+        let (out, _, _) = checked(
+            "[audit]\narchive = \"beside\"\n[source.lab]\npreset = \"novamed\"\nkeys = [{ env = \"KEY\" }]\n\
+             [upstream.app]\nurl = \"http://127.0.0.1:3000/\"\n",
+        );
+        let told = "warning: audit.archive: on the store's file system: what goes there from the audit trail takes its space for good, and nothing goes, so that the trail grows beyond audit.max_size, while less than 512MiB is free";
+        assert!(out.contains(told), "{out}");
+    }
+
     #[test]
     fn an_invalid_file_is_told_on_stderr_with_code_78() {
         let (out, err, code) =

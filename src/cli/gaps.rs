@@ -72,7 +72,7 @@ fn offline(args: &Args, config: &Config) -> Result<Report, InspectError> {
     let keys = Arc::new(Keyring::new(config.store.encryption_keys.iter().cloned()));
     let journal = Journal::open(path, &keys)?;
     let now = Clock::System.now();
-    Ok(Report::of_sources(config, &presence(&journal, now)?, &Since::read(path), now))
+    Ok(Report::of_sources(config, &presence(&journal, now)?, &Since::read(path, now), now))
 }
 
 /// Prints a report, wherever it comes from.

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::check;
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, Problem, Severity};
+use crate::config::{Audit, Config, LogFormat, Problem, Severity};
 use crate::gateway::{Gateway, GatewayError};
 use crate::hardening::sandbox::{self, Kept, Sandbox, SandboxError};
 use crate::hardening::{self, Hardening};
@@ -28,6 +28,10 @@ const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// What stays out of reach in the sandbox, and is refused as if it had the wrong mode.
 const SANDBOX: &str = "server.sandbox = true may be why permission is denied: what the configuration did not \
                        name at the start, and where its links lead now, is out of reach until a restart";
+
+/// What becomes of what goes there.
+const CLOSED: &str = "server.sandbox = true: the configuration did not name this directory at the start, so nothing of the \
+                      audit trail can be written there until a restart; until then it waits";
 
 /// Why the gateway does not run, although its configuration is valid.
 #[derive(Debug, thiserror::Error)]
@@ -225,6 +229,7 @@ fn conclude(
         Ok(Attempt { result: Ok((next, warnings)), sight }) => {
             watch.acted_on(sight);
             tell(&warnings);
+            tell_closed(&next.config().audit, kept);
             let (level, changed) = (next.config().log.level, next.changes().join(", "));
             log.set_level(level);
             gateway.switch(next, cause);
@@ -244,6 +249,14 @@ fn conclude(
     };
     tracing::error!(target: "hookward", errors = rejected, "config not reloaded; the old one goes on");
     gateway.metrics().reloaded(false);
+}
+
+/// What the new configuration has the audit trail written to, and cannot be before a restart.
+fn tell_closed(audit: &Audit, kept: Option<&Kept>) {
+    for directory in kept.map(|kept| kept.keeps_closed(audit)).unwrap_or_default() {
+        let directory = directory.display();
+        tracing::warn!(target: "hookward::config", %directory, "{CLOSED}");
+    }
 }
 
 /// Every reason, and how many of them are errors.

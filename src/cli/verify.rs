@@ -6,6 +6,7 @@ mod arrival;
 mod beside;
 mod capture;
 mod curl;
+mod pasted;
 mod raw;
 mod reading;
 mod report;
@@ -50,7 +51,7 @@ const BAD_CONFIG: u8 = 78;
 /// timestamp in milliseconds.
 ///
 /// A file that a curl command names is read only below the capture's directory, by a relative path
-/// without `..`, and through no symbolic link.
+/// without `..`, through no symbolic link, and not if the configuration is read from it.
 ///
 /// Exit codes: 0 when no check fails, 1 when one does, 2 for wrong usage: an unknown source too, or a
 /// capture that cannot be read; 74 when the verdict cannot be written, 78 for an invalid configuration.
@@ -109,7 +110,7 @@ pub fn run(args: &Args) -> ExitCode {
         Err(code) => return code,
     };
     let now = Clock::System.now();
-    let capture = |config: &Config| capture::read(Some(&args.request), &config.server);
+    let capture = |config: &Config| capture::read(Some(&args.request), config);
     match verify(&config, args, capture, now, &mut io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use http::Uri;
 
-use self::files::Written;
+use self::files::{Named, What};
 use super::context::Context;
 use super::defaults::audit::{KEEP, MAX_SIZE, REQUIRED};
 use super::problem::Contradiction;
@@ -44,17 +44,20 @@ impl Audit {
 /// The trail, and which files beside the store's it is written to.
 pub(super) struct Checked {
     pub(super) audit: Audit,
-    pub(super) written: Vec<Written>,
+    pub(super) named: Vec<Named>,
 }
 
 /// Reads the table; all defaults hold where it is absent.
 pub(super) fn read(table: &Table<'_>, cx: &mut Context<'_>) -> Checked {
-    let mut written = Vec::new();
-    let archive = table.get("archive").and_then(|node| path(&node, "a directory's path", cx));
+    let mut named = Vec::new();
+    let archive = table.get("archive").and_then(|node| {
+        let path = path(&node, "a directory's path", cx)?;
+        named.push(Named { spot: node.spot().clone(), path: path.clone(), what: What::Directory });
+        Some(path)
+    });
     let required = table.get("required").and_then(|node| node.flag(cx));
-    let checkpoints =
-        table.get("checkpoints").and_then(|node| checkpoints(&node, &mut written, cx));
-    let outputs = table.get("output").map(|node| output::read(&node, &mut written, cx));
+    let checkpoints = table.get("checkpoints").and_then(|node| checkpoints(&node, &mut named, cx));
+    let outputs = table.get("output").map(|node| output::read(&node, &mut named, cx));
     let audit = Audit {
         retention: table.duration("retention", &KEEP, cx).value,
         max_size: table.size("max_size", &MAX_SIZE, cx).value.0,
@@ -63,16 +66,16 @@ pub(super) fn read(table: &Table<'_>, cx: &mut Context<'_>) -> Checked {
         checkpoints: checkpoints.unwrap_or_default(),
         outputs: outputs.unwrap_or_default(),
     };
-    Checked { audit, written }
+    Checked { audit, named }
 }
 
 fn checkpoints(
     node: &Node<'_>,
-    written: &mut Vec<Written>,
+    named: &mut Vec<Named>,
     cx: &mut Context<'_>,
 ) -> Option<Checkpoints> {
     let table = node.table(CHECKPOINT_KEYS, cx)?;
-    let file = table.get("file").and_then(|node| written_file(&node, written, cx));
+    let file = table.get("file").and_then(|node| written_file(&node, named, cx));
     if ["token", "ca"].into_iter().any(|key| table.has(key)) && !table.has("url") {
         cx.missing(table.spot(), "url", URL);
     } else if !table.has("file") && !table.has("url") {
@@ -101,13 +104,9 @@ fn read_url(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Uri> {
 }
 
 /// A file that something is appended to; where else it may not be, is judged when all was read.
-fn written_file(
-    node: &Node<'_>,
-    written: &mut Vec<Written>,
-    cx: &mut Context<'_>,
-) -> Option<PathBuf> {
+fn written_file(node: &Node<'_>, named: &mut Vec<Named>, cx: &mut Context<'_>) -> Option<PathBuf> {
     let path = path(node, FILE, cx)?;
-    written.push(Written { spot: node.spot().clone(), path: path.clone() });
+    named.push(Named { spot: node.spot().clone(), path: path.clone(), what: What::File });
     Some(path)
 }
 

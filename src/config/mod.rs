@@ -168,7 +168,7 @@ fn read(file: &Path, tree: &DeTable<'_>, cx: &mut Context<'_>) -> Option<Config>
         None => Some(Vec::new()),
     };
     rules::check(&server, admin.as_ref(), &store.retention, &sources, &upstreams, cx);
-    audit::files::check(&audit.written, &store.store, cx);
+    audit::files::check(&audit.named, &store.store, cx);
     let keep = upstreams.iter().filter_map(|u| u.upstream.as_ref());
     let keep_signature = keep.map(|u| u.original_signature).any(|s| s == OriginalSignature::Keep);
     Some(Config {

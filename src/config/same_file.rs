@@ -34,7 +34,7 @@ impl SameFile {
 
     /// Whether it is in this directory, or is it.
     pub(super) fn is_below(&self, dir: &Self) -> bool {
-        self.place.starts_with(&dir.target) || self.target.starts_with(&dir.target)
+        self.is(dir) || self.place.starts_with(&dir.target) || self.target.starts_with(&dir.target)
     }
 }
 

@@ -130,7 +130,8 @@ impl Verdict {
 
 /// The report on a store that is open. Blocks.
 pub fn report(config: &Config, store: &Store, now: UnixMillis) -> Report {
-    Report::of_sources(config, &store.presence(), &Since::read(&config.store.path), now)
+    let since = Since::read(&config.store.path, now);
+    Report::of_sources(config, &store.presence(), &since, now)
 }
 
 impl Report {

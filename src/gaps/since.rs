@@ -1,6 +1,6 @@
 //! Since when each source is configured: what the gateway missed before then was nobody's loss. Kept in a
-//! small file beside the journal. Without it, or where it cannot be read, sources count from the
-//! beginning: windows may be too wide by that, and never too narrow.
+//! small file beside the journal. Without it, or where it cannot be read or says a time that has not come
+//! yet, sources count from the beginning: windows may be too wide by that, and never too narrow.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -22,9 +22,11 @@ const MOST: usize = 10_000;
 pub struct Since(BTreeMap<String, Option<UnixMillis>>);
 
 impl Since {
-    /// What was noted in the store in this directory. Blocks.
-    pub fn read(store: &Path) -> Self {
-        Self(load(&store.join(FILE)).unwrap_or_default())
+    /// What was noted in the store in this directory, as far as it can be by `now`. Blocks.
+    pub fn read(store: &Path, now: UnixMillis) -> Self {
+        let mut since = Self(load(&store.join(FILE)).unwrap_or_default());
+        since.forget_ahead(now);
+        since
     }
 
     /// Since when this source is configured; `None`: from the beginning, as far as is known.
@@ -32,12 +34,27 @@ impl Since {
         self.0.get(name).copied().flatten()
     }
 
+    /// Whether something of it was noted by a clock that was ahead of this one. To be noted anew before the
+    /// time comes: from then on it looks like any other.
+    pub fn is_ahead_of(&self, now: UnixMillis) -> bool {
+        self.0.values().flatten().any(|at| *at > now)
+    }
+
+    /// Since when those were configured that a clock noted which was ahead, nobody knows.
+    fn forget_ahead(&mut self, now: UnixMillis) {
+        for at in self.0.values_mut() {
+            *at = at.filter(|at| *at <= now);
+        }
+    }
+
     /// Notes that these are configured, those that are new since `now`; what cannot be written is told.
     /// Blocks.
     pub fn note(store: &Path, configured: &[String], now: UnixMillis) -> Self {
         let path = store.join(FILE);
         let known = load(&path);
-        let mut since = known.clone().unwrap_or_default();
+        let mut noted = Self(known.clone().unwrap_or_default());
+        noted.forget_ahead(now);
+        let mut since = noted.0;
         // Where nothing was noted yet, nobody knows how long they have been there.
         let new = known.as_ref().map(|_| now);
         for name in configured {
@@ -98,11 +115,32 @@ mod tests {
         // One that comes back was there before.
         Since::note(dir.path(), &names(&["lab"]), at(3));
         let again = Since::note(dir.path(), &names(&["lab", "new"]), at(4));
-        assert_eq!(again, Since::read(dir.path()));
+        assert_eq!(again, Since::read(dir.path(), at(4)));
         assert_eq!(again.of("new"), Some(at(2)));
         fs::write(dir.path().join(FILE), "{\"lab\"").unwrap();
         let unread = Since::note(dir.path(), &names(&["lab", "new"]), at(5));
         assert_eq!((unread.of("lab"), unread.of("new")), (None, None), "rather too wide");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+    /// One that was noted by a clock in 2036 had no gap until then, and the file kept the year for good.
+    #[test]
+    fn what_a_clock_has_noted_that_was_ahead_is_not_believed_nor_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["lab".to_owned(), "new".to_owned()];
+        let at = |n: u64| UnixMillis(1_763_700_000_000 + n);
+        Since::note(dir.path(), &names[..1], at(1));
+        let ahead = Since::note(dir.path(), &names, at(1_000));
+        assert_eq!(ahead.of("new"), Some(at(1_000)));
+        assert!(ahead.is_ahead_of(at(999)) && !ahead.is_ahead_of(at(1_000)));
+        assert_eq!(Since::read(dir.path(), at(999)).of("new"), None);
+        assert_eq!(Since::read(dir.path(), at(1_000)), ahead, "reading changes nothing");
+        let healed = Since::note(dir.path(), &names, at(999));
+        assert_eq!((healed.of("lab"), healed.of("new")), (None, None));
+        assert!(!healed.is_ahead_of(at(0)));
+        assert_eq!(
+            Since::read(dir.path(), at(2_000)).of("new"),
+            None,
+            "also once the time has come"
+        );
     }
 }

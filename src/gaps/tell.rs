@@ -45,6 +45,8 @@ pub async fn watch(
         if config.has_changed().unwrap_or(false) {
             // A source that another configuration has brought may have been there since the last look.
             since = noted(&mut config, clock.now().before(LOOK_EVERY * 2)).await;
+        } else if since.is_ahead_of(clock.now()) {
+            since = noted(&mut config, clock.now()).await;
         }
         let changes = store.absences_changed();
         if seen != Some(changes) || (pending && judged.elapsed() >= JUDGE_EVERY) {

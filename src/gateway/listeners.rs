@@ -273,14 +273,13 @@ pub(super) fn admin_settings(
     tls: Option<Arc<Acceptor>>,
     refusals: &Arc<Refusals>,
 ) -> Settings {
-    let max_connections = admin::MAX_CONNECTIONS;
     let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
     // Probes and scrapers ask and go. None may take the place of the others.
     let limits = limits(server);
     let timeouts = Timeouts { idle: limits.timeouts.header, ..limits.timeouts };
     let limits = Limits {
-        max_connections,
-        max_connections_per_client: max_connections / 4,
+        max_connections: admin::MAX_CONNECTIONS,
+        max_connections_per_client: admin::MAX_OF_CLIENT,
         drain_timeout,
         timeouts,
         ..limits

@@ -184,6 +184,7 @@ fn trail_options(config: &Config, newest: &chain::Newest) -> chain::Options {
             keep: audit.retention,
             max_bytes: audit.max_size,
             archive: audit.archive.clone(),
+            min_free: config.store.min_free,
         },
         required: audit.required,
         checkpoints: Some(chain::Elsewhere {

@@ -16,7 +16,7 @@ use landlock::{
     RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
-use crate::config::{AuditTarget, Config, Tls};
+use crate::config::{Audit, AuditTarget, Config, Tls};
 
 /// The newest kernel interface whose rights are all taken away (Linux 6.12): those on files, and the
 /// way out by abstract Unix sockets and signals, which are no files and need none to be found. Where
@@ -127,15 +127,7 @@ impl Kept {
         }
         kept.read.extend(TRUST_VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from));
         kept.files(config.files.iter().map(PathBuf::as_path));
-        kept.write.extend(config.audit.archive.clone());
-        let checkpoints = config.audit.checkpoints.file.as_deref();
-        let outputs = config.audit.outputs.iter().filter_map(|output| match &output.target {
-            AuditTarget::File(path) => Some(&**path),
-            AuditTarget::Syslog(_) => None,
-        });
-        let files = checkpoints.into_iter().chain(outputs);
-        let here = |dir: &'_ Path| if dir == Path::new("") { ".".into() } else { dir.to_owned() };
-        kept.write.extend(files.filter_map(Path::parent).map(here));
+        kept.write.extend(written(&config.audit));
         if let Some(Tls::Acme(acme)) = &config.server.tls {
             kept.write.push(acme.cache.clone());
         }
@@ -149,6 +141,14 @@ impl Kept {
         let real = real.unwrap_or_else(|_| file.to_owned());
         let reaches = |kept: &PathBuf| real.starts_with(kept) && !self.alone.contains(kept);
         !self.read.iter().chain(&self.write).any(reaches)
+    }
+
+    /// The directories that the audit trail would be written to with this configuration, and which the
+    /// sandbox keeps from being written to.
+    pub fn keeps_closed(&self, audit: &Audit) -> Vec<PathBuf> {
+        let open: Vec<PathBuf> = self.write.iter().map(|open| real(open)).collect();
+        let closed = |dir: &PathBuf| !open.iter().any(|open| real(dir).starts_with(open));
+        written(audit).filter(closed).collect()
     }
 
     fn files<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
@@ -165,6 +165,27 @@ impl Kept {
             }
         }
     }
+}
+
+/// The path without links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(path), _, _) => path,
+        (Err(_), Some(parent), Some(name)) if parent != Path::new("") => real(parent).join(name),
+        (Err(_), _, _) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+    }
+}
+
+/// The directories that the audit trail is written to beside the store.
+fn written(audit: &Audit) -> impl Iterator<Item = PathBuf> {
+    let checkpoints = audit.checkpoints.file.as_deref();
+    let outputs = audit.outputs.iter().filter_map(|output| match &output.target {
+        AuditTarget::File(path) => Some(&**path),
+        AuditTarget::Syslog(_) => None,
+    });
+    let here = |dir: &Path| if dir == Path::new("") { ".".into() } else { dir.to_owned() };
+    let of_files = checkpoints.into_iter().chain(outputs).filter_map(Path::parent).map(here);
+    audit.archive.clone().into_iter().chain(of_files)
 }
 
 /// Where the links in this directory lead, if it is to directories.
@@ -280,6 +301,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+    use crate::config::Checkpoints;
 
     /// Runs `work` in a sandbox of its own: it holds for the thread that enters it.
     fn inside<T: Send>(kept: &Kept, work: impl FnOnce() -> T + Send) -> T {
@@ -400,6 +422,28 @@ mod tests {
         for dir in ["/srv/proof", "/srv/log", "/etc/h/data"] {
             assert!(kept.write.iter().any(|kept| kept == Path::new(dir)), "{kept:?}");
         }
+    }
+
+    /// An output in a new directory was taken over by a reload, and never opened.
+    #[test]
+    fn what_a_reload_brings_the_sandbox_may_keep_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        ["store", "log"].into_iter().for_each(|name| fs::create_dir(at(name)).unwrap());
+        std::os::unix::fs::symlink(at("log"), at("link")).unwrap();
+        let kept = Kept { write: vec![at("store"), at("log")], ..Kept::default() };
+        let output = |path: &str| Audit {
+            archive: Some(at(path)),
+            checkpoints: Checkpoints { file: Some(at(path).join("c.jsonl")), post: None },
+            ..Audit::defaults()
+        };
+        for open in ["log", "link", "log/new", "link/../log"] {
+            assert_eq!(kept.keeps_closed(&output(open)), [""; 0].map(PathBuf::from), "{open}");
+        }
+        for closed in ["other", "logs", "."] {
+            assert_eq!(kept.keeps_closed(&output(closed)), [at(closed), at(closed)], "{closed}");
+        }
+        assert!(kept.keeps_closed(&Audit::defaults()).is_empty());
     }
 
     #[test]

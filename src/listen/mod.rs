@@ -56,6 +56,7 @@ use self::seats::{Seated, Seats};
 use crate::audit::{Reason, Refusals, Refused};
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::network::{Network, Networks};
+use crate::secret::Withdrawal;
 
 /// How long connections that were told to go may take for it: they only have to be polled.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -130,7 +131,7 @@ pub struct Origin {
     pub(crate) known: Option<Arc<Known>>,
     /// Whether it was.
     pub(crate) proven: AtomicBool,
-    /// Its place where connections without a right token give way to others; `None`: it gives way to none.
+    /// Its place where connections give way to others; `None`: it gives way to none.
     pub(crate) seat: Option<Arc<Seat>>,
     /// Whose the client certificates of its TLS session are, as far as it was asked.
     pub verdicts: Verdicts,
@@ -191,10 +192,10 @@ impl Origin {
         }
     }
 
-    /// A right token was shown on it, or what was shown last is none. False: the connection has given way
+    /// This right token was shown on it, or `None`, one that is not. False: the connection has given way
     /// to another, its client hears no answer, and nothing is to be begun for it.
-    pub fn has_shown_a_token(&self, right: bool) -> bool {
-        self.seat.as_ref().is_none_or(|seat| seat.judged(right))
+    pub fn has_shown_a_token(&self, token: Option<&Withdrawal>) -> bool {
+        self.seat.as_ref().is_none_or(|seat| seat.judged(token))
     }
 
     /// The stop does not wait for its requests any longer: they end when this connection's task does.
@@ -295,10 +296,9 @@ impl Settings {
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones are closed at once, but on the admin listener, where the oldest
-    /// without a right token gives way. From 512 on, the last eighth of the
-    /// places is kept for trusted proxies, for [`Settings::expected`] clients, and for those of whom
-    /// a request was verified within a week.
+    /// Connections at once; further ones are closed at once, but on the admin listener, where another
+    /// gives way. From 512 on, the last eighth of the places is kept for trusted proxies, for
+    /// [`Settings::expected`] clients, and for those of whom a request was verified within a week.
     pub max_connections: usize,
     /// Connections at once from one client address.
     pub max_connections_per_client: usize,

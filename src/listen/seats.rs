@@ -1,9 +1,11 @@
 //! The operators' places: few, and a connection on which no right token was shown gives way to one that
-//! comes. Else a few addresses with nothing to show could keep everybody out, probes included.
+//! comes. Else a few addresses with nothing to show could keep everybody out, probes included. Nor can
+//! whoever has a token: it keeps a place for a minute, no longer than it is right, and never all of them.
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -15,6 +17,19 @@ use super::crowd::SHARES_OF_SITE;
 use super::{Answer, Arrival, Limits, Origin, Serving, Settings, overloaded};
 use crate::audit::Client;
 use crate::network::Network;
+use crate::secret::Withdrawal;
+
+/// How long a right token keeps its connection's place. Shown again, it does so anew; asking for health
+/// does not count.
+const KEEPS: Duration = Duration::from_secs(60);
+
+/// Which part of the places tokens do not keep, of all, of a client's and of a site's: an eighth. Probes
+/// show none, and one token would do to keep everybody else out.
+const OPEN_PART: usize = 8;
+
+/// Why a connection gives way. For our own records.
+const STRANGER: &str = "others came, and no right token was shown on it in the last minute";
+const ONE_OF_MANY: &str = "others came, and right tokens had more places than they keep";
 
 /// The connections of one listener whose oldest give way, in the order in which they came. No more than
 /// its limits allow.
@@ -33,12 +48,12 @@ pub(crate) struct Seat {
     displaced: Notify,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Standing {
     /// No right token was shown on it, or a wrong one was shown last.
     Stranger,
-    /// A right token was shown on it.
-    Holder,
+    /// This token was shown on it, then for the last time.
+    Holder { token: Withdrawal, shown: Instant },
     /// It has given way: nothing is begun for it any more.
     Gone,
 }
@@ -54,7 +69,14 @@ pub(super) struct Seated {
 #[derive(Debug)]
 struct Entered {
     seated: Seated,
-    displaced: Vec<SocketAddr>,
+    displaced: Vec<Displaced>,
+}
+
+/// A connection that has given way.
+#[derive(Clone, Copy, Debug)]
+struct Displaced {
+    peer: SocketAddr,
+    why: &'static str,
 }
 
 impl<H, F> Serving<H>
@@ -62,8 +84,8 @@ where
     H: Fn(Arrival) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    /// Serves the connection in a task of its own; where there is no place, the oldest without a right
-    /// token gives way to it.
+    /// Serves the connection in a task of its own; where there is no place, another one gives
+    /// way to it.
     pub(super) fn admit_operator(
         &self,
         stream: TcpStream,
@@ -76,9 +98,8 @@ where
         let Some((entered, place)) = self.seats.enter(peer, &settings.limits).zip(place) else {
             return overloaded("too many connections", &origin, &settings);
         };
-        for peer in entered.displaced {
-            let gone = Origin::begin(peer, &settings);
-            overloaded("others came, and it had shown no right token", &gone, &settings);
+        for Displaced { peer, why } in entered.displaced {
+            overloaded(why, &Origin::begin(peer, &settings), &settings);
         }
         let origin = Origin { seat: Some(entered.seated.seat()), ..origin };
         self.serve(stream, origin, settings, (place, Some(entered.seated)));
@@ -95,15 +116,15 @@ pub(super) async fn displaced(seated: Option<&Seated>) {
 
 impl Seats {
     /// A place for one more connection from this peer. Where there is none, in all, of its client or of
-    /// its IPv6 site, the oldest on which no right token was shown gives way: of the same client or site
-    /// if those have their share, else of the client that has most of such. `None`: a right token was
-    /// shown on all of them.
+    /// its IPv6 site, the oldest on which no right token was shown lately gives way: of the same client or
+    /// site if those have their share, else of the site and then the client that have most of such. Where
+    /// tokens have more than they keep, one of those does, by the same order. `None`: they keep all.
     fn enter(self: &Arc<Self>, peer: SocketAddr, limits: &Limits) -> Option<Entered> {
         let client = Network::of(Some(peer.ip()));
         let (mut taken, mut displaced) = (self.taken.lock(), Vec::new());
         while let Some(full) = full(&taken, client, limits) {
-            let at = eldest_stranger(&taken, client, full)?;
-            displaced.push(taken.remove(at).peer);
+            let (at, why) = make_room(&taken, client, full)?;
+            displaced.push(Displaced { peer: taken.remove(at).peer, why });
         }
         let (standing, gone) = (Mutex::new(Standing::Stranger), Notify::new());
         let seat = Arc::new(Seat { peer, client, standing, displaced: gone });
@@ -114,69 +135,104 @@ impl Seats {
     }
 
     /// Logs that some have given way, not too often.
-    fn tell(&self, displaced: &[SocketAddr]) {
-        let Some(latest) = displaced.last() else { return };
+    fn tell(&self, displaced: &[Displaced]) {
+        let Some(Displaced { peer, why }) = displaced.last() else { return };
         if let Some(times) = self.told.lock().now(Instant::now()) {
-            let client = Client(Some(latest.ip().to_canonical()));
+            let client = Client(Some(peer.ip().to_canonical()));
             tracing::warn!(
-                times, %client,
-                "operators' connections closed: others came, and no right token was shown on these"
+                times, %client, why, "operators' connections closed, to make room for others"
             );
         }
     }
 }
 
-/// Among whom there is no place left.
+/// Places of which none is left.
 #[derive(Clone, Copy)]
-enum Full {
+struct Full {
+    whose: Whose,
+    places: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Whose {
     Client,
     Site,
     All,
 }
 
 fn full(taken: &[Arc<Seat>], client: Network, limits: &Limits) -> Option<Full> {
-    let count = |full| taken.iter().filter(|seat| seat.is_among(client, full)).count();
     let share = limits.max_connections_per_client;
-    if count(Full::Client) >= share {
-        Some(Full::Client)
-    } else if count(Full::Site) >= share.saturating_mul(SHARES_OF_SITE) {
-        Some(Full::Site)
-    } else {
-        (taken.len() >= limits.max_connections).then_some(Full::All)
+    let each = [
+        (Whose::Client, share),
+        (Whose::Site, share.saturating_mul(SHARES_OF_SITE)),
+        (Whose::All, limits.max_connections),
+    ];
+    let mut each = each.into_iter().map(|(whose, places)| Full { whose, places });
+    each.find(|full| {
+        taken.iter().filter(|seat| seat.is_among(client, full.whose)).count() >= full.places
+    })
+}
+
+/// One of those that may give way.
+struct Candidate<'a> {
+    at: usize,
+    seat: &'a Seat,
+    /// When the token was shown that keeps its place.
+    shown: Option<Instant>,
+}
+
+/// Where the one is that gives way, and why it does; it has done so when this returns.
+fn make_room(taken: &[Arc<Seat>], client: Network, full: Full) -> Option<(usize, &'static str)> {
+    let now = Instant::now();
+    loop {
+        let among = taken.iter().enumerate().filter(|(_, seat)| seat.is_among(client, full.whose));
+        let (holders, strangers): (Vec<_>, Vec<_>) = among
+            .map(|(at, seat)| Candidate { at, seat, shown: seat.shown(now) })
+            .partition(|candidate| candidate.shown.is_some());
+        let kept = full.places - full.places / OPEN_PART;
+        let (candidates, why) =
+            if holders.len() > kept { (holders, ONE_OF_MANY) } else { (strangers, STRANGER) };
+        let first = first_to_go(&candidates)?;
+        // A right token may have been shown on it meanwhile.
+        if first.seat.leave(first.shown, now) {
+            return Some((first.at, why));
+        }
     }
 }
 
-/// Where the one is that gives way; it has done so when this returns.
-fn eldest_stranger(taken: &[Arc<Seat>], client: Network, full: Full) -> Option<usize> {
-    let strangers = || {
-        let among = taken.iter().enumerate().filter(|(_, seat)| seat.is_among(client, full));
-        among.filter(|(_, seat)| *seat.standing.lock() == Standing::Stranger)
+/// Whoever has one connection does not pay for who has many, and no client for what others of its site
+/// have; but those of one site together are one, or a few sites would hold all with a connection each of
+/// their clients. Of several the one that came first, or whose token was shown longest ago.
+fn first_to_go<'a, 'b>(candidates: &'b [Candidate<'a>]) -> Option<&'b Candidate<'a>> {
+    let number = |is_same: &dyn Fn(Network) -> bool| {
+        candidates.iter().filter(|other| is_same(other.seat.client)).count()
     };
-    // Where all places are taken, whoever has one connection does not pay for who has many.
-    let of_same =
-        |seat: &Seat| strangers().filter(|(_, other)| other.client == seat.client).count();
-    loop {
-        let (at, seat) = strangers().max_by_key(|(at, seat)| (of_same(seat), Reverse(*at)))?;
-        // A right token may have been shown on it meanwhile.
-        if seat.leave() {
-            return Some(at);
-        }
-    }
+    candidates.iter().max_by_key(|one| {
+        let client = one.seat.client;
+        let of_client = number(&|other| other == client);
+        let of_site = number(&|other| client.site().is_some() && other.site() == client.site());
+        (of_site.max(of_client), of_client, Reverse((one.shown, one.at)))
+    })
 }
 
 impl Seat {
-    fn is_among(&self, client: Network, full: Full) -> bool {
-        match full {
-            Full::Client => self.client == client,
-            Full::Site => client.site().is_some() && self.client.site() == client.site(),
-            Full::All => true,
+    fn is_among(&self, client: Network, whose: Whose) -> bool {
+        match whose {
+            Whose::Client => self.client == client,
+            Whose::Site => client.site().is_some() && self.client.site() == client.site(),
+            Whose::All => true,
         }
     }
 
-    /// Makes it give way. False: it need not.
-    fn leave(&self) -> bool {
+    /// When the token was shown that keeps its place; `None`: none does.
+    fn shown(&self, now: Instant) -> Option<Instant> {
+        self.standing.lock().shown(now)
+    }
+
+    /// Makes it give way. False: a token was shown since then, right or wrong.
+    fn leave(&self, shown: Option<Instant>, now: Instant) -> bool {
         let mut standing = self.standing.lock();
-        if *standing != Standing::Stranger {
+        if standing.shown(now) != shown {
             return false;
         }
         *standing = Standing::Gone;
@@ -184,14 +240,29 @@ impl Seat {
         true
     }
 
-    /// A token was shown on it that is right, or is not. False: it has given way.
-    pub(super) fn judged(&self, right: bool) -> bool {
+    /// A token was shown on it: this one, or `None`, none that is right. False: it has given way.
+    pub(super) fn judged(&self, token: Option<&Withdrawal>) -> bool {
         let mut standing = self.standing.lock();
-        if *standing == Standing::Gone {
+        if matches!(*standing, Standing::Gone) {
             return false;
         }
-        *standing = if right { Standing::Holder } else { Standing::Stranger };
+        *standing = token.map_or(Standing::Stranger, |token| Standing::Holder {
+            token: token.clone(),
+            shown: Instant::now(),
+        });
         true
+    }
+}
+
+impl Standing {
+    fn shown(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Holder { token, shown } => {
+                let keeps = !token.has_taken_effect() && now.duration_since(*shown) < KEEPS;
+                keeps.then_some(*shown)
+            }
+            Self::Stranger | Self::Gone => None,
+        }
     }
 }
 
@@ -214,58 +285,4 @@ impl Drop for Seated {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::limits;
-    use super::*;
-
-    fn four_and_two() -> Limits {
-        Limits { max_connections: 4, max_connections_per_client: 2, ..limits() }
-    }
-
-    fn enter(seats: &Arc<Seats>, ip: &str) -> Option<Entered> {
-        seats.enter(SocketAddr::new(ip.parse().unwrap(), 1), &four_and_two())
-    }
-
-    fn ips(entered: &Entered) -> Vec<String> {
-        entered.displaced.iter().map(|peer| peer.ip().to_string()).collect()
-    }
-
-    #[test]
-    fn the_oldest_of_the_client_with_most_gives_way_and_who_has_shown_a_token_does_not() {
-        let seats = Arc::new(Seats::default());
-        let one = enter(&seats, "192.0.2.1").unwrap();
-        let held: Vec<_> =
-            ["192.0.2.2", "192.0.2.3", "192.0.2.2"].map(|ip| enter(&seats, ip).unwrap()).into();
-        let third = enter(&seats, "192.0.2.4").unwrap();
-        assert_eq!(ips(&third), ["192.0.2.2"]);
-        assert!(!held[0].seated.seat.judged(true), "nothing is begun for it any more");
-        assert!(one.seated.seat.judged(true));
-        let fourth = enter(&seats, "192.0.2.5").unwrap();
-        assert_eq!(ips(&fourth), ["192.0.2.3"], "the oldest but for the first");
-        for entered in [&held[2], &third, &fourth] {
-            assert!(entered.seated.seat.judged(true));
-        }
-        assert!(enter(&seats, "192.0.2.6").is_none());
-        assert!(one.seated.seat.judged(false), "a wrong token was shown since");
-        assert_eq!(ips(&enter(&seats, "192.0.2.6").unwrap()), ["192.0.2.1"]);
-        drop((one, held, third, fourth));
-        assert_eq!(seats.taken.lock().len(), 0);
-    }
-
-    #[test]
-    fn who_has_its_share_makes_room_among_its_own() {
-        let seats = Arc::new(Seats::default());
-        let _held: Vec<_> =
-            ["192.0.2.9", "192.0.2.1", "192.0.2.1"].map(|ip| enter(&seats, ip).unwrap()).into();
-        let again = enter(&seats, "::ffff:192.0.2.1").unwrap();
-        assert_eq!(ips(&again), ["192.0.2.1"]);
-        let seats = Arc::new(Seats::default());
-        let limits = Limits { max_connections: 9, ..four_and_two() };
-        let enter = |n: usize| {
-            let ip = format!("2001:db8:1:{n}::1").parse().unwrap();
-            seats.enter(SocketAddr::new(ip, 1), &limits).unwrap()
-        };
-        let _site: Vec<_> = (0..4).map(enter).collect();
-        assert_eq!(ips(&enter(4)), ["2001:db8:1::1"]);
-    }
-}
+mod tests;

@@ -166,6 +166,10 @@ async fn a_trail_is_sound_until_somebody_changes_it_and_then_it_is_named() {
     let other = "00".repeat(32);
     let found = command(dir, &["audit", "verify", "--store", "data", "--public-key", &other]).await;
     assert_eq!(found.code, Some(1), "{found:?}");
+    assert_eq!(found.out.matches("offset").count(), 1, "once, and not at each checkpoint");
+    assert!(
+        found.out.contains("other key: record 1, segment 1, offset 0: the trail is not signed")
+    );
     let wrong = command(dir, &["audit", "verify", "--store", "data", "--public-key", "12"]).await;
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
 }

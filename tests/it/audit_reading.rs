@@ -269,6 +269,66 @@ async fn the_gateway_at_a_url_is_asked_by_whoever_has_a_token() {
     stop(process).await;
 }
 
+/// A byte was changed in the middle of a segment, and the record was left out of all of these without a word.
+#[tokio::test]
+async fn what_cannot_be_read_is_told_beside_what_can() {
+    let dir = two_sources();
+    let dir = dir.path();
+    let (process, public, _) = Process::serve(dir).await;
+    for n in 0..5 {
+        refused(public, &format!("guess {n}")).await;
+    }
+    let all = ask(dir, "GET /api/v1/audit?reason=credential_invalid", "").await.1;
+    assert_eq!((ids(&all).len(), &all["damage"]), (5, &Value::Null));
+    stop(process).await;
+    let segment = dir.join("data/audit/0000000001.audit");
+    let mut bytes = fs::read(&segment).unwrap();
+    let damaged = ids(&all)[2].to_owned();
+    let at = bytes.windows(damaged.len()).position(|found| found == damaged.as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let after = all["items"][3]["sequence"].as_u64().unwrap();
+    let damage = json!({ "places": 1, "missing": 1, "segment": 1, "after": after });
+    let words = format!("at 1 place (1 number), first in segment 1, behind record {after}; run");
+    let left = |ids: &[&str]| {
+        assert_eq!((ids.len(), ids.contains(&damaged.as_str())), (4, false), "{ids:?}");
+    };
+    let only = ["--reason", "credential_invalid"];
+
+    for list in [
+        &["audit", "list", "--json"][..],
+        &["audit", "list", "--json", "--store", "data"],
+        &["audit", "list", "--json", "--all", "--limit", "2"],
+    ] {
+        let said = command(dir, &[list, &only].concat()).await;
+        assert_eq!((said.code, said.err.matches(&words).count()), (Some(0), 1), "{said:?}");
+        left(&ids(&parsed(&said)));
+        assert_eq!(parsed(&said)["damage"], damage, "{said:?}");
+    }
+    for told in [&["audit", "list"][..], &["audit", "top"], &["audit", "export"]] {
+        let said = command(dir, &[told, &only].concat()).await;
+        assert_eq!((said.code, said.err.matches(&words).count()), (Some(0), 1), "{said:?}");
+    }
+    let export = command(dir, &[&["audit", "export"], &only[..]].concat()).await;
+    assert_eq!(export.out.lines().count(), 4, "{export:?}");
+
+    let (process, ..) = Process::serve(dir).await;
+    for order in ["newest", "oldest"] {
+        let path = format!("GET /api/v1/audit?reason=credential_invalid&order={order}");
+        let page = ask(dir, &path, "").await.1;
+        left(&ids(&page));
+        assert_eq!(page["damage"], damage, "{page}");
+    }
+    for told in [&["audit", "list"][..], &["audit", "list", "--json", "--all"]] {
+        let said = command(dir, &[told, &only].concat()).await;
+        assert_eq!((said.code, said.err.matches(&words).count()), (Some(0), 1), "{said:?}");
+    }
+    // Behind it nothing is missing.
+    let newest = command(dir, &["audit", "list", "--limit", "2"]).await;
+    assert_eq!((newest.code, newest.err.as_str()), (Some(0), ""), "{newest:?}");
+    stop(process).await;
+}
+
 /// `| head` ended each of them with "Broken pipe" and exit code 1.
 #[tokio::test]
 async fn nobody_who_reads_on_is_no_failure() {

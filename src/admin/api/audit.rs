@@ -64,7 +64,7 @@ impl Records {
         let page = page.map_err(|error| unread(&error))?;
         let items = page.items.into_iter().map(Shown::from).collect();
         let next = page.next.map(|before| show_cursor(Cursor { before: Sequence(before) }));
-        Ok(List { items, next })
+        Ok(List { items, next, damage: page.damage })
     }
 }
 

@@ -12,11 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::caller::Withdrawal;
 use super::archive::Archive;
 use super::fault::Fault;
 use crate::audit::{Acts, Operator, Trail};
 use crate::event::Sequence;
+use crate::secret::Withdrawal;
 use crate::store::query::{Act, ActError, Acted};
 
 /// The one place for a bulk replay, and what it has come to.

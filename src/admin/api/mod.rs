@@ -40,7 +40,7 @@ use self::show::{Event, List};
 pub use self::show::{auth as show_auth, source as show_source};
 use self::unread::Unread;
 use super::answer::plain;
-use super::caller::{Caller, Withdrawal};
+use super::caller::Caller;
 use super::refusal::{Denied, permit};
 use super::rights::Asked;
 use crate::audit::chain::{Chain, Reader};
@@ -50,6 +50,7 @@ use crate::config::Config;
 use crate::config::defaults::admin::{BULK_WAIT, MAX_PER_SECOND};
 use crate::event::EventId;
 use crate::listen::Answer;
+use crate::secret::Withdrawal;
 use crate::store::Store;
 use crate::store::disk::OsDisk;
 use crate::store::query::{Act, ActKind, Cursor, Filter};
@@ -203,7 +204,7 @@ impl Api {
         let archive = Arc::clone(&self.workers.archive);
         self.json(move || {
             let (items, next) = page(&*archive, &filter, cursor, limit)?;
-            Ok(List { items, next: next.map(show_cursor) })
+            Ok(List::of(items, next.map(show_cursor)))
         })
         .await
     }
@@ -297,7 +298,7 @@ impl Api {
             let shown = |source: &Arc<crate::config::Source>| {
                 show_source(source, last(source.name.as_str()))
             };
-            Ok(List { items: config.sources.iter().map(shown).collect(), next: None })
+            Ok(List::of(config.sources.iter().map(shown).collect(), None))
         })
         .await
     }

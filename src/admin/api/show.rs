@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::audit::chain::Damage;
 use crate::clock::UnixMillis;
 use crate::config::units::show_duration;
 use crate::config::{Auth, Source};
@@ -16,6 +17,16 @@ pub(super) struct List<T> {
     pub(super) items: Vec<T>,
     /// The cursor of the next page.
     pub(super) next: Option<String>,
+    /// Of records: what was missing between them.
+    #[serde(skip_serializing_if = "Damage::is_none")]
+    pub(super) damage: Damage,
+}
+
+impl<T> List<T> {
+    /// A page of which nothing is missing.
+    pub(super) fn of(items: Vec<T>, next: Option<String>) -> Self {
+        Self { items, next, damage: Damage::default() }
+    }
 }
 
 /// An event.

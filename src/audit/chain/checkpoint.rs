@@ -9,7 +9,9 @@ use crate::clock::UnixMillis;
 use crate::event::Sequence;
 
 /// What every signature begins with, so that no other of ours can be taken for one.
-const DOMAIN: &[u8] = b"hookward audit checkpoint 2\0";
+const DOMAIN: &[u8] = b"hookward audit checkpoint 3\0";
+/// The same where nothing is said of what is believed of the clock.
+const WITHOUT_BELIEVED: &[u8] = b"hookward audit checkpoint 2\0";
 
 /// A signed statement that a trail's record of this number has this link. A line of JSON elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,12 @@ pub struct Checkpoint {
     /// The number of the segment that it is the first frame of; 0: it is not the first of any.
     #[serde(default, skip_serializing_if = "is_none")]
     pub opens: u64,
+    /// What time it was as far as the trail believed the clock, in Unix milliseconds; 0: it does not say.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub believed: u64,
+    /// The latest time that a record in front of it has, in Unix milliseconds, if that is later than `time`.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub latest: u64,
     /// Ed25519, in hexadecimal digits.
     pub signature: String,
 }
@@ -48,7 +56,9 @@ impl Checkpoint {
         now: UnixMillis,
         noted: Noted,
     ) -> Self {
-        let Noted { acts, torn, stop, opens } = noted;
+        let Noted { acts, torn, stop, opens, believed, latest } = noted;
+        let latest = latest.filter(|latest| *latest > now);
+        let millis = |time: Option<UnixMillis>| time.map_or(0, |time| time.0);
         let mut unsigned = Self {
             trail: format!("{trail:016x}"),
             sequence: at.sequence.0,
@@ -59,6 +69,8 @@ impl Checkpoint {
             torn,
             stop,
             opens,
+            believed: millis(believed),
+            latest: millis(latest),
             signature: String::new(),
         };
         unsigned.signature = hex::encode(signer.sign(&unsigned.message()));
@@ -86,7 +98,8 @@ impl Checkpoint {
     /// The bytes that are signed. Each text has its length in front of it: what is signed can be read in one
     /// way only.
     fn message(&self) -> Vec<u8> {
-        let mut message = DOMAIN.to_vec();
+        let says = self.believed > 0 || self.latest > 0;
+        let mut message = if says { DOMAIN } else { WITHOUT_BELIEVED }.to_vec();
         for text in [&self.trail, &self.hash, &self.key, &self.time] {
             message.extend_from_slice(&(text.len() as u64).to_le_bytes());
             message.extend_from_slice(text.as_bytes());
@@ -95,6 +108,9 @@ impl Checkpoint {
             message.extend_from_slice(&number.to_le_bytes());
         }
         message.push(u8::from(self.stop));
+        for time in [self.believed, self.latest].into_iter().filter(|_| says) {
+            message.extend_from_slice(&time.to_le_bytes());
+        }
         message
     }
 }
@@ -106,6 +122,8 @@ pub(super) struct Noted {
     pub(super) torn: u64,
     pub(super) stop: bool,
     pub(super) opens: u64,
+    pub(super) believed: Option<UnixMillis>,
+    pub(super) latest: Option<UnixMillis>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]

@@ -25,7 +25,7 @@ pub struct Filter {
     pub reason: Option<String>,
     /// Sent to this source.
     pub source: Option<String>,
-    /// From this client: an address, `unknown` or `many`.
+    /// From this client: an address, `unknown` or `many`; of acts, who asked for them: an address, or `admin.sock`.
     pub client: Option<String>,
     /// With a credential of this fingerprint.
     pub credential: Option<String>,
@@ -128,7 +128,10 @@ impl<'f> Wanted<'f> {
         let needle = |(name, text): (&str, &Option<String>)| {
             // As it is written in a record.
             let value = serde_json::to_string(text.as_ref()?).ok()?;
-            Some(memmem::Finder::new(format!("\"{name}\":{value}").as_bytes()).into_owned())
+            // Acts have it as the peer.
+            let member =
+                if name == "client" { format!(":{value}") } else { format!("\"{name}\":{value}") };
+            Some(memmem::Finder::new(member.as_bytes()).into_owned())
         };
         Self {
             filter,
@@ -170,7 +173,7 @@ impl<'f> Wanted<'f> {
         is(id, Some(&record.id))
             && is(reason, Some(&record.reason))
             && is(source, record.source.as_deref())
-            && is(client, record.client.as_deref())
+            && is(client, record.client.as_deref().or(record.peer.as_deref()))
             && is(credential, record.credential.as_deref())
             && is(listener, record.listener.as_deref())
             && self.since.as_ref().is_none_or(|since| record.time >= *since)

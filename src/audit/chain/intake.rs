@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::bytes::{self, Kind};
+use super::keys::PublicKey;
 use super::record::Record;
+use super::{parts, read};
 use crate::clock::UnixMillis;
 use crate::event::EventId;
 use crate::store::disk::Disk;
@@ -116,13 +118,21 @@ fn mark_of(bytes: &[u8]) -> String {
 pub(super) struct Known(HashMap<[u8; 32], u32>);
 
 impl Known {
-    /// Those of all segments. `each` is called with each of them.
-    pub(super) fn of(disk: &dyn Disk, dir: &Path, mut each: impl FnMut()) -> io::Result<Self> {
+    /// Those of all segments that are this key's, as they are listed: what somebody has put there, or what follows
+    /// nothing any more, keeps no act from being taken in. `each` is called with each segment.
+    pub(super) fn of(
+        disk: &dyn Disk,
+        dir: &Path,
+        key: &PublicKey,
+        mut each: impl FnMut(),
+    ) -> io::Result<Self> {
         let mut known = Self::default();
-        for number in bytes::segments(disk, dir)? {
+        let parts = parts::all(disk, dir, Some(key))?;
+        for (at, part) in parts.iter().enumerate() {
             each();
-            let segment = bytes::load(disk, dir, number)?;
-            for frame in bytes::frames(&segment).filter(|frame| frame.kind == Some(Kind::Record)) {
+            let segment = bytes::load(disk, dir, part.number)?;
+            let listed = read::frames(&segment, part, parts.get(at + 1), Some(key));
+            for frame in listed.filter(|frame| frame.kind == Some(Kind::Record)) {
                 let tail = frame.body.len().saturating_sub(TAIL);
                 let mut words = frame.body.get(tail..).unwrap_or_default().windows(8);
                 if !words.any(|word| word == b",\"acts\":") {

@@ -5,6 +5,7 @@
 //! read needs no lock and no key (`read`, `verify`): whoever has a copy of the files and the public key
 //! can tell whether they are what was written.
 
+mod believed;
 mod bytes;
 mod checkpoint;
 mod elsewhere;
@@ -37,7 +38,7 @@ pub use self::keys::{BadKey, Fingerprinted, PublicKey};
 pub use self::options::{Elsewhere, Newest, Options, Retention};
 pub(super) use self::queue::new_id;
 pub use self::queue::{Chain, Running, StartError, Status};
-pub use self::read::{Listed, Page, Reader};
+pub use self::read::{Damage, Listed, Page, Reader};
 pub use self::record::{Record, Shown};
 pub use self::tail::{Item, Known, Mark, Piece, Tail};
 pub(crate) use self::verify::verify_segment;

@@ -20,8 +20,12 @@ pub(super) struct Opening {
     pub(super) trail: u64,
     /// The record that its first one follows.
     pub(super) follows: Position,
-    /// When it was begun.
+    /// When it was begun, by the clock.
     pub(super) signed: UnixMillis,
+    /// The same as far as the clock was believed.
+    pub(super) believed: UnixMillis,
+    /// No record in front of it has a later time.
+    pub(super) until: UnixMillis,
 }
 
 impl Opening {
@@ -65,6 +69,10 @@ impl Opening {
             && checkpoint.trail == format!("{:016x}", header.trail)
             && checkpoint.is_signed_by(key);
         let signed = resume::time(&checkpoint.time).filter(|_| fits)?;
-        Some(Self { trail: header.trail, follows: header.follows, signed })
+        let SegmentHeader { trail, follows, .. } = header;
+        let believed = Some(checkpoint.believed).filter(|believed| *believed > 0);
+        let believed = believed.map_or(signed, UnixMillis);
+        let until = signed.max(UnixMillis(checkpoint.latest));
+        Some(Self { trail, follows, signed, believed, until })
     }
 }

@@ -29,6 +29,8 @@ pub struct Retention {
     pub max_bytes: u64,
     /// A directory that segments are moved to when they go; `None`: they are removed.
     pub archive: Option<PathBuf>,
+    /// `store.min_free`: of the store's own file system, copies in the archive leave some of it.
+    pub min_free: u64,
 }
 
 /// Where checkpoints go beside the trail.

@@ -20,7 +20,7 @@ pub(super) struct Part {
     pub(super) number: u32,
     /// The record that its first one follows; `None`: that is damaged.
     pub(super) follows: Option<Position>,
-    /// When it was begun, if that is signed.
+    /// Up to when what is in front of it was recorded, if that is signed.
     pub(super) signed: Option<UnixMillis>,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn all(disk: &dyn Disk, dir: &Path, key: Option<&PublicKey>) -> io::R
 
 impl Part {
     pub(super) fn opened(number: u32, opening: &Opening) -> Self {
-        Self { number, follows: Some(opening.follows), signed: Some(opening.signed) }
+        Self { number, follows: Some(opening.follows), signed: Some(opening.until) }
     }
 }
 
@@ -157,6 +157,8 @@ pub(super) struct Follow {
     runs: Vec<Run>,
     /// Whether none follows the segment: more may come.
     is_head: bool,
+    /// Whether the frame that was taken last does not follow the one that was taken before it.
+    pub(super) broken: bool,
 }
 
 impl Follow {
@@ -169,7 +171,7 @@ impl Follow {
     ) -> Self {
         let key = key.copied();
         let runs = key.map_or_else(Vec::new, |key| runs(segment, part, next, &key));
-        Self { number: part.number, key, at: None, runs, is_head: next.is_none() }
+        Self { number: part.number, key, at: None, runs, is_head: next.is_none(), broken: false }
     }
 
     /// Whether this one is a record of the trail. Each is asked about in its order.
@@ -177,12 +179,15 @@ impl Follow {
         let Some(key) = &self.key else { return true };
         let sequence = frame.sequence.0;
         let fits = |run: &&Run| sequence <= run.last && frame.is_behind(run.before);
-        let mut run = self.at.iter().find(fits).or_else(|| self.runs.iter().find(fits)).copied();
+        let goes_on = self.at.iter().find(fits);
+        let broken = self.at.is_some() && goes_on.is_none();
+        let mut run = goes_on.or_else(|| self.runs.iter().find(fits)).copied();
         if run.is_none() && self.is_head {
             run = signed(frame, self.number, key).map(|before| Run { before, last: u64::MAX });
         }
         let Some(run) = run else { return false };
         self.at = Some(Run { before: frame.position(), last: run.last });
+        self.broken = broken;
         true
     }
 }

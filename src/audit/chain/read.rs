@@ -1,6 +1,7 @@
 //! Reading the trail: pages of records for operators, newest first, and all of them, oldest first. Needs
 //! no lock: a gateway may be writing.
 
+mod damage;
 mod onward;
 
 use std::io;
@@ -8,11 +9,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::damage::Damage;
+use self::damage::{Seen, seen};
 use super::Chain;
 use super::bytes::{self, Frame, Position};
 use super::filter::{Filter, Wanted};
 use super::keys::PublicKey;
-use super::parts::{self, Follow, Part};
+use super::parts::{self, Part};
 use super::record::Record;
 use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
@@ -36,6 +39,29 @@ pub struct Page {
     pub items: Vec<Listed>,
     /// Before which number to go on; `None`: there are no more.
     pub next: Option<u64>,
+    /// What was missing in between.
+    pub damage: Damage,
+}
+
+impl Page {
+    /// Takes what fits, with what was missing on the way there; that it was full before says `true`.
+    fn is_full(&mut self, listed: Listed, on_the_way: &mut Damage, limit: usize) -> bool {
+        if self.items.len() == limit {
+            // What is behind the last item is told with the next page.
+            self.next = self.items.last().map(|last| last.sequence);
+            return true;
+        }
+        self.damage.add(std::mem::take(on_the_way));
+        self.items.push(listed);
+        false
+    }
+
+    /// The page, which went so far.
+    fn up_to(mut self, next: Option<u64>, on_the_way: Damage) -> Self {
+        self.damage.add(on_the_way);
+        self.next = next;
+        self
+    }
 }
 
 /// A trail that is read.
@@ -67,40 +93,43 @@ impl Reader {
         let wanted = Wanted::new(filter);
         let before = before.unwrap_or(u64::MAX);
         let (mut page, mut read) = (Page::default(), 0);
-        let mut reached = None;
+        let (mut reached, mut on_the_way) = (None, Damage::default());
         let key = self.key();
         let parts = self.parts(key.as_ref())?;
         for (at, part) in parts.iter().enumerate().rev() {
             let next = parts.get(at + 1);
             if is_over(next, filter.since) {
-                return Ok(page);
+                break;
             }
             let is_before = |start: &Position| start.sequence.0 < before.saturating_sub(1);
             if part.follows.is_some_and(|start| part.signed.is_some() && !is_before(&start)) {
                 continue;
             }
             if read >= MOST_READ {
-                page.next = reached;
-                return Ok(page);
+                return Ok(page.up_to(reached, on_the_way));
             }
             let Some(segment) = self.load(part.number)? else { continue };
             read += segment.len() as u64;
-            let frames: Vec<_> = frames(&segment, part, next, key.as_ref()).collect();
-            // All from its first one on is looked through by then.
-            reached = frames.first().map(|first| first.sequence.0).or(reached);
-            for frame in frames.iter().rev().filter(|frame| frame.sequence.0 < before) {
-                let Some(listed) = wanted.of(frame) else { continue };
-                if page.items.len() == limit {
-                    page.next = page.items.last().map(|last| last.sequence);
-                    return Ok(page);
+            let seen: Vec<_> = seen(&segment, part, next, key.as_ref()).collect();
+            // All from there on is looked through by then.
+            reached = seen.first().and_then(Seen::from).or(reached);
+            for seen in seen.iter().rev().filter(|seen| seen.is_before(before)) {
+                match seen {
+                    Seen::Hole(hole) => on_the_way.add((*hole).into()),
+                    Seen::Frame(frame) => {
+                        if let Some(listed) = wanted.of(frame)
+                            && page.is_full(listed, &mut on_the_way, limit)
+                        {
+                            return Ok(page);
+                        }
+                    }
                 }
-                page.items.push(listed);
             }
         }
-        Ok(page)
+        Ok(page.up_to(None, on_the_way))
     }
 
-    /// All records that fit, oldest first, until `each` has enough.
+    /// All records that fit, oldest first, until `each` has enough. What was missing between them.
     ///
     /// # Errors
     /// As the file system says.
@@ -108,8 +137,8 @@ impl Reader {
         &self,
         filter: &Filter,
         mut each: impl FnMut(Listed) -> ControlFlow<()>,
-    ) -> io::Result<()> {
-        let wanted = Wanted::new(filter);
+    ) -> io::Result<Damage> {
+        let (wanted, mut damage) = (Wanted::new(filter), Damage::default());
         let key = self.key();
         let parts = self.parts(key.as_ref())?;
         for (at, part) in parts.iter().enumerate() {
@@ -118,15 +147,20 @@ impl Reader {
                 continue;
             }
             let Some(segment) = self.load(part.number)? else { continue };
-            for frame in frames(&segment, part, next, key.as_ref()) {
-                if let Some(listed) = wanted.of(&frame)
-                    && each(listed).is_break()
-                {
-                    return Ok(());
+            for seen in seen(&segment, part, next, key.as_ref()) {
+                match seen {
+                    Seen::Hole(hole) => damage.add(hole.into()),
+                    Seen::Frame(frame) => {
+                        if let Some(listed) = wanted.of(&frame)
+                            && each(listed).is_break()
+                        {
+                            return Ok(damage);
+                        }
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(damage)
     }
 
     /// The key that what is read was signed with; without one every segment is read.
@@ -171,16 +205,17 @@ pub(super) fn frames<'s>(
     next: Option<&Part>,
     key: Option<&PublicKey>,
 ) -> impl Iterator<Item = Frame<'s>> {
-    let mut follow = Follow::new(segment, part, next, key);
-    bytes::frames(segment).filter(move |frame| follow.takes(frame))
+    seen(segment, part, next, key).filter_map(|seen| match seen {
+        Seen::Frame(frame) => Some(frame),
+        Seen::Hole(_) => None,
+    })
 }
 
-/// Whether all in front of this segment was recorded before then: what was written before something
-/// began was recorded before it. Who could change what an unsigned header says of that would hide records from
+/// Whether all in front of this segment was recorded before then. Who could change what an unsigned header says of that would hide records from
 /// whoever asks for those of a day.
 fn is_over(next: Option<&Part>, since: Option<UnixMillis>) -> bool {
-    let began = next.and_then(|next| next.signed);
-    began.zip(since).is_some_and(|(began, since)| began < since)
+    let until = next.and_then(|next| next.signed);
+    until.zip(since).is_some_and(|(until, since)| until < since)
 }
 
 /// `None`: it has gone meanwhile.

@@ -2,14 +2,22 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use super::bytes;
+use super::bytes::{self, Kind};
+use super::checkpoint::Checkpoint;
 use super::keys::PublicKey;
 use super::open;
 use crate::clock::UnixMillis;
 use crate::store::disk::Disk;
+
+/// A clock may be so much later than what is believed and count as believed: it is set now and then.
+const MOST_BEHIND: Duration = Duration::from_secs(86_400);
+/// Where a record's time begins at the latest: its id is in front of it.
+const HEAD: usize = 96;
 
 /// What stands beside a checkpoint in its frame.
 #[derive(Serialize)]
@@ -19,9 +27,6 @@ pub(super) struct Beside<'a, T> {
     /// What `acts.jsonl` had in front of `acts`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) acts_mark: Option<&'a str>,
-    /// What time it is as far as the trail believes the clock, in Unix milliseconds, if that is another.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) steady: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +34,7 @@ pub(super) struct Beside<'a, T> {
 struct Said {
     acts: Option<u64>,
     acts_mark: Option<String>,
+    /// As earlier versions wrote down what they believed, and nobody has signed.
     steady: Option<u64>,
 }
 
@@ -37,10 +43,13 @@ struct Said {
 pub(super) struct Resume {
     /// What `acts.jsonl` has in front of what was not taken in yet; `None`: that was not written down.
     pub(super) acts_mark: Option<String>,
-    /// The newest time that was signed, as far as the trail has believed it.
+    /// What time it was as far as the trail has believed the clock.
     pub(super) newest: Option<UnixMillis>,
-    /// Whether that is not as far as the clock said: then no start believes it any further at once.
+    /// Whether that is far behind what the clock said, or nobody has signed it: then no start believes the clock any
+    /// further at once.
     pub(super) capped: bool,
+    /// The latest time that a record has.
+    pub(super) latest: Option<UnixMillis>,
 }
 
 /// Looks that up from the end of segment `behind`, which the start goes on behind. `acts`: how far `acts.jsonl` is
@@ -64,17 +73,38 @@ pub(super) fn find(
                 marked = true;
                 resume.acts_mark = said.acts_mark.filter(|_| upto == acts);
             }
-            let noted = open::checkpoint(frame);
-            let Some(signed) = noted.filter(|checkpoint| checkpoint.is_signed_by(key)) else {
+            let stands = |checkpoint: &Checkpoint| {
+                checkpoint.position().is_some_and(|about| frame.is_behind(about))
+                    && checkpoint.is_signed_by(key)
+            };
+            let Some(signed) = open::checkpoint(frame).filter(stands) else {
+                resume.latest = resume.latest.max(time_of(frame.kind, frame.body));
                 continue;
             };
-            let signed = time(&signed.time);
-            resume.capped = said.steady.is_some();
-            resume.newest = signed.map(|signed| said.steady.map_or(signed, UnixMillis).min(signed));
+            let Some(time) = time(&signed.time) else { return Ok(resume) };
+            resume.latest = resume.latest.max(Some(time.max(UnixMillis(signed.latest))));
+            (resume.newest, resume.capped) = match signed.believed {
+                0 => (Some(said.steady.map_or(time, UnixMillis).min(time)), true),
+                believed => {
+                    let believed = UnixMillis(believed);
+                    (Some(believed), time.since(believed) > MOST_BEHIND)
+                }
+            };
             return Ok(resume);
         }
     }
     Ok(resume)
+}
+
+/// The time of a record; `None`: it is none, or says none.
+pub(super) fn time_of(kind: Option<Kind>, body: &[u8]) -> Option<UnixMillis> {
+    if kind == Some(Kind::Checkpoint) {
+        return None;
+    }
+    let at = memmem::find(body.get(..HEAD).unwrap_or(body), b"\"time\":\"")?;
+    let text = body.get(at + 8..)?;
+    let text = text.get(..memchr::memchr(b'"', text)?)?;
+    time(std::str::from_utf8(text).ok()?)
 }
 
 /// The time that a checkpoint says.

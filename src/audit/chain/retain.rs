@@ -2,15 +2,20 @@
 //! That they went is a record of the trail, signed before their names are taken away.
 
 mod archive;
+mod copies;
 mod room;
 mod survey;
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
+pub(super) use self::copies::{Copies, Kept};
 pub(super) use self::room::Rooms;
 use self::survey::{Group, Survey};
+use super::super::left_free;
 use super::bytes::{self, Kind, SEGMENT_LEN};
 use super::keys::PublicKey;
 use super::queue::new_id;
@@ -31,25 +36,39 @@ struct Going {
     damaged: Vec<u32>,
 }
 
+impl Going {
+    fn numbers(&self) -> impl Iterator<Item = u32> + Clone {
+        self.groups.iter().flat_map(|group| &group.members).map(|member| member.number)
+    }
+
+    /// From this group on nothing goes.
+    fn stop_before(&mut self, at: usize) {
+        let Some(first) = self.groups.get(at).and_then(Group::first) else { return };
+        self.damaged.retain(|number| *number < first);
+        self.groups.truncate(at);
+    }
+}
+
 /// Lets go of what is to go. A segment that is not what was written stays, with all behind it, for people to look
-/// at, until the trail takes more room than it may.
-pub(super) fn sweep(writer: &mut Writer) -> Result<(), Failure> {
+/// at, until the trail takes more room than it may. With an archive they go once they are there: `kept` are those that
+/// were copied there just now; others are, and this is called again.
+pub(super) fn sweep(writer: &mut Writer, kept: Kept) -> Result<(), Failure> {
+    if writer.copies.are_made() {
+        return Ok(());
+    }
     let Some((key, trail)) = writer.identity() else { return Ok(()) };
+    let archive = writer.options.retention.archive.clone();
     let mut rooms = std::mem::take(&mut writer.rooms);
     let going = choose(writer, &mut rooms, &key, trail);
     writer.rooms = rooms;
-    let going = going.map_err(|error| ("looking for what is past the retention", error))?;
-    let Some(last) = going.groups.last() else { return Ok(()) };
-    let Some(through) = last.members.last().map(|last| last.number) else { return Ok(()) };
-    let archive = writer.options.retention.archive.clone();
-    let numbers = going.groups.iter().flat_map(|group| &group.members).map(|member| member.number);
-    if let Some(archive) = &archive {
-        for number in numbers.clone() {
-            let from = bytes::path(writer.dir(), number);
-            archive::keep(&from, archive, &bytes::name(number), || writer.busy())
-                .map_err(|error| ("moving a segment to audit.archive", error))?;
-        }
-    }
+    let mut going = going.map_err(|error| ("looking for what is past the retention", error))?;
+    let rest = match &archive {
+        Some(archive) => archived(writer, &mut going, archive, kept),
+        None => Ok(()),
+    };
+    let Some(last) = going.groups.last() else { return rest };
+    let Some(through) = last.members.last().map(|last| last.number) else { return rest };
+    let numbers = going.numbers();
     let time = writer.clock.now();
     let mut details = json!({
         "segment": through,
@@ -73,15 +92,52 @@ pub(super) fn sweep(writer: &mut Writer) -> Result<(), Failure> {
     };
     writer.add_as(Kind::Shortened, &record);
     writer.checkpoint(false)?;
-    let remove = |number| match writer.disk.remove(&bytes::path(writer.dir(), number)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+    let remove = |number| {
+        match writer.disk.remove(&bytes::path(writer.dir(), number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        writer.busy();
+        // One behind the other: no power cut leaves an older one where a newer one has gone.
+        writer.disk.sync_dir(writer.dir())
     };
-    let removed =
-        numbers.clone().try_for_each(remove).and_then(|()| writer.disk.sync_dir(writer.dir()));
+    let removed = numbers.clone().try_for_each(remove);
     removed.map_err(|error| ("removing a segment", error))?;
     tell(numbers.count(), through, archive.is_some(), &going.damaged);
-    Ok(())
+    rest
+}
+
+/// Leaves of those that are to go what is in the archive, and has the others copied there. Where one cannot be, those
+/// in front of it go all the same: only so is there ever room again.
+fn archived(
+    writer: &mut Writer,
+    going: &mut Going,
+    archive: &Path,
+    mut kept: Kept,
+) -> Result<(), Failure> {
+    let has = |group: &Group| {
+        let mut numbers = group.members.iter().map(|member| member.number);
+        numbers.all(|number| kept.has(&*writer.disk, writer.dir(), archive, number))
+    };
+    let there = going.groups.iter().take_while(|group| has(group)).count();
+    let rest: Vec<u32> = going.numbers().skip(going_in(&going.groups, there)).collect();
+    let failed = kept.failed.take();
+    going.stop_before(there);
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let (disk, dir) = (Arc::clone(&writer.disk), writer.dir().to_owned());
+    let left = left_free::of(writer.options.retention.min_free);
+    let begun = match failed {
+        Some(error) => Err(error),
+        None => writer.copies.begin((disk, &writer.clock), &dir, (archive, left), rest),
+    };
+    begun.map_err(|error| ("moving a segment to audit.archive", error))
+}
+
+/// How many segments the first of these groups have.
+fn going_in(groups: &[Group], first: usize) -> usize {
+    groups.iter().take(first).map(|group| group.members.len()).sum()
 }
 
 /// Those that are past the retention or too many, oldest first.
@@ -89,10 +145,10 @@ fn choose(writer: &Writer, rooms: &mut Rooms, key: &PublicKey, trail: u64) -> io
     let survey = Survey::of(writer, rooms, key, trail)?;
     let Survey { groups, bytes: mut all, mut files, mut stuck } = survey;
     let (keep, max) = (writer.options.retention.keep, writer.options.retention.max_bytes);
-    let (now, count) = (writer.steady_now(), groups.len());
+    let (now, count) = (writer.believed.at_most(), groups.len());
     let mut going = Going { groups: Vec::new(), damaged: Vec::new() };
     for group in groups {
-        let aged = now.since(group.next.signed) > keep;
+        let aged = now.since(group.next.believed) > keep;
         if !aged && all <= max {
             stuck = None;
             break;

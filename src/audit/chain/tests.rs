@@ -1,5 +1,9 @@
 //! The trail on a disk that can fail, and in the hands of somebody who changes it.
 
+mod again;
+mod archived;
+mod clock;
+mod damaged;
 mod faults;
 mod foreign;
 mod gaps;
@@ -32,8 +36,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn options() -> Options {
-    let retention =
-        Retention { keep: Duration::from_secs(86_400 * 365), max_bytes: 1 << 30, archive: None };
+    let retention = Retention {
+        keep: Duration::from_secs(86_400 * 365),
+        max_bytes: 1 << 30,
+        archive: None,
+        min_free: 0,
+    };
     Options { retention, required: false, checkpoints: None }
 }
 

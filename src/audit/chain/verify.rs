@@ -6,6 +6,7 @@ mod end;
 mod going;
 mod header;
 mod openings;
+mod other_key;
 mod report;
 mod taken_over;
 
@@ -63,7 +64,13 @@ pub fn verify(
     }
     let openings = Openings::read(disk, dir, &numbers, key)?;
     let last = openings.last(disk, dir, &numbers, key)?;
+    let another = match openings.trail {
+        Some(_) => None,
+        None => other_key::whole_trail(disk, dir, &numbers, key)?,
+    };
     let mut walk = Walk::new(key, kept, openings);
+    walk.other_key = another.is_some();
+    another.into_iter().for_each(|found| walk.report.add(found));
     walk.report.notes.extend(strays.into_iter().take(STRAYS).map(stray));
     for number in numbers {
         let len = disk.open(&bytes::path(dir, number))?.size()?;
@@ -97,6 +104,8 @@ pub(crate) fn verify_segment(segment: &[u8], key: &PublicKey) -> Report {
 struct Walk<'a> {
     key: &'a PublicKey,
     kept: Kept<'a>,
+    /// Whether the key has signed nothing of it: told once, and not at each checkpoint.
+    other_key: bool,
     report: Report,
     openings: Openings,
     /// The segment that is walked.
@@ -104,8 +113,8 @@ struct Walk<'a> {
     /// The record before.
     before: Position,
     trail: Option<u64>,
-    /// The first segment that is there, and what it follows.
-    first: Option<SegmentHeader>,
+    /// The first segment that is there, and what it follows, if that can be told.
+    first: Option<(u32, Option<Position>)>,
     /// The segments that went, as a record says.
     shortened: Option<LettingGo>,
     /// What the record right before says that went: nobody has signed that yet.
@@ -128,10 +137,12 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(key: &'a PublicKey, kept: &'a [Checkpoint], openings: Openings) -> Self {
+        let trail = openings.trail.map(|trail| format!("{trail:016x}")).unwrap_or_default();
         Self {
             key,
             kept: Kept::new(kept),
-            report: Report::default(),
+            other_key: false,
+            report: Report { trail, ..Report::default() },
             number: 0,
             before: Position::START,
             trail: openings.trail,
@@ -184,14 +195,19 @@ impl<'a> Walk<'a> {
         self.report.end = End::Open;
         (self.stopped, self.letting_go, self.opened_at) = (false, None, None);
         let header = SegmentHeader::decode(segment);
-        self.numbers(previous, header);
-        match header {
-            Some(header) => self.header(header, frames.first()),
-            None if last && segment.len() < SEGMENT_HEADER => {
-                self.report.end = End::Torn { bytes: segment.len() as u64 };
-                return;
-            }
-            None => self.broken("edited", 0, "the segment's header is not one"),
+        // What it says is signed behind it as well.
+        let known = header.or_else(|| self.signed_header(frames.first()?));
+        self.numbers(previous, known);
+        if last && segment.len() < SEGMENT_HEADER {
+            self.report.end = End::Torn { bytes: segment.len() as u64 };
+            return;
+        }
+        match known {
+            Some(known) => self.header(known, frames.first()),
+            None => _ = self.first.get_or_insert((number, None)),
+        }
+        if header.is_none() {
+            self.damaged_header(&frames);
         }
         if let Some(Found::Frame(frame)) = walked.first()
             && frame.kind != Some(Kind::Checkpoint)
@@ -338,7 +354,9 @@ impl<'a> Walk<'a> {
         let opened_at = self.opened_at.take();
         let is_first = frame.offset == SEGMENT_HEADER;
         let trail = self.trail.map(|trail| format!("{trail:016x}"));
-        if !checkpoint.is_signed_by(self.key) {
+        if self.other_key && checkpoint.key != self.key.id() {
+            // It was told of the whole trail.
+        } else if !checkpoint.is_signed_by(self.key) {
             self.broken("edited", frame.offset, "the checkpoint is not signed by this key");
         } else if trail.as_ref() != Some(&checkpoint.trail) {
             self.broken("inserted", frame.offset, "the checkpoint is another trail's");
@@ -347,7 +365,7 @@ impl<'a> Walk<'a> {
         } else if checkpoint.opens != if is_first { u64::from(self.number) } else { 0 } {
             // What a start has signed of a tail that it found must not speak for anything else.
             self.broken("reordered", frame.offset, "the checkpoint was written in another place");
-        } else if opened_at.is_some_and(|at| at.to_string() != checkpoint.time) {
+        } else if opened_at.is_some_and(|at| is_first && at.to_string() != checkpoint.time) {
             self.broken("edited", 0, "the segment's header has another time than was signed");
         } else {
             self.vouched(&checkpoint, letting_go);

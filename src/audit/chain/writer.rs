@@ -4,6 +4,7 @@
 mod acts;
 mod gaps;
 mod lost;
+mod noted;
 mod run;
 
 use std::io;
@@ -15,7 +16,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::acts::Intake;
-use super::bytes::{self, Kind, MAX_PAYLOAD, Position, SEGMENT_LEN, SegmentHeader};
+use self::noted::Place;
+use super::believed::Believed;
+use super::bytes::{self, Kind, MAX_PAYLOAD, MAX_SEGMENT, Position, SEGMENT_LEN, SegmentHeader};
 use super::checkpoint::{Checkpoint, Noted};
 use super::elsewhere::Files;
 use super::entry::Entry;
@@ -39,8 +42,6 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked for what is to go.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
-/// The clock of a start may be so far ahead of what was signed before: a gateway that was off so long.
-const MOST_AHEAD: Duration = Duration::from_secs(30 * 86_400);
 /// A segment is ended after this part of the retention, so that it can go.
 const PARTS: u32 = 60;
 
@@ -50,6 +51,8 @@ struct Head {
     number: u32,
     /// Bytes of whole frames.
     len: u64,
+    /// How long it may become.
+    most: u64,
     begun: Stopwatch,
     /// Whether an append has failed: there may be part of it.
     torn: bool,
@@ -85,6 +88,8 @@ pub(super) struct Writer {
     appended: Position,
     /// Operators' acts that are taken in with what is to be appended.
     intake: Intake,
+    /// How far they are with each record of the segment.
+    noted: noted::Noted,
     /// Checkpoints on their way elsewhere.
     files: Files,
     /// What a start has not found, and is to be recorded.
@@ -103,11 +108,15 @@ pub(super) struct Writer {
     /// `None`: not yet.
     since_sweep: Option<Stopwatch>,
     since_open: Option<Stopwatch>,
-    /// When this process began, by the wall clock as far as it is believed, and by one that never steps.
-    started: (UnixMillis, Stopwatch),
+    /// What time it is as far as the clock is believed.
+    pub(super) believed: Believed,
+    /// The latest time that a record has.
+    latest: Option<UnixMillis>,
     failing: bool,
     /// The room that segments take which were read for it.
     pub(super) rooms: retain::Rooms,
+    /// Copies of segments on their way to the archive.
+    pub(super) copies: retain::Copies,
 }
 
 /// What went wrong, in words.
@@ -132,6 +141,7 @@ impl Writer {
             position: Position::START,
             appended: Position::START,
             intake: Intake::default(),
+            noted: noted::Noted::none(),
             files: Files::default(),
             missing: None,
             left_over: None,
@@ -143,9 +153,11 @@ impl Writer {
             since_checkpoint: watch(),
             since_sweep: None,
             since_open: None,
-            started: (clock.now(), watch()),
+            believed: Believed::at(&clock, None, false),
+            latest: None,
             failing: false,
             rooms: retain::Rooms::default(),
+            copies: retain::Copies::default(),
             clock,
             options,
         }
@@ -163,7 +175,8 @@ impl Writer {
     /// As if no other segment could have been begun for long.
     #[cfg(test)]
     pub(super) fn fill_segment(&mut self) {
-        self.opened.as_mut().unwrap().head.len = bytes::MAX_SEGMENT;
+        let head = &mut self.opened.as_mut().unwrap().head;
+        head.most = head.len;
     }
 
     #[cfg(test)]
@@ -196,12 +209,6 @@ impl Writer {
         self.opened.as_ref().map_or(0, |opened| opened.head.len)
     }
 
-    /// The time, as far as it has passed while this process runs: no step of the clock makes it later.
-    pub(super) fn steady_now(&self) -> UnixMillis {
-        let (began, passed) = (self.started.0, self.started.1.elapsed());
-        self.clock.now().min(began.after(passed))
-    }
-
     /// Goes on where the trail ends, in a segment of its own.
     pub(super) fn open(&mut self) -> io::Result<()> {
         self.since_open = Some(self.clock.stopwatch());
@@ -226,12 +233,10 @@ impl Writer {
         };
         let end = (found.behind, found.acts);
         let resume = resume::find(&*self.disk, &self.dir, keys.signer.public(), end)?;
-        let now = self.clock.now();
-        let ahead = if resume.capped { Duration::ZERO } else { MOST_AHEAD };
-        let believed = resume.newest.map_or(now, |newest| newest.after(ahead).min(now));
-        self.started = (believed, self.clock.stopwatch());
+        self.believed = Believed::at(&self.clock, resume.newest, resume.capped);
+        self.latest = resume.latest;
         self.position = found.position;
-        self.intake = Intake::at(found.acts, resume.acts_mark);
+        self.intake = Intake::at(Place { upto: found.acts, mark: resume.acts_mark });
         // Whoever reads what is on stable storage knows by then whose it is.
         self.chain.opened(&keys);
         let head = self.begin_from(&keys, trail, found.behind, found.torn)?;
@@ -249,11 +254,12 @@ impl Writer {
         let now = self.clock.now();
         let follows = self.position;
         let header = SegmentHeader { number, trail, created_at: now, follows };
-        let opens = u64::from(number);
-        let noted = Noted { acts: self.intake.upto, torn, stop: false, opens };
+        let place = self.intake.place();
+        let noted = Noted { torn, opens: u64::from(number), ..self.noted_at(&place) };
         let checkpoint = Checkpoint::sign(&keys.signer, trail, follows, now, noted);
         let (mut position, mut start) = (follows, header.encode().to_vec());
-        let body = serde_json::to_vec(&self.beside(&checkpoint, now))?;
+        let acts_mark = place.mark.as_deref();
+        let body = serde_json::to_vec(&Beside { checkpoint: &checkpoint, acts_mark })?;
         position.push(Kind::Checkpoint, &body, &mut start);
         let path = bytes::path(&self.dir, number);
         let mut file = self.disk.create(&path)?;
@@ -267,6 +273,7 @@ impl Writer {
             return Err(error);
         }
         (self.position, self.appended) = (position, position);
+        self.noted = noted::Noted::new(follows, place);
         self.chain.durable.store(position.sequence.0, Ordering::Release);
         (self.newest, self.vouched) = (position.sequence, position.sequence);
         self.since_checkpoint = self.clock.stopwatch();
@@ -274,7 +281,8 @@ impl Writer {
         let begun = self.clock.stopwatch();
         let len = start.len() as u64;
         let (torn, dirty, unsure, lost) = (false, false, false, None);
-        Ok(Head { file, number, len, begun, torn, dirty, unsure, lost })
+        let most = MAX_SEGMENT;
+        Ok(Head { file, number, len, most, begun, torn, dirty, unsure, lost })
     }
 
     /// Removes what an attempt to begin a segment has left: another one must not follow the same record.
@@ -288,11 +296,10 @@ impl Writer {
         Ok(())
     }
 
-    /// A checkpoint with what a start needs beside it.
-    fn beside<'a, T>(&'a self, checkpoint: &'a T, now: UnixMillis) -> Beside<'a, T> {
-        let steady = Some(self.steady_now()).filter(|steady| *steady < now);
-        let acts_mark = self.intake.mark.as_deref();
-        Beside { checkpoint, acts_mark, steady: steady.map(|steady| steady.0) }
+    /// What every checkpoint says.
+    fn noted_at(&self, place: &Place) -> Noted {
+        let (believed, latest) = (Some(self.believed.now()), self.latest);
+        Noted { acts: place.upto, believed, latest, ..Noted::default() }
     }
 
     /// Writes these, and whatever else is due.
@@ -301,8 +308,13 @@ impl Writer {
             return Ok(());
         }
         let now = self.clock.now();
+        self.believed.look();
         for entry in entries {
             self.add(&entry.into_record(new_id(now), now));
+        }
+        if last {
+            // Nobody looks again later.
+            self.check_head()?;
         }
         self.append()?;
         self.take_acts(now);
@@ -317,16 +329,20 @@ impl Writer {
             self.rotate()?;
         }
         let sweeps = self.since_sweep.as_ref().is_none_or(|since| since.elapsed() >= SWEEP_EVERY);
-        if sweeps && !last {
-            self.sweep();
+        match self.copies.look(&self.clock) {
+            _ if last => {}
+            None if sweeps => self.sweep(retain::Kept::default()),
+            None => {}
+            Some(kept) => self.sweep(kept),
         }
         Ok(())
     }
 
-    /// Lets go of what is to go. What keeps it from going keeps nothing from being written.
-    fn sweep(&mut self) {
+    /// Lets go of what is to go, of which these were copied. What keeps it from going keeps nothing from being
+    /// written.
+    fn sweep(&mut self, kept: retain::Kept) {
         self.since_sweep = Some(self.clock.stopwatch());
-        if let Err((what, error)) = retain::sweep(self) {
+        if let Err((what, error)) = retain::sweep(self, kept) {
             let max_size = self.options.retention.max_bytes;
             tracing::error!(
                 target: "hookward::audit",
@@ -348,6 +364,7 @@ impl Writer {
                 if body.len() + 32 > MAX_PAYLOAD as usize {
                     body = record::stub(&body);
                 }
+                self.latest = self.latest.max(resume::time_of(Some(kind), &body));
                 self.position.push(kind, &body, &mut self.unwritten);
                 self.newest = self.position.sequence;
                 self.pending += u64::from(kind != Kind::Checkpoint);
@@ -363,15 +380,9 @@ impl Writer {
         {
             self.check_head()?;
         }
+        self.cut_torn()?;
         self.leave_full()?;
         let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
-        if head.torn {
-            let path = bytes::path(&self.dir, head.number);
-            self.disk
-                .truncate(&path, head.len)
-                .map_err(|error| ("cutting off a torn write", error))?;
-            head.torn = false;
-        }
         if self.unwritten.is_empty() {
             return Ok(());
         }
@@ -386,6 +397,18 @@ impl Writer {
         self.appended = self.position;
         self.unwritten.clear();
         self.unwritten.shrink_to(CARRIED);
+        Ok(())
+    }
+
+    /// Cuts off what a write that has failed may have left.
+    fn cut_torn(&mut self) -> Result<(), Failure> {
+        let Some(Opened { head, .. }) = &mut self.opened else { return Ok(()) };
+        if head.torn {
+            let path = bytes::path(&self.dir, head.number);
+            let cut = self.disk.truncate(&path, head.len);
+            cut.map_err(|error| ("cutting off a torn write", error))?;
+            head.torn = false;
+        }
         Ok(())
     }
 
@@ -414,11 +437,14 @@ impl Writer {
     /// Signs how far the trail goes. It is on stable storage then, and so is the signature.
     pub(super) fn checkpoint(&mut self, stop: bool) -> Result<(), Failure> {
         let Some(Opened { keys, trail, .. }) = &self.opened else { return Ok(()) };
-        let noted = Noted { acts: self.intake.upto, stop, ..Noted::default() };
+        let place = self.intake.place();
+        let noted = Noted { stop, ..self.noted_at(&place) };
         let now = self.clock.now();
         let checkpoint = Checkpoint::sign(&keys.signer, *trail, self.position, now, noted);
-        let body = serde_json::to_value(self.beside(&checkpoint, now));
+        let acts_mark = place.mark.as_deref();
+        let body = serde_json::to_value(Beside { checkpoint: &checkpoint, acts_mark });
         self.add_as(Kind::Checkpoint, &body.unwrap_or_default());
+        self.noted.push(self.position, place);
         self.append()?;
         self.sync()?;
         self.vouched = self.position.sequence;
@@ -452,7 +478,7 @@ impl Writer {
         };
         self.opened = Some(Opened { keys, trail, head });
         result?;
-        self.sweep();
+        self.sweep(retain::Kept::default());
         Ok(())
     }
 }

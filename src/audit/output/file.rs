@@ -1,6 +1,7 @@
 //! A file that records are appended to, a line of JSON each. Whoever rotates it moves it away: the next
 //! record goes to a new one. It is for our own eyes, and never takes the disk's last space: that is for
-//! events.
+//! events. What is there already and not an output's is not touched: as root, a name that was mistyped
+//! could be that of any file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -9,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::fstatvfs;
 use rustix::process::geteuid;
 
-use crate::config::defaults::audit::LEFT_FREE;
-use crate::config::units::show_size;
+use super::super::left_free;
+use super::ours;
 use crate::regular::{self, Link};
 
 /// Who alone may read and write it.
@@ -24,27 +24,14 @@ const MODE: u32 = 0o600;
 pub(super) struct Room(Arc<AtomicU64>);
 
 impl Room {
-    /// From here on so many times `store.min_free` stays free as [`LEFT_FREE`] says.
+    /// From here on what [`left_free`] says stays free with this `store.min_free`.
     pub(super) fn keep(&self, min_free: u64) {
-        self.0.store(min_free.saturating_mul(LEFT_FREE), Ordering::Relaxed);
+        self.0.store(left_free::of(min_free), Ordering::Relaxed);
     }
 
     /// Whether so many bytes more leave that much where the file is.
     fn has(&self, file: &File, bytes: usize) -> io::Result<()> {
-        let kept = self.0.load(Ordering::Relaxed);
-        if kept == 0 {
-            return Ok(());
-        }
-        let stat = fstatvfs(file)?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free.saturating_sub(bytes as u64) >= kept {
-            return Ok(());
-        }
-        let (free, kept) = (free >> 10, show_size(kept));
-        let why = format!(
-            "{free}KiB are free on its file system, and {kept} are left for the store ({LEFT_FREE} times store.min_free)"
-        );
-        Err(io::Error::new(io::ErrorKind::StorageFull, why))
+        left_free::leaves(file, bytes as u64, self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -59,8 +46,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Opens the file, or makes it, for its owner alone, who must be who we are; never through a link, and
-    /// not while there is no room for it.
+    /// Opens the file, or makes it, for its owner alone, who must be who we are; never through a link, not
+    /// one that holds something else, and not while there is no room for it.
     pub(super) fn open(path: &Path, room: &Room) -> io::Result<Self> {
         let (file, cut) = open(path, geteuid().as_raw())?;
         room.has(&file, 0)?;
@@ -103,7 +90,7 @@ fn open(path: &Path, user: u32) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(MODE);
     let mut file = regular::open(&mut options, path, Link::Refuse)?;
-    keep_private(&file, path, user)?;
+    own(&mut file, path, user)?;
     let mut last = [b'\n'];
     if file.metadata()?.len() > 0 {
         file.seek(SeekFrom::End(-1))?;
@@ -113,14 +100,26 @@ fn open(path: &Path, user: u32) -> io::Result<(File, bool)> {
 }
 
 /// One that was there before may be open to others. What is ours is closed to them; in somebody else's, who
-/// could open it again, nothing is written.
-fn keep_private(file: &File, path: &Path, user: u32) -> io::Result<()> {
+/// could open it again, nothing is written. Nor in what is something else's: nothing of that is changed.
+fn own(file: &mut File, path: &Path, user: u32) -> io::Result<()> {
     let found = file.metadata()?;
+    let shown = path.display();
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     if found.uid() != user {
-        let (path, owner) = (path.display(), found.uid());
-        let why =
-            format!("{path} belongs to user {owner}, who could read it, and not to user {user}");
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        let owner = found.uid();
+        return refused(format!(
+            "{shown} belongs to user {owner}, who could read it, and not to user {user}"
+        ));
+    }
+    if found.nlink() > 1 {
+        return refused(format!(
+            "{shown} has another name as well (a hard link), which may be something else's"
+        ));
+    }
+    if !ours::is(file, found.len())? {
+        return refused(format!(
+            "{shown} is there and holds no line that an output has written; move it away, or name another file"
+        ));
     }
     if found.mode() & 0o7777 & !MODE != 0 {
         file.set_permissions(Permissions::from_mode(MODE))?;
@@ -133,6 +132,9 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    /// A line of an output.
+    const OURS: &str = "{\"id\":\"a\",\"reason\":\"started\",\"sequence\":1}\n";
 
     fn opened(path: &Path) -> io::Result<Lines> {
         Lines::open(path, &Room::default())
@@ -157,10 +159,10 @@ mod tests {
     fn a_line_that_a_crash_has_cut_off_spoils_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        fs::write(&path, "1\n{\"id").unwrap();
+        fs::write(&path, format!("{OURS}{{\"id")).unwrap();
         opened(&path).unwrap().append(b"2\n").unwrap();
         opened(&path).unwrap().append(b"3\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n{\"id\n2\n3\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{OURS}{{\"id\n2\n3\n"));
     }
 
     /// One with mode 0644 kept that, and everybody on the machine read the trail.
@@ -170,7 +172,7 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
         for found in [0o644, 0o660, 0o4700] {
-            fs::write(&path, "1\n").unwrap();
+            fs::write(&path, OURS).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(found)).unwrap();
             opened(&path).unwrap();
             assert_eq!(mode(), 0o600, "{found:o}");
@@ -181,6 +183,28 @@ mod tests {
         assert!(said.ends_with(&says), "{said}");
     }
 
+    /// Root's gateway closed `/etc/passwd` to everybody and appended to it.
+    #[test]
+    fn what_is_something_else_s_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("passwd"), dir.path().join("other"));
+        let users = "root:x:0:0:root:/root:/bin/bash\n";
+        fs::write(&path, users).unwrap();
+        fs::write(&other, OURS).unwrap();
+        fs::hard_link(&other, dir.path().join("second-name")).unwrap();
+        for (path, text, says) in
+            [(&path, users, "no line that an output"), (&other, OURS, "a hard link")]
+        {
+            fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+            let said = opened(path).unwrap_err().to_string();
+            assert!(said.contains(says), "{said}");
+            assert_eq!(fs::read_to_string(path).unwrap(), text);
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o644);
+        }
+        fs::write(&path, "").unwrap();
+        opened(&path).unwrap();
+    }
+
     /// A flood that went through an output filled the disk, until no event was taken any more.
     #[test]
     fn the_last_space_is_left_for_the_store() {
@@ -188,7 +212,7 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         let room = Room::default();
         let mut lines = Lines::open(&path, &room).unwrap();
-        lines.append(b"1\n").unwrap();
+        lines.append(OURS.as_bytes()).unwrap();
         let stat = rustix::fs::statvfs(dir.path()).unwrap();
         // Each of the others on this disk may take or give some meanwhile.
         let free = stat.f_bavail * stat.f_frsize;
@@ -200,7 +224,7 @@ mod tests {
         }
         room.keep(free / 4);
         lines.append(b"3\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n3\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{OURS}3\n"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod file;
 mod follow;
 mod heard;
 mod message;
+mod ours;
 mod post;
 mod sink;
 mod syslog;

@@ -24,7 +24,8 @@ async fn live(
 ) -> String {
     let (clock, metrics) = (Clock::System, Arc::new(Metrics::new()));
     let chain = Arc::new(Chain::new(clock.clone()));
-    let retention = Retention { keep: Duration::from_secs(86_400), max_bytes, archive: None };
+    let retention =
+        Retention { keep: Duration::from_secs(86_400), max_bytes, archive: None, min_free: 0 };
     let checkpoints = Some(Elsewhere::default());
     let options = Options { retention, required: true, checkpoints };
     let running = chain.start(Arc::new(OsDisk), store, options).unwrap();
@@ -203,8 +204,12 @@ async fn a_file_waits_for_room_and_then_gets_all_in_order() {
     live(store, 1 << 30, Some(&output), 0..2).await;
     let (clock, metrics) = (Clock::System, Arc::new(Metrics::new()));
     let chain = Arc::new(Chain::new(clock.clone()));
-    let retention =
-        Retention { keep: Duration::from_secs(86_400), max_bytes: 1 << 30, archive: None };
+    let retention = Retention {
+        keep: Duration::from_secs(86_400),
+        max_bytes: 1 << 30,
+        archive: None,
+        min_free: 0,
+    };
     let options = Options { retention, required: true, checkpoints: Some(Elsewhere::default()) };
     let running = chain.start(Arc::new(OsDisk), store, options).unwrap();
     let newest = Newest::default();

@@ -81,16 +81,10 @@ struct Taken {
     first: u64,
     single: u64,
     pairs: u64,
-    /// Pairs of which a sum is to be told.
-    sums: u64,
+    /// Records in the trail that come of it: what is not a refusal has none.
+    records: u64,
     /// What there is to take; `None`: that was not looked up yet.
     bounds: Option<Bounds>,
-}
-
-impl Taken {
-    fn records(&self) -> u64 {
-        self.first + self.single + self.sums
-    }
 }
 
 #[derive(Debug, Default)]
@@ -124,10 +118,11 @@ pub(super) struct Told {
 }
 
 impl Minute {
-    /// Ends the minute if `now` is in another.
+    /// Ends the minute if `now` is in another. The one before is no other: who has looked at the clock may
+    /// come late, and the clock be set back a little, and each minute has its bounds once.
     pub(super) fn turn(&mut self, now: UnixMillis) {
         let number = now.as_secs() / 60;
-        if number != self.number {
+        if number != self.number && number + 1 != self.number {
             self.end(number.saturating_sub(self.number));
             self.number = number;
         }
@@ -136,8 +131,9 @@ impl Minute {
     /// Ends it, so many minutes after it began.
     pub(super) fn end(&mut self, minutes: u64) {
         self.all = Taken::default();
-        let taken = self.networks.drain().map(|(network, taken)| (network, taken.records()));
-        self.budget.pass(minutes, taken, self.others.len() as u64);
+        let taken = self.networks.drain().map(|(network, taken)| (network, taken.records));
+        let of_others = self.others.keys().filter(|ending| ending.is_recorded()).count();
+        self.budget.pass(minutes, taken, of_others as u64);
         self.reserve.pass(minutes);
         let others = std::mem::take(&mut self.others);
         let others = others.into_iter().map(|(ending, sum)| (ending, true, sum));
@@ -180,7 +176,10 @@ impl Minute {
         let pair = Pair { client, ending, who: sum.who.clone() };
         if !self.pairs.contains_key(&pair) {
             let is_room = (self.pairs.len() as u64) < of_all.pairs && theirs.pairs < bounds.pairs;
-            let mut may = || self.pairs.len() < 2 * PAIRS && self.reserve.take(neighbours);
+            let mut may = || {
+                let is_room = ending.is_recorded() && self.pairs.len() < 2 * PAIRS;
+                is_room && self.reserve.take(neighbours)
+            };
             if !is_room && !may() {
                 add(&mut self.others, ending, sum);
                 return false;
@@ -192,17 +191,19 @@ impl Minute {
         let theirs = self.networks.entry(neighbours).or_default();
         let Bounds { first, single, .. } = bounds;
         let is_first = tally.single < FIRST;
-        if is_first && self.all.first < of_all.first && theirs.first < first {
+        let is_within = if is_first && self.all.first < of_all.first && theirs.first < first {
             (self.all.first, theirs.first) = (self.all.first + 1, theirs.first + 1);
-            tally.single += 1;
-            return true;
-        }
-        if tally.single < SINGLE && self.all.single < of_all.single && theirs.single < single {
+            true
+        } else if tally.single < SINGLE && self.all.single < of_all.single && theirs.single < single
+        {
             (self.all.single, theirs.single) = (self.all.single + 1, theirs.single + 1);
-            tally.single += 1;
-            return true;
-        }
-        if is_first && self.reserve.take(neighbours) {
+            true
+        } else {
+            false
+        };
+        let is_recorded = ending.is_recorded();
+        if is_within || (is_first && is_recorded && self.reserve.take(neighbours)) {
+            theirs.records += u64::from(is_within && is_recorded);
             tally.single += 1;
             return true;
         }
@@ -210,7 +211,7 @@ impl Minute {
             Some(sums) => sums.add(sum),
             None => {
                 tally.sum = Some(Box::new(sum));
-                theirs.sums += 1;
+                theirs.records += u64::from(is_recorded);
             }
         }
         false

@@ -80,6 +80,26 @@ fn minutes_are_the_clocks() {
     assert_eq!(told(&refusals).len(), 1);
 }
 
+/// A thread that had looked at the clock at the end of a minute and came late ended the next one, and
+/// whoever had used up that one's bounds had them anew, twice.
+#[test]
+fn a_minute_has_its_bounds_once_although_somebody_is_late() {
+    let (refusals, clock) = refusals();
+    clock.advance(MINUTE);
+    let on_time = clock.now();
+    let flood = || (0..SINGLE).filter(|_| refusals.stands_singly(FORGED, client(1), None)).count();
+    assert_eq!(flood() as u64, SINGLE);
+    for late in [Duration::from_millis(1), MINUTE] {
+        clock.step_to(on_time.before(late));
+        assert_eq!(flood(), 0, "{late:?}");
+        clock.step_to(on_time);
+        assert_eq!(flood(), 0, "{late:?}");
+    }
+    // A clock that was set back by more than that begins anew.
+    clock.step_to(on_time.before(2 * MINUTE));
+    assert_eq!(flood() as u64, SINGLE);
+}
+
 #[test]
 fn a_sum_names_the_listener_if_it_is_one() {
     let (refusals, clock) = refusals();
@@ -255,6 +275,36 @@ fn who_has_flooded_for_hours_takes_no_line_from_others() {
     // Two days without it, and all is as it was.
     clock.advance(2 * 24 * 60 * MINUTE);
     assert_eq!(flood() as u64, SINGLE);
+}
+
+/// Requests whose clients went away used up what refusals may take of the trail, which has nothing of them.
+#[test]
+fn what_leaves_no_record_takes_none_from_refusals() {
+    let (refusals, clock) = refusals();
+    refusals.resize(GIB);
+    let send = |ending, n: u32| {
+        (0..2 * SINGLE).filter(|_| refusals.stands_singly(ending, client(n << 8), None)).count()
+    };
+    for _ in 0..120 {
+        for ending in [Ending::Abandoned, Ending::CutOff] {
+            (1..8).for_each(|n| assert!(send(ending, n) > 0));
+        }
+        clock.advance(MINUTE);
+        told(&refusals);
+    }
+    for n in [1, 2, 1_000] {
+        assert_eq!(send(FORGED, n) as u64, SINGLE, "{n}");
+    }
+}
+
+/// Nor what is kept for those of whom little was recorded.
+#[test]
+fn what_leaves_no_record_takes_nothing_that_is_kept_for_refusals() {
+    let (refusals, _clock) = refusals();
+    for n in 0..10_000 {
+        refusals.stands_singly(Ending::Abandoned, client(n << 8), None);
+    }
+    assert!(refusals.stands_singly(FORGED, client(20_000 << 8), None));
 }
 
 /// Whether there is a record with this client's address, of a minute in which it was refused this often.

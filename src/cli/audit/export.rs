@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::super::table::neutral_json;
 use super::selection::Selection;
 use super::trail::Reach;
-use super::{Code, csv, printed};
+use super::{Code, csv, printed, tell};
 use crate::audit::chain::Listed;
 use crate::audit::ocsf;
 use crate::clock::Clock;
@@ -61,7 +61,8 @@ pub(super) fn run(args: &Args) -> Code {
     });
     // What was read before it failed stands.
     printed(done.and_then(|()| out.flush()))?;
-    read.map(|()| ExitCode::SUCCESS)
+    tell(read?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn one(listed: &Listed, form: Form, out: &mut impl Write) -> io::Result<()> {

@@ -13,7 +13,7 @@ use super::super::table;
 use super::acts::told;
 use super::selection::Selection;
 use super::trail::RECORDS;
-use super::{Code, complain, finish};
+use super::{Code, complain, finish, tell};
 use crate::audit::chain::{DIR, Filter, Reader, Shown};
 use crate::clock::Clock;
 use crate::config::defaults::admin::{MAX_PAGE, PAGE};
@@ -52,15 +52,24 @@ fn list(args: &Args) -> Code {
         let _ = hardening::harden();
         let mut files = Files::of(store);
         let fetch = async |limit, cursor| files.page(&filter, limit, cursor);
-        return Ok(client::alone(listing::pages(fetch, &args.paging, &COLUMNS)));
+        return Ok(client::alone(shown(fetch, &args.paging)));
     }
     Ok(client::run(&args.via, async |client| {
         let pairs = filter.pairs();
         let mut files = None;
         let fetch =
             async |limit, cursor| page(&client, &filter, &pairs, &mut files, limit, cursor).await;
-        listing::pages(fetch, &args.paging, &COLUMNS).await
+        shown(fetch, &args.paging).await
     }))
+}
+
+/// Shows what is fetched, and says once what was missing in it.
+async fn shown(
+    fetch: impl AsyncFnMut(Option<u32>, Option<String>) -> Result<Page, Trouble>,
+    paging: &Paging,
+) -> Result<(), Trouble> {
+    tell(listing::pages(fetch, paging, &COLUMNS).await?);
+    Ok(())
 }
 
 /// A page, out of the files from where on no gateway answers.
@@ -113,7 +122,8 @@ impl Files {
         })?;
         let items = page.items.into_iter().map(|listed| serde_json::to_value(Shown::from(listed)));
         let items = items.collect::<Result<Vec<_>, _>>().map_err(|_| Trouble::Unexpected)?;
-        Ok(Page::made(items, page.next.map(|before| format!("{before:016x}"))))
+        let next = page.next.map(|before| format!("{before:016x}"));
+        Ok(Page::made(items, next, page.damage))
     }
 }
 

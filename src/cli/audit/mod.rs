@@ -22,7 +22,7 @@ use clap::Subcommand;
 
 use super::pipe;
 use super::{client, table};
-use crate::audit::chain::{DIR, PublicKey, Reader};
+use crate::audit::chain::{DIR, Damage, PublicKey, Reader};
 use crate::hardening;
 use crate::store::disk::OsDisk;
 
@@ -130,6 +130,27 @@ fn printed(done: io::Result<()>) -> Result<(), ExitCode> {
     pipe::printed(done).map_err(|error| fail(&format!("cannot print: {error}")))
 }
 
+/// Says once what is missing in what was read: what is there is shown all the same.
+fn tell(damage: Damage) {
+    if !damage.is_none() {
+        complain(&format!("warning: {}", in_words(damage)));
+    }
+}
+
+fn in_words(damage: Damage) -> String {
+    let Damage { places, missing, segment, after } = damage;
+    let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
+    let missing = match missing {
+        0 => String::new(),
+        1 => " (1 number)".to_owned(),
+        n => format!(" ({n} numbers)"),
+    };
+    let after = after.map_or_else(String::new, |after| format!(", behind record {after}"));
+    format!(
+        "the audit trail is damaged: records are missing or cannot be read at {places}{missing}, first in segment {segment}{after}; run `hookward audit verify`"
+    )
+}
+
 fn wrong(message: &str) -> ExitCode {
     complain(&format!("error: {message}"));
     ExitCode::from(WRONG_USAGE)
@@ -143,4 +164,18 @@ fn complain(message: &str) {
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     complain(&format!("error: {error}"));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_with_its_first_place() {
+        let damage = Damage { places: 2, missing: 5, segment: 3, after: Some(206) };
+        let words = "records are missing or cannot be read at 2 places (5 numbers), first in segment 3, behind record 206; run";
+        assert!(in_words(damage).contains(words), "{}", in_words(damage));
+        let unknown = Damage { places: 1, missing: 0, segment: 3, after: None };
+        assert!(in_words(unknown).contains("at 1 place, first in segment 3; run"));
+    }
 }

@@ -11,7 +11,7 @@ use super::super::table::{self, Table, neutral_json};
 use super::selection::Selection;
 use super::tally::{Row, Tally};
 use super::trail::Reach;
-use super::{Code, complain, printed};
+use super::{Code, complain, printed, tell};
 use crate::audit::ACTS;
 use crate::audit::chain::{Filter, Record};
 use crate::clock::{Clock, UnixMillis};
@@ -87,10 +87,11 @@ pub(super) fn run(args: &Args) -> Code {
     let now = Clock::System.now();
     let filter = windowed(args.selection.filter(now)?, now);
     let mut counts = Counts::new(args.by, filter);
-    trail.each(&counts.filter.clone(), |listed| {
+    let damage = trail.each(&counts.filter.clone(), |listed| {
         counts.add(&listed.record);
         ControlFlow::Continue(())
     })?;
+    tell(damage);
     counts.warn();
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut out = io::stdout().lock();

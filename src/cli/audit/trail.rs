@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::client::{self, At, Client, Trouble};
 use super::super::listing::{self, FULL_PAGE};
 use super::{Where, fail};
-use crate::audit::chain::{Filter, Listed, Reader};
+use crate::audit::chain::{Damage, Filter, Listed, Reader};
 
 /// Where the API has it.
 pub(super) const RECORDS: &str = "/api/v1/audit";
@@ -41,12 +41,13 @@ pub(super) enum Trail {
 }
 
 impl Trail {
-    /// All records that fit, oldest first, until `each` has enough. What has failed is told.
+    /// All records that fit, oldest first, until `each` has enough. What was missing between them is for the caller
+    /// to tell; what has failed is told.
     pub(super) fn each(
         &self,
         filter: &Filter,
         each: impl FnMut(Listed) -> ControlFlow<()>,
-    ) -> Result<(), ExitCode> {
+    ) -> Result<Damage, ExitCode> {
         match self {
             Self::Files(reader) => reader
                 .each(filter, each)
@@ -95,21 +96,25 @@ async fn pages(
     client: &Client,
     filter: &Filter,
     mut each: impl FnMut(Listed) -> ControlFlow<()>,
-) -> Result<(), Trouble> {
+) -> Result<Damage, Trouble> {
+    let mut damage = Damage::default();
     let mut pairs = filter.pairs();
     pairs.push(("order", "oldest".to_owned()));
     let mut cursor: Option<String> = None;
+    let mut empty = listing::Empty::default();
     loop {
         let page = listing::page(client, RECORDS, &pairs, Some(FULL_PAGE), cursor.clone()).await?;
+        empty.turned(&page)?;
+        damage.add(page.damage);
         for item in page.items {
             if each(listed(item)?).is_break() {
-                return Ok(());
+                return Ok(damage);
             }
         }
         // Of one length, so that their texts sort as the numbers do. One that does not go on would go on
         // for ever.
         match page.next {
-            None => return Ok(()),
+            None => return Ok(damage),
             Some(next) if cursor.as_ref().is_some_and(|before| next <= *before) => {
                 return Err(Trouble::Unexpected);
             }

@@ -1,5 +1,6 @@
 //! `hookward audit verify`: whether the trail is what was written.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -98,11 +99,15 @@ fn checkpoints(given: &str, key: &PublicKey) -> Result<Vec<Checkpoint>, ExitCode
     let (name, text) = if is_line { ("--checkpoint", given.to_owned()) } else { (given, read()?) };
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let mut kept: Vec<Checkpoint> = Vec::new();
+    // A file of years has one for each minute: those of another key are told once.
+    let mut others: BTreeMap<String, (i32, u64)> = BTreeMap::new();
     for (number, line) in lines {
         match serde_json::from_str::<Checkpoint>(line) {
             Ok(checkpoint) => {
-                // Which one it is, only its line can tell.
-                if !checkpoint.is_signed_by(key) {
+                if checkpoint.key != key.id() {
+                    others.entry(checkpoint.key.clone()).or_insert((number, 0)).1 += 1;
+                } else if !checkpoint.is_signed_by(key) {
+                    // Which one it is, only its line can tell.
                     client::complain(&format!(
                         "{name}, line {number}: this checkpoint was not signed by the key {}, or not as it stands",
                         key.id()
@@ -115,6 +120,13 @@ fn checkpoints(given: &str, key: &PublicKey) -> Result<Vec<Checkpoint>, ExitCode
                 "{name}, line {number}: this is no checkpoint as `hookward audit checkpoint` prints it, and is left out"
             )),
         }
+    }
+    for (other, (number, count)) in others {
+        let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+        client::complain(&format!(
+            "{name}, line {number}{more}: of the key {other}, and not of {}",
+            key.id()
+        ));
     }
     if kept.is_empty() { Err(wrong(&format!("{name}: there is no checkpoint"))) } else { Ok(kept) }
 }

@@ -43,6 +43,15 @@ pub(super) enum Doubt {
         /// `store.min_free`
         min_free: u64,
     },
+    /// What goes from the store stays on its file system.
+    #[error("audit.archive: on the store's file system: what goes there from the audit trail takes its space for good, and \
+        nothing goes, so that the trail grows beyond audit.max_size, while less than {} is free (twice store.min_free); \
+        better on another one",
+        show_size(.min_free.saturating_mul(LEFT_FREE)))]
+    SharedArchive {
+        /// `store.min_free`
+        min_free: u64,
+    },
     /// Nothing of the audit trail can go there, and a directory that is made later stays closed to the
     /// sandbox.
     #[error("{key}: no directory {}: make it before the start, owned by the gateway's user; until then what \
@@ -66,7 +75,7 @@ pub(super) fn doubts(configured: &Configured) -> Vec<Doubt> {
     refused.into_iter().chain(space).collect()
 }
 
-/// The outputs whose files take the store's space.
+/// The outputs whose files take the store's space, and the archive that does.
 pub(super) fn sharing(config: &Config) -> Vec<Doubt> {
     let store = device(&config.store.path);
     let min_free = config.store.min_free;
@@ -74,7 +83,10 @@ pub(super) fn sharing(config: &Config) -> Vec<Doubt> {
         AuditTarget::File(path) => store.is_some() && device(path) == store,
         AuditTarget::Syslog(_) => false,
     });
-    shared.map(|output| Doubt::Shared { name: output.name.clone(), min_free }).collect()
+    let shared = shared.map(|output| Doubt::Shared { name: output.name.clone(), min_free });
+    let archive = config.audit.archive.iter();
+    let archive = archive.filter(|path| store.is_some() && device(path) == store);
+    archive.map(|_| Doubt::SharedArchive { min_free }).chain(shared).collect()
 }
 
 /// The directories of the audit trail's that are not there. Nobody but their owner makes them: what is

@@ -54,6 +54,11 @@ pub(in super::super) enum Trouble {
     Refused { status: StatusCode, detail: String },
     #[error("the answer is not what the API of this version answers")]
     Unexpected,
+    /// It is broken, or somebody else's.
+    #[error(
+        "there was nothing on {0} pages one after the other, and always another page: that is given up"
+    )]
+    Endless(u32),
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
     #[error("the runtime cannot start: {0}")]

@@ -34,7 +34,7 @@ retention = \"30d\"            # of events and their dedupe keys
 encryption_key = { file = \"secrets/store.key\" }
 min_free = \"256MiB\"          # with less free space new events get 503, and the provider retries
 
-# What was refused and done is in data/audit, chained and signed. To keep it, and proof of it, elsewhere:
+# What was refused and done is in audit/ of the store, chained and signed. To keep it, and proof of it, elsewhere:
 # [audit]
 # retention = \"2192d\"        # six years
 # archive = \"/mnt/archive/hookward\"    # where records go that are past it; without it they are removed

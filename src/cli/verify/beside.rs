@@ -1,11 +1,13 @@
 //! Files that a command names. Whoever runs `verify` has often got the command from somebody else, so none
-//! is read but what lies beside the capture: below its directory, through no link, regular, and no longer
-//! than a body may be.
+//! is read but what lies beside the capture: below its directory, through no link, regular, no longer
+//! than a body may be, and not what the configuration is read from, which may lie there as well.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -24,6 +26,10 @@ pub(super) enum NotRead {
     Link,
     #[error("what is on the way to it is no directory, or a symbolic link; name the file itself")]
     NoDirectory,
+    #[error(
+        "the configuration is read from it, so that it may hold a secret: nothing of it is read or told"
+    )]
+    Configured,
     #[error("{0}")]
     Unfit(io::Error),
     #[error(
@@ -44,12 +50,24 @@ pub(super) fn directory(capture: Option<&Path>) -> PathBuf {
     }
 }
 
-/// The whole file at this path below `directory`, of at most `most` bytes.
+/// The whole file at this path below `directory`, of at most `most` bytes, if it is none of those that the
+/// configuration is read from.
 ///
 /// # Errors
 /// When it is not such a file.
-pub(super) fn read(directory: &Path, path: &Path, most: usize) -> Result<Vec<u8>, NotRead> {
+pub(super) fn read(
+    directory: &Path,
+    path: &Path,
+    most: usize,
+    configured: &[PathBuf],
+) -> Result<Vec<u8>, NotRead> {
     let file = open(directory, path)?;
+    let found = file.metadata().map_err(NotRead::Read)?;
+    let named = configured.iter().filter_map(|path| std::fs::metadata(path).ok());
+    // However it is named, and by whichever of its names.
+    if named.map(|named| (named.dev(), named.ino())).any(|own| own == (found.dev(), found.ino())) {
+        return Err(NotRead::Configured);
+    }
     let mut bytes = Vec::new();
     let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     file.take(bound).read_to_end(&mut bytes).map_err(NotRead::Read)?;
@@ -67,7 +85,9 @@ fn open(directory: &Path, path: &Path) -> Result<File, NotRead> {
         at = next(&at, name, flags)?;
     }
     // Without NONBLOCK the opening of a pipe waits for its other end.
-    let file = next(&at, last, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC)?;
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    flags.set(OFlags::DIRECTORY, names_a_directory(path));
+    let file = next(&at, last, flags)?;
     regular::regular(File::from(file), path).map_err(NotRead::Unfit)
 }
 
@@ -82,6 +102,12 @@ fn because(errno: Errno) -> NotRead {
         Errno::NOENT => NotRead::Missing,
         other => NotRead::Read(other.into()),
     }
+}
+
+/// Whether the system would take what this path ends in for a directory and nothing else.
+fn names_a_directory(path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    path.ends_with(b"/") || path.ends_with(b"/.")
 }
 
 /// The names that the path is made of, if it leads nowhere but down.
@@ -123,7 +149,7 @@ mod tests {
         symlink(dir.path(), base.join("up")).unwrap();
         mknodat(CWD, base.join("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         fs::write(base.join("long"), [b'a'; 17]).unwrap();
-        let said = |path: &str| read(&base, Path::new(path), 16);
+        let said = |path: &str| read(&base, Path::new(path), 16, &[]);
         for path in ["body.json", "./body.json", "sub/body.json", "sub//./body.json"] {
             assert_eq!(said(path).unwrap(), b"{}", "{path}");
         }
@@ -137,6 +163,9 @@ mod tests {
             ("near", "a symbolic link"),
             ("up/outside", "a symbolic link"),
             ("body.json/x", "no directory"),
+            ("body.json/", "no directory"),
+            ("body.json/.", "no directory"),
+            ("sub/", "a directory"),
             ("sub", "a directory"),
             ("pipe", "a pipe"),
             ("long", "server.max_body"),
@@ -145,6 +174,31 @@ mod tests {
         ] {
             let said = said(path).unwrap_err().to_string();
             assert!(said.contains(says), "{path:?}: {said}");
+        }
+    }
+
+    /// A command that somebody had sent was piped in where the configuration lies, and the hash of a secret
+    /// was printed.
+    #[test]
+    fn what_the_configuration_is_read_from_is_not_read_by_whichever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["hookward.toml", "key", "body.json"] {
+            fs::write(at(name), "{}").unwrap();
+        }
+        fs::hard_link(at("key"), at("other-name")).unwrap();
+        symlink("key", at("link")).unwrap();
+        let configured = [at("hookward.toml"), at("link"), at("gone")];
+        for (name, is_read) in
+            [("hookward.toml", false), ("key", false), ("other-name", false), ("body.json", true)]
+        {
+            match read(dir.path(), Path::new(name), 16, &configured) {
+                Ok(_) => assert!(is_read, "{name}"),
+                Err(error) => assert!(
+                    !is_read && error.to_string().contains("the configuration is"),
+                    "{name}"
+                ),
+            }
         }
     }
 

@@ -3,14 +3,14 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::beside;
 use super::curl::{self, CurlError, Files};
-use super::raw;
-use crate::config::Server;
+use super::{pasted, raw};
+use crate::config::{Config, Server};
 use crate::regular::{self, Link};
 
 /// How it was captured.
@@ -25,6 +25,10 @@ pub(super) enum Form {
 /// What was assumed, or left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Note {
+    /// A byte order mark before it.
+    ByteOrderMark,
+    /// As `curl -v` shows it.
+    Verbose,
     /// Lines of the head that end in LF alone.
     BareLines,
     /// No empty line behind the head.
@@ -55,6 +59,12 @@ impl Note {
     /// For people.
     pub(super) fn as_str(self) -> &'static str {
         match self {
+            Self::ByteOrderMark => {
+                "the capture begins with a byte order mark, as some editors write it: left out"
+            }
+            Self::Verbose => {
+                "the head's lines begin with `> `, as curl -v shows them: left out, and so are curl's own lines; curl -v does not show the body, which belongs behind the empty line"
+            }
             Self::BareLines => {
                 "the head's lines end in LF alone: taken for CRLF, which whatever wrote the capture has changed, perhaps in the body too"
             }
@@ -87,6 +97,8 @@ impl Note {
     /// For programs.
     pub(super) fn code(self) -> &'static str {
         match self {
+            Self::ByteOrderMark => "byte_order_mark",
+            Self::Verbose => "curl_v",
             Self::BareLines => "bare_lf",
             Self::NoEmptyLine => "no_empty_line",
             Self::LaterVersion => "http2",
@@ -146,8 +158,8 @@ fn max_body(server: &Server) -> usize {
 ///
 /// # Errors
 /// When there is none that could be judged.
-pub(super) fn read(from: Option<&Path>, server: &Server) -> Result<Capture, CaptureError> {
-    let most = most(server);
+pub(super) fn read(from: Option<&Path>, config: &Config) -> Result<Capture, CaptureError> {
+    let most = most(&config.server);
     let from = from.filter(|path| *path != Path::new("-"));
     let bytes = match from {
         Some(path) => {
@@ -159,10 +171,11 @@ pub(super) fn read(from: Option<&Path>, server: &Server) -> Result<Capture, Capt
     if bytes.len() > most {
         return Err(CaptureError::TooLong(most));
     }
-    of(bytes, server, &beside::directory(from))
+    of(bytes, &config.server, &beside::directory(from), &config.files)
 }
 
-/// The capture that these bytes are; files that it names are below `directory`.
+/// The capture that these bytes are; files that it names are below `directory`, and none of those that
+/// the configuration is read from.
 ///
 /// # Errors
 /// As [`read`].
@@ -170,9 +183,10 @@ pub(super) fn of(
     bytes: Vec<u8>,
     server: &Server,
     directory: &Path,
+    configured: &[PathBuf],
 ) -> Result<Capture, CaptureError> {
     let most = max_body(server);
-    of_with(bytes, server, &|path: &Path| beside::read(directory, path, most))
+    of_with(bytes, server, &|path: &Path| beside::read(directory, path, most, configured))
 }
 
 /// The same; what the capture names is read through `files`.
@@ -187,10 +201,14 @@ pub(super) fn of_with(
     if bytes.trim_ascii().is_empty() {
         return Err(CaptureError::Empty);
     }
-    if !curl::is_command(&bytes) {
-        return Ok(raw::read(bytes));
-    }
-    Ok(curl::read(&bytes, max_body(server), files)?)
+    let (bytes, mut notes) = pasted::cleaned(bytes);
+    let mut capture = if curl::is_command(&bytes) {
+        curl::read(&bytes, max_body(server), files)?
+    } else {
+        raw::read(bytes)
+    };
+    notes.append(&mut capture.notes);
+    Ok(Capture { notes, ..capture })
 }
 
 /// At most one byte more than `most`.

@@ -84,9 +84,11 @@ impl Given<'_> {
     }
 }
 
-/// Whether this looks like a curl command: its first word is curl, perhaps behind a prompt.
+/// Whether this looks like a curl command: its first word is curl, perhaps behind a prompt. On Windows it is
+/// called `curl.exe` where PowerShell has another `curl`.
 pub(super) fn is_command(text: &[u8]) -> bool {
     let rest = without_prompt(text).strip_prefix(b"curl").unwrap_or_default();
+    let rest = rest.strip_prefix(b".exe").unwrap_or(rest);
     rest.first().is_some_and(u8::is_ascii_whitespace)
 }
 

@@ -174,7 +174,7 @@ mod tests {
 
     fn request(text: &[u8]) -> Result<Request, Unreadable> {
         let server = Server::defaults();
-        read(capture::of(text.to_vec(), &server, Path::new("/nowhere")).unwrap(), &server)
+        read(capture::of(text.to_vec(), &server, Path::new("/nowhere"), &[]).unwrap(), &server)
     }
 
     fn told(text: &str) -> (String, Option<Broken>, Vec<Note>) {
@@ -231,7 +231,7 @@ mod tests {
         #[test]
         fn no_bytes_are_too_much(head in "(POST /a HTTP/1.1\r\nHost: a\r\n)?.{0,40}(\r\n\r\n)?", rest: Vec<u8>) {
             let bytes = [head.as_bytes(), &rest].concat();
-            if let Ok(capture) = capture::of(bytes, &Server::defaults(), Path::new("/nowhere")) {
+            if let Ok(capture) = capture::of(bytes, &Server::defaults(), Path::new("/nowhere"), &[]) {
                 let _ = read(capture, &Server::defaults());
             }
         }

@@ -204,7 +204,8 @@ impl Court<'_> {
         let client =
             admit::client_address(&origin, &request.parts.headers, &proxies).ok().flatten();
         let shown = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-        let through = if forwards { ", by X-Forwarded-For of a trusted proxy" } else { "" };
+        let forwarded = forwards && request.parts.headers.contains_key(admit::X_FORWARDED_FOR);
+        let through = if forwarded { ", by X-Forwarded-For of a trusted proxy" } else { "" };
         match admit::check_address(self.source, client) {
             Ok(()) => verdict.pass("address", format!("{shown}{through}")),
             Err(refusal) => {
@@ -243,9 +244,14 @@ impl Court<'_> {
             }
             Err(refusal) => {
                 let more = self.where_it_stands();
+                let is_missing = matches!(
+                    refusal.reason,
+                    Reason::CredentialMissing | Reason::SignatureMissing | Reason::TimestampMissing
+                );
                 verdict.fail("credential", refusal, &more);
                 verdict.hints = tries::search(&presented, &request.rest);
-                verdict.searched = true;
+                // Where none was presented there is nothing that could have been changed on the way.
+                verdict.searched = !is_missing || !verdict.hints.is_empty();
             }
         }
     }

@@ -66,8 +66,9 @@ pub(super) fn told(config: &Config, args: Args, capture: &[u8]) -> (Value, Strin
     let said = |json: bool| {
         let mut out = Vec::new();
         let args = Args { json, ..args.clone() };
-        let capture =
-            |config: &Config| capture::of(capture.to_vec(), &config.server, Path::new("/nowhere"));
+        let capture = |config: &Config| {
+            capture::of(capture.to_vec(), &config.server, Path::new("/nowhere"), &[])
+        };
         let taken = verify(config, &args, capture, NOW, &mut out).unwrap();
         (taken, String::from_utf8(out).unwrap())
     };
@@ -281,11 +282,27 @@ fn the_caller_is_told_as_the_gateway_tells_it() {
         ("203.0.114.9", "X-Forwarded-For: 203.0.113.9\r\n", false),
         ("10.1.1.1", "X-Forwarded-For: 203.0.113.9\r\n", true),
         ("10.1.1.1", "X-Forwarded-For: 203.0.113.9, nobody\r\n", false),
+        ("10.1.1.1", "", false),
     ] {
         let args = Args { client: client.parse().ok(), ..args("lab") };
         let (said, words) = told(&config, args, &lab("POST /hooks/lab", "LAB", forwarded, "{}"));
         assert_eq!(said["accepted"], passes, "{client} {forwarded}: {words}");
+        // A proxy's own request, as a check of its health is, was told as one that it had forwarded.
+        let through = client.starts_with("10.") && !forwarded.is_empty();
+        assert_eq!(words.contains("of a trusted proxy"), through, "{words}");
     }
+}
+
+/// Of a request without any it was said that no key fits its credential.
+#[test]
+fn where_no_credential_was_presented_none_is_searched_for() {
+    let config = config(LAB);
+    let capture = b"POST /hooks/lab HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+    let (said, words) = told(&config, args("lab"), capture);
+    assert_eq!(said["reason"], "credential_missing");
+    assert!(!words.contains("no configured key fits"), "{words}");
+    let (_, words) = told(&config, args("lab"), &lab("POST /hooks/lab", "LABOR", "", "{}"));
+    assert!(words.contains("no configured key fits"), "{words}");
 }
 
 #[test]

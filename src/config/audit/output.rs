@@ -16,7 +16,7 @@ use super::super::{
     AuditFormat, AuditFrom, AuditOutput, AuditTarget, Facility, Syslog, SyslogAddress,
     certificates, tls,
 };
-use super::files::Written;
+use super::files::{Named, What};
 use super::{FILE, written_file};
 use crate::event::OutputName;
 use crate::network;
@@ -41,7 +41,7 @@ enum Kind {
 /// Reads the tables, one for each output.
 pub(super) fn read(
     node: &Node<'_>,
-    written: &mut Vec<Written>,
+    named: &mut Vec<Named>,
     cx: &mut Context<'_>,
 ) -> Vec<Arc<AuditOutput>> {
     let Some(table) = node.open_table("tables with a name each", cx) else { return Vec::new() };
@@ -52,14 +52,14 @@ pub(super) fn read(
         cx.problem(node.spot(), ProblemKind::NotAccepted { found, accepted, nearest: None });
         return Vec::new();
     }
-    let one = |(name, node): &(&str, Node<'_>)| one(name, node, written, cx).map(Arc::new);
+    let one = |(name, node): &(&str, Node<'_>)| one(name, node, named, cx).map(Arc::new);
     entries.iter().filter_map(one).collect()
 }
 
 fn one(
     name: &str,
     node: &Node<'_>,
-    written: &mut Vec<Written>,
+    named: &mut Vec<Named>,
     cx: &mut Context<'_>,
 ) -> Option<AuditOutput> {
     let valid_name = OutputName::new(name).ok();
@@ -79,8 +79,8 @@ fn one(
     };
     let table = node.table(keys, cx)?;
     let target = match kind {
-        Kind::Syslog => syslog(&table, cx).map(AuditTarget::Syslog),
-        Kind::File => file(&table, written, cx).map(AuditTarget::File),
+        Kind::Syslog => syslog(&table, named, cx).map(AuditTarget::Syslog),
+        Kind::File => file(&table, named, cx).map(AuditTarget::File),
     };
     let formats = [("json", AuditFormat::Json), ("ocsf", AuditFormat::Ocsf)];
     let format = table.get("format").and_then(|node| node.choice(&formats, cx));
@@ -96,17 +96,17 @@ fn one(
     })
 }
 
-fn file(table: &Table<'_>, written: &mut Vec<Written>, cx: &mut Context<'_>) -> Option<PathBuf> {
+fn file(table: &Table<'_>, named: &mut Vec<Named>, cx: &mut Context<'_>) -> Option<PathBuf> {
     let Some(node) = table.get("path") else {
         cx.missing(table.spot(), "path", FILE);
         return None;
     };
-    written_file(&node, written, cx)
+    written_file(&node, named, cx)
 }
 
-fn syslog(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Syslog> {
+fn syslog(table: &Table<'_>, named: &mut Vec<Named>, cx: &mut Context<'_>) -> Option<Syslog> {
     let address = match table.get("address") {
-        Some(node) => address(&node, cx),
+        Some(node) => address(&node, named, cx),
         None => {
             cx.missing(table.spot(), "address", ADDRESS);
             None
@@ -130,9 +130,10 @@ fn syslog(table: &Table<'_>, cx: &mut Context<'_>) -> Option<Syslog> {
     })
 }
 
-fn address(node: &Node<'_>, cx: &mut Context<'_>) -> Option<SyslogAddress> {
+fn address(node: &Node<'_>, named: &mut Vec<Named>, cx: &mut Context<'_>) -> Option<SyslogAddress> {
     let text = node.text(ADDRESS, cx)?;
     if let Some(path) = text.strip_prefix("unix:").filter(|path| Path::new(path).is_absolute()) {
+        named.push(Named { spot: node.spot().clone(), path: path.into(), what: What::Socket });
         return Some(SyslogAddress::Unix(path.into()));
     }
     let Some((host, port)) = tls_address(text) else {

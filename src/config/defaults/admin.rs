@@ -75,7 +75,7 @@ pub(super) fn fixed() -> Vec<(&'static str, String, &'static str)> {
         (
             "requests of such a client that wait",
             count(MAX_WAITING_GUESSES),
-            "eight tries a second; what comes beyond them is 429 at once",
+            "eight tries a second, and twice that for an IPv6 /48; what comes beyond them is 429 at once",
         ),
         ("time that others wait for their turn", ASKING_WAIT.show(), "then 503: better to say so"),
         ("time that an answer of the store is waited for", ANSWER_WAIT.show(), "then 503"),

@@ -147,7 +147,7 @@ pub const FAILURES: RateLimit = RateLimit { per_second: whole(5), burst: whole(5
 pub const FAILURE_RATE_LIMIT: Rate = Rate {
     key: "server.failure_rate_limit",
     default: Some(FAILURES),
-    reason: "a provider with an outdated key still reads 401 for a while, then 429; a right key passes at any time, so what keeps it from being guessed is its length. At the admin listener a client beyond it gets eight tries a second, and waits a second for each",
+    reason: "a provider with an outdated key still reads 401 for a while, then 429; a right key passes at any time, so what keeps it from being guessed is its length. At the admin listener a client beyond it gets eight tries a second, an IPv6 /48 sixteen, and waits a second for each",
 };
 
 const fn whole(n: u32) -> NonZeroU32 {

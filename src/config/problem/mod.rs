@@ -285,6 +285,16 @@ pub enum Contradiction {
         "found a file below store.path, where nothing may be but what the store has put there; accepted: one in another directory"
     )]
     InTheStore,
+    /// A directory for segments that go, in the store that they go from.
+    #[error(
+        "found a directory below store.path, or that one itself: what the audit trail lets go of would stay among what the store has put there; accepted: one elsewhere"
+    )]
+    ArchiveInTheStore,
+    /// An output to a socket in the store: the gateway's own.
+    #[error(
+        "found a socket below store.path, where nobody listens but the gateway itself, which would record what it sent there as refused, and send that again; accepted: that of a syslog elsewhere"
+    )]
+    SocketInTheStore,
     /// A file that is written to and holds what the configuration reads.
     #[error(
         "found a file that this configuration is read from, which what is appended to it would spoil; accepted: one of its own"

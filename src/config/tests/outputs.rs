@@ -264,3 +264,50 @@ fn checkpoints_go_to_a_file_to_a_url_or_to_both() {
         one_error(&with(&format!("[audit]\ncheckpoints = {{ {keys} }}")), &expected);
     }
 }
+
+/// Segments were "archived" to where they lay, each time in vain; and an output sent the gateway's own socket
+/// what it then recorded as refused, and sent again.
+#[test]
+fn neither_the_archive_nor_a_socket_is_in_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path).display().to_string();
+    std::fs::create_dir_all(dir.path().join("data")).unwrap();
+    std::fs::create_dir_all(dir.path().join("disk/audit")).unwrap();
+    std::os::unix::fs::symlink(at("data"), at("link")).unwrap();
+    std::os::unix::fs::symlink(at("disk/audit"), at("data/audit")).unwrap();
+    for (path, refused) in [
+        ("data", true),
+        ("data/audit", true),
+        ("data/journal", true),
+        ("data/new/archive", true),
+        ("link/x", true),
+        ("x/../data/admin.sock", true),
+        ("disk/audit", true),
+        ("disk", false),
+        ("data-archive", false),
+        ("", false),
+    ] {
+        std::fs::create_dir_all(dir.path().join("x")).unwrap();
+        for (key, what, audit) in [
+            (
+                "archive",
+                "found a directory below store.path",
+                format!("archive = \"{}\"\n", at(path)),
+            ),
+            (
+                "output.a.address",
+                "found a socket below store.path",
+                format!("[audit.output.a]\nkind = \"syslog\"\naddress = \"unix:{}\"\n", at(path)),
+            ),
+        ] {
+            let text = with(&format!("[store]\npath = \"{}\"\n[audit]\n{audit}", at("data")));
+            if refused {
+                let found = errors(&text);
+                let says = format!("error: audit.{key}: {what}");
+                assert!(found.len() == 1 && found[0].contains(&says), "{path}: {found:?}");
+            } else {
+                drop(check(&text).unwrap());
+            }
+        }
+    }
+}

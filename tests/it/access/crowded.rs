@@ -22,6 +22,9 @@ async fn hang(at: SocketAddr, addresses: &[[u8; 4]]) -> Vec<Connection> {
     held
 }
 
+/// Why one has given way on which no right token was shown lately.
+const DISPLACED: &str = "others came, and no right token was shown on it in the last minute";
+
 /// They held the places of all operators, and of the probe that restarts the gateway when nobody answers.
 #[tokio::test]
 async fn connections_that_ask_for_nothing_give_way() {
@@ -40,7 +43,47 @@ async fn connections_that_ask_for_nothing_give_way() {
     assert_eq!(shown.send(&token()).await.status, 200, "who has shown a token keeps its place");
     let recorded = records(&gateway, "overloaded", 1).await;
     assert!(recorded.iter().all(|record| record["listener"] == "admin"), "{recorded:?}");
-    assert_eq!(recorded[0]["detail"], "others came, and it had shown no right token");
+    assert_eq!(recorded[0]["detail"], DISPLACED);
+}
+
+/// Sixteen connections from each of four addresses on which a token was shown once kept everybody out, probes
+/// too, for as long as they asked for health: also after the token was taken back.
+#[tokio::test]
+async fn a_token_keeps_nobody_out_and_no_place_once_it_is_taken_back() {
+    let dir = api::configured("header_timeout = \"1m\"", "http://127.0.0.1:1/");
+    let file = dir.path().join("hookward.toml");
+    let without = fs::read_to_string(&file).unwrap();
+    let named = "[admin.tokens.vera]\nrole = \"viewer\"\nsecret = { env = \"TOKEN\" }\n";
+    fs::write(&file, format!("{without}{named}")).unwrap();
+    let (mut process, _, at) = Process::serve(dir.path()).await;
+    let at = at.unwrap();
+    let vera = with(&secret("TOKEN"), asking("GET", "/api/v1/sources", ""));
+    let mut held = Vec::new();
+    for n in 0..64 {
+        let mut connection =
+            vera.clone().from(&format!("127.0.0.{}", n / 16 + 2)).connect(at).await;
+        assert_eq!(connection.send(&vera).await.status, 200);
+        held.push(connection);
+    }
+    let health = || asking("GET", "/healthz", "").from("127.0.0.77");
+    assert_eq!(health().send(at).await.status, 200);
+    let mut probe = health().connect(at).await;
+    assert_eq!(probe.send(&health()).await.status, 200);
+    fs::write(&file, without).unwrap();
+    process.signal("HUP");
+    process.line("admin.tokens.vera (removed)").await;
+    let admin = with(&secret("ADMIN"), asking("GET", "/api/v1/sources", "")).from("127.0.0.78");
+    let mut shown = admin.connect(at).await;
+    assert_eq!(shown.send(&admin).await.status, 200);
+    assert_eq!(probe.send(&health()).await.status, 200, "another one of those has given way");
+    let trail = || api::ask(dir.path(), "GET /api/v1/audit?reason=overloaded", "");
+    let until = Instant::now() + BOUND;
+    while !trail().await.1.to_string().contains(DISPLACED) {
+        assert!(Instant::now() < until, "{:?}", trail().await);
+        sleep(Duration::from_millis(20)).await;
+    }
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
 }
 
 /// Whoever shared an address with sixteen of them was locked out.

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{MOST_READ, Page, Reader, frames, is_over};
+use super::damage::{Damage, Seen, seen};
+use super::{MOST_READ, Page, Reader, is_over};
 use crate::audit::chain::filter::{Filter, Wanted};
 use crate::audit::chain::parts::Part;
 
@@ -15,7 +16,8 @@ impl Reader {
     pub fn oldest(&self, filter: &Filter, after: Option<u64>, limit: usize) -> io::Result<Page> {
         let wanted = Wanted::new(filter);
         let after = after.unwrap_or(0);
-        let (mut page, mut read, mut reached) = (Page::default(), 0, None);
+        let (mut page, mut read) = (Page::default(), 0);
+        let (mut reached, mut on_the_way) = (None, Damage::default());
         let key = self.key();
         let parts = self.parts(key.as_ref())?;
         for (at, part) in parts.iter().enumerate() {
@@ -24,23 +26,29 @@ impl Reader {
                 continue;
             }
             if read >= MOST_READ && reached.is_some() {
-                page.next = reached;
-                return Ok(page);
+                return Ok(page.up_to(reached, on_the_way));
             }
             let Some(segment) = self.load(part.number)? else { continue };
             read += segment.len() as u64;
-            let frames = frames(&segment, part, next, key.as_ref());
-            for frame in frames.filter(|frame| frame.sequence.0 > after) {
-                reached = Some(frame.sequence.0);
-                let Some(listed) = wanted.of(&frame) else { continue };
-                if page.items.len() == limit {
-                    page.next = page.items.last().map(|last| last.sequence);
-                    return Ok(page);
+            let seen = seen(&segment, part, next, key.as_ref());
+            for seen in seen.filter(|seen| seen.is_behind(after)) {
+                match seen {
+                    Seen::Hole(hole) => {
+                        reached = hole.upto().max(reached);
+                        on_the_way.add(hole.into());
+                    }
+                    Seen::Frame(frame) => {
+                        reached = Some(frame.sequence.0);
+                        if let Some(listed) = wanted.of(&frame)
+                            && page.is_full(listed, &mut on_the_way, limit)
+                        {
+                            return Ok(page);
+                        }
+                    }
                 }
-                page.items.push(listed);
             }
         }
-        Ok(page)
+        Ok(page.up_to(None, on_the_way))
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use super::super::super::left_free;
 use super::super::bytes::MAX_SEGMENT;
 use crate::regular::{self, Link};
 
@@ -12,16 +13,24 @@ use crate::regular::{self, Link};
 const PIECE: u64 = 1 << 20;
 
 /// Copies a segment to the directory; what was copied in whole before stays. No more of it than a segment can be
-/// long: what is behind that may be a hole without an end. `each` is called between pieces.
+/// long: what is behind that may be a hole without an end. Of the file system that the segment is on, which
+/// is the store's, so many bytes stay free. `each` is called between pieces.
 ///
 /// # Errors
-/// As the file system says, and where another file has the name.
-pub(super) fn keep(from: &Path, dir: &Path, name: &str, each: impl Fn()) -> io::Result<()> {
+/// As the file system says, where another file has the name, and where there is no room.
+pub(super) fn keep(
+    from: &Path,
+    dir: &Path,
+    name: &str,
+    left: u64,
+    each: impl Fn(),
+) -> io::Result<()> {
     let (to, part) = (dir.join(name), dir.join(format!("{name}.part")));
     let source = regular::open(OpenOptions::new().read(true), from, Link::Follow)?;
     if to.exists() {
         return is_copy(&source, &to, each);
     }
+    has_room(&source, dir, left)?;
     let mut open = OpenOptions::new();
     open.write(true).create(true).truncate(true).mode(0o600);
     let mut target = regular::open(&mut open, &part, Link::Refuse)?;
@@ -33,6 +42,15 @@ pub(super) fn keep(from: &Path, dir: &Path, name: &str, each: impl Fn()) -> io::
     target.sync_all()?;
     fs::rename(&part, &to)?;
     File::open(dir)?.sync_all()
+}
+
+/// Whether the copy leaves so much of the disk that the segment is on. A disk of its own it may fill.
+fn has_room(source: &File, dir: &Path, left: u64) -> io::Result<()> {
+    let (source, dir) = (source.metadata()?, File::open(dir)?);
+    if source.dev() != dir.metadata()?.dev() {
+        return Ok(());
+    }
+    left_free::leaves(&dir, source.len().min(MAX_SEGMENT), left)
 }
 
 /// Whether that is the copy of this segment, byte for byte: else the only one there is would be removed.
@@ -81,7 +99,7 @@ mod tests {
         let segment: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
         fs::write(&from, &segment).unwrap();
         let pieces = std::cell::Cell::new(0);
-        let keep = || keep(&from, &archive, "1.audit", || pieces.set(pieces.get() + 1));
+        let keep = || keep(&from, &archive, "1.audit", 0, || pieces.set(pieces.get() + 1));
         keep().unwrap();
         let copy = archive.join("1.audit");
         assert_eq!(fs::read(&copy).unwrap(), segment);
@@ -110,8 +128,26 @@ mod tests {
         fs::create_dir(&archive).unwrap();
         File::create(&from).unwrap().set_len(MAX_SEGMENT + (1 << 40)).unwrap();
         for _ in 0..2 {
-            keep(&from, &archive, "1.audit", || {}).unwrap();
+            keep(&from, &archive, "1.audit", 0, || {}).unwrap();
             assert_eq!(fs::metadata(archive.join("1.audit")).unwrap().len(), MAX_SEGMENT);
         }
+    }
+
+    /// A retention that was made shorter had gigabytes copied before the first segment went, and no event was
+    /// taken any more.
+    #[test]
+    fn a_copy_beside_the_store_leaves_what_events_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, archive) = (dir.path().join("1.audit"), dir.path().join("archive"));
+        fs::create_dir(&archive).unwrap();
+        fs::write(&from, "segment").unwrap();
+        let stat = rustix::fs::statvfs(dir.path()).unwrap();
+        let free = stat.f_bavail * stat.f_frsize;
+        let refused = keep(&from, &archive, "1.audit", free * 2, || {}).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(&archive).unwrap().count(), 0, "not even a part of it");
+        keep(&from, &archive, "1.audit", free / 2, || {}).unwrap();
+        // What is there already takes no more.
+        keep(&from, &archive, "1.audit", free * 2, || {}).unwrap();
     }
 }

@@ -10,7 +10,7 @@ fn acts() -> PathBuf {
 }
 
 /// A line as commands write it.
-fn line(n: u64) -> String {
+pub(super) fn line(n: u64) -> String {
     let line =
         json!({ "time": START.to_string(), "id": "a", "reason": "exported", "uid": 7, "n": n });
     format!("{line}\n")
@@ -63,6 +63,24 @@ fn acts_behind_a_torn_write_are_taken_in_again() {
     assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
     bench.stop();
     assert!(bench.verify(&[]).sound);
+}
+
+/// Who looked for what had come from an address was not told what had been done from it.
+#[test]
+fn an_act_is_found_by_who_asked_for_it() {
+    let mut bench = Bench::new();
+    let line = |peer: &str| {
+        let time = START.to_string();
+        let act = json!({ "time": time, "id": "a", "reason": "replayed", "peer": peer });
+        format!("{act}\n")
+    };
+    put(&bench.disk, &acts(), &[line("admin.sock"), line("192.0.2.9")].concat());
+    bench.step().unwrap();
+    let of = |client: &str| {
+        let filter = Filter { client: Some(client.to_owned()), ..Filter::default() };
+        bench.reader().newest(&filter, None, 9).unwrap().items.len()
+    };
+    assert_eq!([of("admin.sock"), of("192.0.2.9"), of("192.0.2.8")], [1, 1, 0]);
 }
 
 /// An editor took the last line away, and all acts were chained a second time.

@@ -335,6 +335,10 @@ fn no_checkpoint_can_be_read_in_another_way_than_it_was_signed() {
         Checkpoint { stop: !good.stop, ..good.clone() },
         Checkpoint { acts: good.acts + 1, ..good.clone() },
         Checkpoint { torn: good.torn + 1, ..good.clone() },
+        Checkpoint { believed: good.believed + 1, ..good.clone() },
+        Checkpoint { believed: 0, ..good.clone() },
+        Checkpoint { believed: 0, latest: good.believed, ..good.clone() },
+        Checkpoint { latest: good.latest + 1, ..good.clone() },
     ];
     for other in changed {
         assert!(!other.is_signed_by(&key), "{other:?}");

@@ -65,20 +65,35 @@ impl<'a> Kept<'a> {
         gone.first().map(|gone| gone.time.clone())
     }
 
+    /// Those of other keys: of each key once, however many were kept.
+    fn of_other_keys(&self, key: &PublicKey) -> Vec<(u64, &'static str, String)> {
+        let ours = key.id();
+        let mut others: BTreeMap<&str, (&Checkpoint, u64)> = BTreeMap::new();
+        for checkpoint in self.0.values().flatten().filter(|kept| kept.key != ours) {
+            others.entry(&checkpoint.key).or_insert((checkpoint, 0)).1 += 1;
+        }
+        let told = |(other, (first, count)): (&str, (&Checkpoint, u64))| {
+            let time = &first.time;
+            let which = match count {
+                1 => format!("the kept checkpoint of {time} is"),
+                n => format!("the kept checkpoint of {time} and {} more are", n - 1),
+            };
+            let message = format!(
+                "{which} of the key {other}, and the trail is verified with the key {ours}: another installation's, or this one has lost its key"
+            );
+            (first.sequence, "other_key", message)
+        };
+        others.into_iter().map(told).collect()
+    }
+
     /// Those that were not met in a trail that goes from `first` to `last`.
     pub(super) fn rest(&self, first: u64, last: u64, key: &PublicKey, trail: Option<u64>) -> Rest {
         let trail = trail.map(|trail| format!("{trail:016x}"));
-        let mut rest = Rest::default();
+        let mut rest = Rest { wrong: self.of_other_keys(key), older: 0 };
         let (mut cut_off, mut deleted): (Vec<&Checkpoint>, Vec<&Checkpoint>) = Default::default();
-        for checkpoint in self.0.values().flatten() {
+        for checkpoint in self.0.values().flatten().filter(|kept| kept.key == key.id()) {
             let (sequence, time) = (checkpoint.sequence, &checkpoint.time);
-            let wrong = if checkpoint.key != key.id() {
-                let (other, ours) = (&checkpoint.key, key.id());
-                let message = format!(
-                    "the kept checkpoint of {time} is of the key {other}, and the trail is verified with the key {ours}: it is another installation's, or this one has lost its key"
-                );
-                (sequence, "other_key", message)
-            } else if !checkpoint.is_signed_by(key) {
+            let wrong = if !checkpoint.is_signed_by(key) {
                 let message = format!(
                     "the kept checkpoint of {time} is not what the key {} has signed: it was changed where it was kept",
                     checkpoint.key

@@ -50,8 +50,8 @@ impl LettingGo {
 impl Walk<'_> {
     /// What is missing at the beginning must have been let go of by the gateway itself.
     pub(super) fn check_beginning(&mut self) {
-        let Some(first) = self.first else { return };
-        let (number, follows) = (first.number, first.follows);
+        // Of a key that has signed nothing here, no record has let go of anything either.
+        let Some((number, Some(follows))) = self.first.filter(|_| !self.other_key) else { return };
         // It has another number than 1 where a start has found files that were none of its own.
         if follows == Position::START {
             return;

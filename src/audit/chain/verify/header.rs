@@ -1,6 +1,10 @@
 //! What a segment's name and header say, against what is in front of it.
 
-use super::super::bytes::{Frame, SegmentHeader};
+use serde_json::Value;
+
+use super::super::bytes::{Frame, Kind, SEGMENT_HEADER, SegmentHeader};
+use super::super::open::checkpoint;
+use super::super::{filter, resume};
 use super::Walk;
 
 impl Walk<'_> {
@@ -44,7 +48,7 @@ impl Walk<'_> {
             self.broken("inserted", 0, "the segment is another trail's");
         }
         if self.first.is_none() {
-            self.first = Some(header);
+            self.first = Some((self.number, Some(header.follows)));
             self.before = header.follows;
             return;
         }
@@ -77,8 +81,37 @@ impl Walk<'_> {
         self.before = follows;
     }
 
+    /// The header of the segment as the checkpoint that opens it has it, if `first` is that and is signed.
+    pub(super) fn signed_header(&self, first: &Frame<'_>) -> Option<SegmentHeader> {
+        let opening = checkpoint(first).filter(|_| first.offset == SEGMENT_HEADER)?;
+        let follows = opening.position().filter(|about| first.is_behind(*about))?;
+        let fits = opening.opens == u64::from(self.number) && opening.is_signed_by(self.key);
+        let created_at = resume::time(&opening.time).filter(|_| fits)?;
+        Some(SegmentHeader { number: self.number, trail: opening.trail()?, created_at, follows })
+    }
+
+    /// The segment has no header that is whole. `frames`: what it has.
+    pub(super) fn damaged_header(&mut self, frames: &[Frame<'_>]) {
+        let is_record =
+            |frame: &&Frame<'_>| matches!(frame.kind, Some(Kind::Record | Kind::Shortened));
+        let first = match frames.iter().find(is_record) {
+            Some(frame) => format!("its first record is number {}{}", frame.sequence.0, id(frame)),
+            None => "there is no record in it".to_owned(),
+        };
+        self.broken("edited", 0, format!(
+            "the segment's opening is damaged: its header is not what was written, and no checkpoint vouches for anything in it; {first}"
+        ));
+    }
+
     /// The first record behind the last checkpoint that vouches.
     pub(super) fn first_unvouched(&self) -> u64 {
         self.report.vouched.as_ref().map_or(1, |vouched| vouched.sequence + 1)
     }
+}
+
+/// The id of a record, where it is one that could be looked for.
+fn id(frame: &Frame<'_>) -> String {
+    let record: Option<Value> = serde_json::from_slice(frame.body).ok();
+    let id = record.as_ref().and_then(|record| filter::id(record.get("id")?.as_str()?).ok());
+    id.map_or_else(String::new, |id| format!(", {id}"))
 }

@@ -14,7 +14,8 @@ use crate::store::disk::Disk;
 /// The openings of one trail.
 #[derive(Default)]
 pub(super) struct Openings {
-    /// The trail of most segments that this key has opened; `None`: it has opened none.
+    /// The trail of most segments that this key has opened, or, where all openings are damaged, of those in which it
+    /// has signed something else; `None`: there are none.
     pub(super) trail: Option<u64>,
     by_number: BTreeMap<u32, Opening>,
     /// The numbers of all segments.
@@ -35,9 +36,13 @@ impl Openings {
                 by_number.insert(*number, opening);
             }
         }
+        let mut trails: Vec<u64> = by_number.values().map(|opening| opening.trail).collect();
+        if trails.is_empty() {
+            trails = damaged(disk, dir, numbers, key)?;
+        }
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-        for opening in by_number.values() {
-            *counts.entry(opening.trail).or_default() += 1;
+        for trail in trails {
+            *counts.entry(trail).or_default() += 1;
         }
         let trail = counts.into_iter().max_by_key(|(_, count)| *count).map(|(trail, _)| trail);
         by_number.retain(|_, opening| Some(opening.trail) == trail);
@@ -93,4 +98,14 @@ impl Openings {
         let before = self.by_number.range(..number).next_back().map(|(_, opening)| opening);
         ours::trail(segment, number, key, before).is_none_or(|trail| Some(trail) != self.trail)
     }
+}
+
+/// The trails of segments that do not begin as they were signed, by what else this key has signed in them.
+fn damaged(disk: &dyn Disk, dir: &Path, numbers: &[u32], key: &PublicKey) -> io::Result<Vec<u64>> {
+    let mut trails = Vec::new();
+    for number in numbers {
+        let segment = bytes::load(disk, dir, *number)?;
+        trails.extend(ours::trail(&segment, *number, key, None));
+    }
+    Ok(trails)
 }

@@ -6,26 +6,44 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::super::act::FILE;
-use super::super::intake::{self, Known};
+use super::super::intake::{self, Known, Line};
 use super::super::record::Record;
+use super::noted::Place;
 use super::{CARRIED, Writer, new_id};
 use crate::clock::UnixMillis;
 
 /// How far `acts.jsonl` is taken in.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// Bytes of it that are in the trail.
-    pub(super) upto: u64,
+    /// Up to where it was read.
+    upto: u64,
     /// What it has in front of that; `None`: nobody knows.
-    pub(super) mark: Option<String>,
+    mark: Option<String>,
     /// While it is read from its start: what of it is in the trail already.
     known: Option<Known>,
     failing: bool,
 }
 
 impl Intake {
-    pub(super) fn at(upto: u64, mark: Option<String>) -> Self {
-        Self { upto, mark, ..Self::default() }
+    pub(super) fn at(place: Place) -> Self {
+        Self { upto: place.upto, mark: place.mark, ..Self::default() }
+    }
+
+    /// Up to where all of it is in the trail. While it is read from its start that is nowhere: what is behind may be
+    /// in the trail already, and who goes on there would take it in a second time.
+    pub(super) fn place(&self) -> Place {
+        if self.known.is_some() {
+            return Place::default();
+        }
+        Place { upto: self.upto, mark: self.mark.clone() }
+    }
+
+    /// Where to go on behind a line.
+    fn behind(&self, line: &Line) -> Place {
+        if self.known.is_some() {
+            return Place::default();
+        }
+        Place { upto: line.upto, mark: Some(line.mark.clone()) }
     }
 }
 
@@ -67,16 +85,17 @@ impl Writer {
                 continue;
             }
             if self.intake.upto == 0 && self.intake.known.is_none() && !lines.lines.is_empty() {
+                let Some((key, _)) = self.identity() else { return Ok(()) };
                 let each = || self.chain.busy();
-                self.intake.known = Some(Known::of(&*self.disk, &self.dir, each)?);
+                self.intake.known = Some(Known::of(&*self.disk, &self.dir, &key, each)?);
             }
             for line in &lines.lines {
                 let known = self.intake.known.as_mut();
                 if known.is_some_and(|known| known.takes(&line.record)) {
                     continue;
                 }
-                let acts_mark = Some(line.mark.as_str());
-                self.add(&Taken { record: &line.record, acts: line.upto, acts_mark });
+                let place = self.intake.behind(line);
+                self.add_act(&line.record, place);
             }
             (self.intake.upto, self.intake.mark) = (lines.upto, lines.mark);
             if !lines.more && lines.upto > 0 {
@@ -86,6 +105,12 @@ impl Writer {
                 return Ok(());
             }
         }
+    }
+
+    /// Adds a record with which all of `acts.jsonl` up to that place is in the trail.
+    fn add_act(&mut self, record: &Record, place: Place) {
+        self.add(&Taken { record, acts: place.upto, acts_mark: place.mark.as_deref() });
+        self.noted.push(self.position, place);
     }
 
     /// The file is not what was read so far: it is read from its start, and what is in the trail already
@@ -102,7 +127,7 @@ impl Writer {
             details: Some(json!({ "taken": taken })),
             ..Record::default()
         };
-        self.add(&Taken { record: &record, acts: 0, acts_mark: None });
+        self.add_act(&record, Place::default());
         self.intake = Intake { failing: self.intake.failing, ..Intake::default() };
     }
 }

@@ -8,6 +8,8 @@ use serde_json::json;
 use super::super::bytes::{self, Found, Kind, MAX_SEGMENT};
 use super::super::keys::{self, SIGNING};
 use super::super::record::Record;
+use super::acts::Intake;
+use super::noted::{Noted, Place};
 use super::{Failure, Head, Opened, Writer, new_id};
 use crate::store::crypt::FRAMES_AT;
 use crate::store::disk::Disk;
@@ -134,7 +136,7 @@ impl Writer {
     /// with what waits stays.
     pub(super) fn leave_full(&mut self) -> Result<(), Failure> {
         let Some(Opened { head, .. }) = &self.opened else { return Ok(()) };
-        if head.len + self.unwritten.len() as u64 <= MAX_SEGMENT {
+        if head.len + self.unwritten.len() as u64 <= head.most {
             return Ok(());
         }
         let path = bytes::path(&self.dir, head.number);
@@ -145,18 +147,21 @@ impl Writer {
     }
 
     /// Begins a segment in place of one that nothing more can be written to, behind what was written to that,
-    /// and puts into it what still waits. `is_lost`: it is not what was left, which is recorded.
+    /// and puts into it what still waits. `is_lost`: it is not what was left, which is recorded; acts that were in it
+    /// and are not any more are read again, and so are those that wait.
     fn begin_again(&mut self, is_lost: bool) -> io::Result<()> {
         self.disk.create_dir(&self.dir)?;
         let Some(Opened { keys, trail, head }) = self.opened.take() else { return Ok(()) };
+        let through = self.appended.sequence;
+        // Its opening must not speak for acts that are in no segment yet.
+        let place = if is_lost { self.left(&head) } else { self.noted.upto(through).clone() };
+        let intake = std::mem::replace(&mut self.intake, Intake::at(place));
         let position = std::mem::replace(&mut self.position, self.appended);
-        let begun = self.begin_behind(&keys, trail, head.number);
-        let (gone, through) = (head.number, self.appended.sequence.0);
-        let what = head.lost.unwrap_or(TAKEN);
-        let next = match begun {
+        let noted = std::mem::replace(&mut self.noted, Noted::none());
+        let next = match self.begin_behind(&keys, trail, head.number) {
             Ok(next) => next,
             Err(error) => {
-                self.position = position;
+                (self.position, self.intake, self.noted) = (position, intake, noted);
                 self.opened = Some(Opened { keys, trail, head });
                 return Err(error);
             }
@@ -165,19 +170,46 @@ impl Writer {
         let waiting = std::mem::take(&mut self.unwritten);
         self.pending = 0;
         if is_lost {
-            self.note_missing(what, &json!({ "segment": gone, "through": through }));
+            let what = head.lost.unwrap_or(TAKEN);
+            self.note_missing(what, &json!({ "segment": head.number, "through": through.0 }));
+        } else {
+            self.intake = intake;
         }
-        for found in bytes::walk(&waiting, 0) {
+        self.put_behind(&waiting, &noted, is_lost);
+        Ok(())
+    }
+
+    /// Puts records that wait behind what is there. `again`: acts among them are read again.
+    fn put_behind(&mut self, waiting: &[u8], noted: &Noted, again: bool) {
+        for found in bytes::walk(waiting, 0) {
             // A checkpoint is about another place, and what was to be let go of is still there.
-            if let Found::Frame(frame) = found
-                && frame.kind == Some(Kind::Record)
-            {
-                self.position.push(Kind::Record, frame.body, &mut self.unwritten);
-                self.pending += 1;
+            let Found::Frame(frame) = found else { continue };
+            let said = noted.said(frame.sequence);
+            if frame.kind != Some(Kind::Record) || (again && said.is_some()) {
+                continue;
+            }
+            self.position.push(Kind::Record, frame.body, &mut self.unwritten);
+            self.pending += 1;
+            if let Some(place) = said {
+                self.noted.push(self.position, place.clone());
             }
         }
         self.newest = self.position.sequence;
-        Ok(())
+    }
+
+    /// How far `acts.jsonl` is in the trail with what is left of a segment that is not what was left, and is on
+    /// stable storage then. Where that cannot be found out, an act is rather there twice than not at all.
+    fn left(&self, head: &Head) -> Place {
+        let path = bytes::path(&self.dir, head.number);
+        let read = || -> io::Result<Vec<u8>> {
+            // Whatever stands there may be a hole without an end.
+            if self.disk.open(&path)?.size()? > MAX_SEGMENT {
+                return Ok(Vec::new());
+            }
+            self.disk.rewrite(&path)?;
+            bytes::load(&*self.disk, &self.dir, head.number)
+        };
+        self.noted.left_in(&read().unwrap_or_default(), self.appended.sequence).clone()
     }
 
     /// Begins a segment with the first number behind that one which no file has: one that somebody else has put

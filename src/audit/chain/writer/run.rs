@@ -10,12 +10,15 @@ use super::{CARRIED, Writer};
 const AT_ONCE: usize = 1_024;
 /// How often an opening is tried again.
 const OPEN_EVERY: Duration = Duration::from_secs(5);
+/// How often an end is tried again in another segment.
+const LAST_TRIES: u32 = 3;
 /// How long an end waits for the last checkpoint to be in the file elsewhere.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
 impl Writer {
     /// Writes until it is told to stop. Never gives up on a disk before.
     pub(in super::super) fn run(&mut self) {
+        let mut tries = LAST_TRIES;
         loop {
             self.chain.busy();
             let ready = self.opened.is_some() || self.try_open();
@@ -26,7 +29,7 @@ impl Writer {
             if let Some(options) = taken.options {
                 self.options = options;
             }
-            let last = taken.stop && !taken.more;
+            let (last, head) = (taken.stop && !taken.more, self.head_number());
             let done = self.step(taken.entries, last);
             match done {
                 Ok(()) if self.opened.is_some() => {
@@ -37,6 +40,11 @@ impl Writer {
                 }
                 Ok(()) => {}
                 Err((what, error)) => self.tell_failure(what, &error),
+            }
+            if taken.stop && tries > 0 && self.head_number() != head {
+                // What was to be in the segment before is in none yet.
+                tries -= 1;
+                continue;
             }
             if taken.stop && (last || self.failing) {
                 self.chain.idle();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::super::tally::Row;
+use super::super::tell;
 use super::super::trail::Trail;
 use crate::audit::ACTS;
 use crate::audit::chain::{Filter, Record};
@@ -51,10 +52,11 @@ impl Near {
             ..Filter::default()
         };
         let mut near = Self::default();
-        trail.each(&window, |listed| {
+        let damage = trail.each(&window, |listed| {
             near.add(record, &listed.record);
             ControlFlow::Continue(())
         })?;
+        tell(damage);
         Ok(near)
     }
 
@@ -81,7 +83,7 @@ impl Near {
             note(&mut self.credential_sources, other.source.as_deref());
             note(&mut self.credential_clients, other.client.as_deref());
             note(&mut self.credential_bodies, other.sha256.as_deref());
-        } else if record.sha256.is_some() && other.sha256 == record.sha256 {
+        } else if is_signed(record, other) && other.sha256 == record.sha256 {
             self.body = self.body.saturating_add(other.count);
         }
     }
@@ -103,6 +105,13 @@ impl Near {
             *kept = Some(other.clone());
         }
     }
+}
+
+/// Whether both had a body and a signature, of one source.
+fn is_signed(record: &Record, other: &Record) -> bool {
+    [record, other].iter().all(|one| {
+        one.sha256.is_some() && one.credential.is_some() && one.reason.starts_with("signature_")
+    }) && other.source == record.source
 }
 
 fn note(set: &mut BTreeSet<String>, value: Option<&str>) {

@@ -2,6 +2,7 @@
 
 use super::Explanation;
 use super::case::{Case, listed};
+use crate::admin;
 
 /// Whether it came in at the admin listener.
 pub(super) fn at_admin(case: &Case<'_>) -> bool {
@@ -29,6 +30,25 @@ pub(super) fn limited(case: &Case<'_>) -> Explanation {
     Explanation::new("Somebody had presented too many wrong tokens at the admin listener, and was not listened to for a while.")
         .known(listens(case))
         .check("what they were refused for before that: `hookward audit list --listener admin` with this client")
+        .check(NOBODY)
+}
+
+/// Where a pool keeps more than that.
+const POOL: &str = "whether a proxy, a pool or a scraper keeps more connections to it than one client may have: it meets that as connections that are reset";
+
+pub(super) fn overloaded(case: &Case<'_>) -> Explanation {
+    let most = admin::MAX_CONNECTIONS;
+    let of_client = admin::MAX_OF_CLIENT;
+    let bounds = format!(
+        "it has {most} connections, {of_client} of one client, and twice as many of one IPv6 /48"
+    );
+    Explanation::new("A connection to the admin listener was closed, without an answer, for others came and it has only so many.")
+        .known(listens(case))
+        .known(Some(bounds))
+        .check("who has most of them: `hookward audit list --listener admin` at that time")
+        .check(POOL)
+        .check("if the detail says that right tokens had more places than they keep: whose tokens are used so often; one that is taken out of the file keeps no place any more")
+        .check("the Unix socket meanwhile: it has places of its own")
         .check(NOBODY)
 }
 

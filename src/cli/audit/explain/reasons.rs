@@ -45,6 +45,7 @@ pub(super) fn of(reason: Reason, case: &Case<'_>) -> Explanation {
         Reason::MalformedJson => malformed_json(),
         Reason::EventTooOld => event_too_old(case),
         Reason::Conflict => conflict(case),
+        Reason::Overloaded if at_admin(case) => operators::overloaded(case),
         Reason::Overloaded => overloaded(case),
         Reason::StoreUnavailable => store_unavailable(case),
         Reason::ProtocolError if case.record.detail.as_deref() == Some(Defect::Tls.as_str()) => {

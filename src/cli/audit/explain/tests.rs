@@ -102,6 +102,26 @@ fn a_proxy_that_is_not_believed_is_named() {
     assert!(without.contains("most likely a proxy"), "{without}");
 }
 
+/// Two requests with an API key and the same body were "the same body with another signature".
+#[test]
+fn only_what_was_signed_was_signed_again() {
+    let one = |reason: &str, source: &str, credential: &str| Record {
+        source: Some(source.into()),
+        credential: Some(credential.into()),
+        sha256: Some("ab".into()),
+        ..record(reason)
+    };
+    let refused = one("signature_invalid", "lab", "first");
+    for (other, again) in [
+        (one("signature_invalid", "lab", "second"), true),
+        (one("signature_invalid", "api", "second"), false),
+        (one("unsupported_media_type", "lab", "second"), false),
+    ] {
+        let said = all(&said(&refused, from_ref(&other), None));
+        assert_eq!(said.contains("signed again with each attempt"), again, "{other:?}: {said}");
+    }
+}
+
 #[test]
 fn clocks_are_compared_by_who_else_was_too_late() {
     let late = record("timestamp_out_of_range");
@@ -270,13 +290,14 @@ fn tls_on_a_plain_listener_is_told_as_such() {
 }
 
 #[test]
-fn tokens_at_the_admin_listener_are_no_source_s_keys() {
-    for reason in ["credential_missing", "credential_invalid", "rate_limited"] {
+fn what_is_refused_at_the_admin_listener_is_no_source_s() {
+    let setup = setup();
+    for reason in ["credential_missing", "credential_invalid", "rate_limited", "overloaded"] {
         let listener = Some("admin".to_owned());
         let record = Record { listener, source: None, ..record(reason) };
-        let said = said(&record, &[], None);
+        let said = said(&record, &[], Some(&setup));
         assert!(said.meaning.contains("admin listener"), "{said:?}");
-        assert!(!all(&said).contains("provider"), "{said:?}");
+        assert!(!all(&said).contains("provider") && !all(&said).contains("server."), "{said:?}");
     }
 }
 

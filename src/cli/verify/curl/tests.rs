@@ -31,6 +31,7 @@ fn a_copied_command_is_the_request_that_it_sends() {
 fn options_do_what_curl_makes_of_them() {
     for (text, line, body) in [
         ("curl x/h", "GET /h HTTP/1.1", ""),
+        ("curl.exe x/h", "GET /h HTTP/1.1", ""),
         ("curl -I x/h", "HEAD /h HTTP/1.1", ""),
         ("curl x/h -d a -d b", "POST /h HTTP/1.1", "a&b"),
         ("curl -sSXPUT x/h --json '{' --json '}'", "PUT /h HTTP/1.1", "{}"),
@@ -128,6 +129,8 @@ fn a_command_is_told_from_a_request() {
         ("$ curl 'x'", true),
         ("POST /curl HTTP/1.1", false),
         ("curly x", false),
+        ("curl.exe x", true),
+        ("curl.execute x", false),
     ] {
         assert_eq!(is_command(text.as_bytes()), is, "{text}");
     }
