@@ -16,7 +16,7 @@ use std::path::Path;
 
 use self::behind::{Behind, Places};
 use self::end::Kept;
-use self::going::LettingGo;
+pub(super) use self::going::LettingGo;
 use self::openings::Openings;
 pub use self::report::{Break, End, Report, Vouched};
 use self::taken_over::Loose;
@@ -333,6 +333,12 @@ impl<'a> Walk<'a> {
         }
         self.report.first.get_or_insert(frame.sequence.0);
         self.report.last = Some(frame.sequence.0);
+        if let Some(time) = self.kept.stood_at(frame, self.key, self.trail) {
+            let (here, behind) = (frame.sequence.0, frame.sequence.0.saturating_sub(1));
+            self.broken_at("cut_off", frame.offset, here, format!(
+                "the kept checkpoint of {time} stood here, and something else does: the trail was cut off behind record {behind}, and what is here was written afterwards"
+            ));
+        }
         if let Some((time, good)) = self.kept.meets(frame.position(), self.key) {
             match good {
                 true => self.report.vouch(frame.sequence.0, &time),

@@ -2,6 +2,7 @@
 //! each minute in which something was new, and begins and lets go of segments.
 
 mod acts;
+mod gaps;
 mod lost;
 mod noted;
 mod run;
@@ -238,6 +239,7 @@ impl Writer {
         let head = self.begin_from(&keys, trail, found.behind, found.torn)?;
         self.opened = Some(Opened { keys, trail, head });
         self.tell_missing();
+        self.tell_gaps();
         Ok(())
     }
 

@@ -13,12 +13,14 @@ mod top;
 mod trail;
 mod verify;
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Subcommand;
+use rustix::fs::syncfs;
 
 use super::pipe;
 use super::{client, table};
@@ -109,6 +111,9 @@ fn finish(code: Code) -> ExitCode {
 fn checkpoint(which: &Where) -> Code {
     let found = which.reader()?.checkpoint().map_err(|error| fail(&error))?;
     let Some(checkpoint) = found else { return Err(fail(&"there is no audit trail yet")) };
+    // A running gateway may have it written and not on the disk yet: what is kept of it must outlive a power cut.
+    let synced = File::open(which.store()?.join(DIR)).and_then(|dir| Ok(syncfs(dir)?));
+    synced.map_err(|error| fail(&format!("cannot put it on stable storage first: {error}")))?;
     let line = serde_json::to_string(&checkpoint).map_err(|error| fail(&error))?;
     print(&table::neutral_json(&line))
 }

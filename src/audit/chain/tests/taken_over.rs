@@ -125,3 +125,23 @@ fn a_kept_checkpoint_of_another_key_is_told_with_both_keys() {
     let report = bench.verify(&[Checkpoint { acts: 9, ..kept }]);
     assert_eq!((report.items[0].kind, report.items[0].segment), ("edited", 0), "{report:?}");
 }
+
+/// Records were put in place of those that the start had found, with all links made anew: it was said to have signed
+/// these.
+#[test]
+fn what_the_start_has_not_signed_it_does_not_vouch_for() {
+    let mut bench = killed().restart();
+    bench.stop();
+    assert_eq!(bench.verify(&[]).taken_over, 1);
+    let segment = load(&bench.disk, 1);
+    let frames: Vec<_> = bytes::frames(&segment).collect();
+    let mut position = frames[3].position();
+    let mut made = segment[..frames[3].end()].to_vec();
+    for _ in 5..=6 {
+        position.push(Kind::Record, br#"{"reason":"made up"}"#, &mut made);
+    }
+    set(&bench.disk, 1, &made);
+    let report = bench.verify(&[]);
+    assert_eq!((report.sound, report.items[0].kind), (false, "edited"), "{report:?}");
+    assert_eq!(report.taken_over, 0, "{report:?}");
+}

@@ -7,10 +7,10 @@ use super::{Break, Walk};
 use crate::event::Sequence;
 
 /// The segments that went, as a record says.
-pub(super) struct LettingGo {
-    pub(super) through: u32,
+pub(in super::super) struct LettingGo {
+    pub(in super::super) through: u32,
     /// The position behind them.
-    pub(super) behind: Position,
+    pub(in super::super) behind: Position,
     /// Those of them that were not what was written, as far as they are named.
     damaged: Vec<u32>,
     /// How many these were.
@@ -19,7 +19,7 @@ pub(super) struct LettingGo {
 
 impl LettingGo {
     /// What the record says that this frame is.
-    pub(super) fn read(frame: &Frame<'_>) -> Option<Self> {
+    pub(in super::super) fn read(frame: &Frame<'_>) -> Option<Self> {
         let record: Value = serde_json::from_slice(frame.body).ok()?;
         let details = record.get("details")?;
         let through = u32::try_from(details.get("segment")?.as_u64()?).ok()?;

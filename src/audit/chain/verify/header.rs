@@ -74,6 +74,10 @@ impl Walk<'_> {
             );
             self.broken_at("edited", 0, from, message);
         }
+        if follows != before {
+            // What the start has signed are others than those that are here.
+            self.loose = None;
+        }
         self.before = follows;
     }
 

@@ -18,14 +18,14 @@ use crate::store::disk::Disk;
 use crate::store::journal::segment;
 
 /// How it is called in the trail.
-const MISSING: &str = "trail_missing";
+pub(super) const MISSING: &str = "trail_missing";
 /// Where the store keeps events.
 const JOURNAL: &str = "journal";
 /// A journal's first segment without an event is no longer than this, with its key slots too.
 const NO_EVENTS: u64 = 4096 + FRAMES_AT as u64;
 
 /// What became of the segment that is written to.
-const TAKEN: &str = "the segment that was written to was taken away or replaced";
+pub(super) const TAKEN: &str = "the segment that was written to was taken away or replaced";
 const LONGER: &str = "the segment that was written to is longer than what was written";
 const SHORTER: &str = "the segment that was written to is shorter than what was written";
 
@@ -121,7 +121,7 @@ impl Writer {
         }
     }
 
-    fn note_missing(&mut self, what: &str, details: &serde_json::Value) {
+    pub(super) fn note_missing(&mut self, what: &str, details: &serde_json::Value) {
         let now = self.clock.now();
         let record = Record {
             id: new_id(now).to_string(),

@@ -41,6 +41,9 @@ pub(super) fn of(case: &Case<'_>) -> Explanation {
             .check("whether the machine lost power then; if not, who can write to the store"),
         "acts_replaced" => Explanation::new("acts.jsonl was not the file that it had been: shorter, gone, or another one. What it has was read from its beginning; what it had may be missing.")
             .check("whether somebody has edited, rotated or restored it: it is not to be touched while the store is in use"),
+        "trail_missing" if details["segments"].is_array() => Explanation::new(format!("Segments of the trail were not there at this start, although it goes on behind them, and nothing says that they went by audit.retention or audit.max_size: {}.", numbers(&details["segments"])))
+            .check("whether somebody has moved them away; if not, who can write to the store")
+            .check("`hookward audit verify`, which names the records that went with them, and the receivers of the trail's outputs, which may have these"),
         "trail_missing" => Explanation::new("The trail, or a part of it, or its key was not there where it should have been, and was begun anew.")
             .check("whether the store was restored from a copy without it; if not, who has removed it, and what checkpoints that are kept elsewhere vouch for"),
         other => Explanation::new(format!("This version does not know {other}: the record is of a newer one.")).check("the documentation of the version that wrote it"),
@@ -51,6 +54,12 @@ pub(super) fn of(case: &Case<'_>) -> Explanation {
         format!("it stands for {} acts, of which no more is known: {detail}", case.record.count)
     });
     explanation.known(why).known(sum)
+}
+
+/// Numbers of segments, one or more to each text.
+fn numbers(segments: &Value) -> String {
+    let segments = segments.as_array().into_iter().flatten().filter_map(Value::as_str);
+    segments.collect::<Vec<_>>().join(", ")
 }
 
 fn dead_letters(matched: &Value) -> String {

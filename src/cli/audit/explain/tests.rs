@@ -244,6 +244,13 @@ fn what_was_done_or_found_was_not_refused() {
     assert!(!text.contains("refused"), "{text}");
 }
 
+#[test]
+fn segments_that_are_missing_are_named() {
+    let details = Some(json!({ "segments": ["2", "5-7"] }));
+    let told = all(&said(&Record { details, ..record("trail_missing") }, &[], None));
+    assert!(told.contains("2, 5-7") && !told.contains("begun anew"), "{told}");
+}
+
 /// Of a limit that all clients share it said that the client may be a proxy.
 #[test]
 fn a_limit_of_the_source_s_own_says_nothing_of_proxies() {
