@@ -93,9 +93,9 @@ impl Reader {
         let wanted = Wanted::new(filter);
         let before = before.unwrap_or(u64::MAX);
         let (mut page, mut read) = (Page::default(), 0);
-        let (mut reached, mut on_the_way) = (None, Damage::default());
         let key = self.key();
         let parts = self.parts(key.as_ref())?;
+        let (mut reached, mut on_the_way) = (None, self.unread(&parts)?);
         for (at, part) in parts.iter().enumerate().rev() {
             let next = parts.get(at + 1);
             if is_over(next, filter.since) {
@@ -138,9 +138,9 @@ impl Reader {
         filter: &Filter,
         mut each: impl FnMut(Listed) -> ControlFlow<()>,
     ) -> io::Result<Damage> {
-        let (wanted, mut damage) = (Wanted::new(filter), Damage::default());
         let key = self.key();
         let parts = self.parts(key.as_ref())?;
+        let (wanted, mut damage) = (Wanted::new(filter), self.unread(&parts)?);
         for (at, part) in parts.iter().enumerate() {
             let next = parts.get(at + 1);
             if is_over(next, filter.since) {
@@ -190,6 +190,21 @@ impl Reader {
     /// The trail's segments, ascending.
     pub(super) fn parts(&self, key: Option<&PublicKey>) -> io::Result<Vec<Part>> {
         Ok(gone(parts::all(&*self.disk, &self.dir, key))?.unwrap_or_default())
+    }
+
+    /// Where no segment is the trail's and there are some with something in them: the key beside a copy may be
+    /// another one's, and nothing would look like a trail in which nothing was recorded.
+    fn unread(&self, parts: &[Part]) -> io::Result<Damage> {
+        if !parts.is_empty() {
+            return Ok(Damage::default());
+        }
+        for segment in gone(bytes::segments(&*self.disk, &self.dir))?.unwrap_or_default() {
+            let loaded = bytes::no_file(bytes::load(&*self.disk, &self.dir, segment))?;
+            if loaded.is_some_and(|loaded| bytes::frames(&loaded).next().is_some()) {
+                return Ok(Damage { places: 1, segment, ..Damage::default() });
+            }
+        }
+        Ok(Damage::default())
     }
 
     /// `None`: it has gone meanwhile.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::damage::{Damage, Seen, seen};
+use super::damage::{Seen, seen};
 use super::{MOST_READ, Page, Reader, is_over};
 use crate::audit::chain::filter::{Filter, Wanted};
 use crate::audit::chain::parts::Part;
@@ -17,9 +17,9 @@ impl Reader {
         let wanted = Wanted::new(filter);
         let after = after.unwrap_or(0);
         let (mut page, mut read) = (Page::default(), 0);
-        let (mut reached, mut on_the_way) = (None, Damage::default());
         let key = self.key();
         let parts = self.parts(key.as_ref())?;
+        let (mut reached, mut on_the_way) = (None, self.unread(&parts)?);
         for (at, part) in parts.iter().enumerate() {
             let next = parts.get(at + 1);
             if is_over(next, filter.since) || is_behind(next, after) {

@@ -1,5 +1,7 @@
 //! What is told of a trail that is damaged, or verified with the wrong key: once, and with its place.
 
+use std::ops::ControlFlow;
+
 use super::*;
 use crate::audit::chain::bytes::SEGMENT_HEADER;
 
@@ -323,4 +325,30 @@ fn the_end_of_a_trail_that_is_written_to_is_no_damage() {
     flip(&bench, 2, at);
     let (_, damage) = read(&bench);
     assert_eq!((damage.places, damage.after), (1, Some(sequence - 1)), "{damage:?}");
+}
+
+/// Beside a copy lay another installation's key, and the trail looked like one in which nothing was ever recorded.
+#[test]
+fn with_another_public_key_beside_it_a_copy_is_not_empty_without_a_word() {
+    let (bench, other) = (trail(2), Bench::new().key());
+    let reader = Reader::new(Arc::new(bench.disk.clone()), &store());
+    let all = |reader: &Reader| {
+        let mut seen = 0;
+        let count = |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        };
+        let damage = reader.each(&Filter::default(), count).unwrap();
+        let newest = reader.newest(&Filter::default(), None, 99).unwrap();
+        let oldest = reader.oldest(&Filter::default(), None, 99).unwrap();
+        assert_eq!((newest.damage, oldest.damage), (damage, damage));
+        assert_eq!((newest.items.len(), oldest.items.len()), (seen, seen));
+        (seen, damage)
+    };
+    assert_eq!(all(&reader), (16, Damage::default()));
+    let public = dir().join("signing.pub");
+    bench.disk.remove(&public).unwrap();
+    let mut file = bench.disk.create(&public).unwrap();
+    file.append(format!("{other}\n").as_bytes()).unwrap();
+    assert_eq!(all(&reader), (0, Damage { places: 1, segment: 1, ..Damage::default() }));
 }
