@@ -150,13 +150,16 @@ impl Access {
         // Who shows nothing does not guess, and where there is no token there is nothing to guess.
         let shows = headers.contains_key(header::AUTHORIZATION);
         if shows && !self.gate.load().holders.is_empty() {
-            self.guesses.turn(origin.address()).await.map_err(|_| Denied::unseen(CROWDED))?;
+            self.guesses
+                .turn(origin.address())
+                .await
+                .map_err(|_| Denied::unseen(Reason::RateLimited, CROWDED))?;
         }
         let gate = self.gate.load();
         let judged = gate.judge(headers, origin, now());
         let token = judged.as_ref().ok().map(|holder| &holder.withdrawal);
         if !origin.has_shown_a_token(token) {
-            return Err(Denied::unseen(DISPLACED));
+            return Err(Denied::unseen(Reason::Overloaded, DISPLACED));
         }
         let fault = match judged {
             Ok(holder) => return Ok(self.let_in(holder, origin)),
@@ -197,8 +200,8 @@ const DISPLACED: &str = "its connection has given way to another";
 
 impl Denied {
     /// What was shown is not looked at.
-    fn unseen(detail: &'static str) -> Self {
-        Self { problem: Problem::TooMany(1), reason: Reason::RateLimited, detail, who: None }
+    fn unseen(reason: Reason, detail: &'static str) -> Self {
+        Self { problem: Problem::TooMany(1), reason, detail, who: None }
     }
 }
 

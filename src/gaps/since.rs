@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::regular::{self, Link};
@@ -47,16 +48,16 @@ impl Since {
         }
     }
 
-    /// Notes that these are configured, those that are new since `now`; what cannot be written is told.
-    /// Blocks.
-    pub fn note(store: &Path, configured: &[String], now: UnixMillis) -> Self {
+    /// Notes by `now` that these are configured, those that are new since then or so much `earlier`; what cannot be
+    /// written is told. Blocks.
+    pub fn note(store: &Path, configured: &[String], now: UnixMillis, earlier: Duration) -> Self {
         let path = store.join(FILE);
         let known = load(&path);
         let mut noted = Self(known.clone().unwrap_or_default());
         noted.forget_ahead(now);
         let mut since = noted.0;
         // Where nothing was noted yet, nobody knows how long they have been there.
-        let new = known.as_ref().map(|_| now);
+        let new = known.as_ref().map(|_| now.before(earlier));
         for name in configured {
             since.entry(name.clone()).or_insert(new);
         }
@@ -103,38 +104,52 @@ fn write(path: &PathBuf, since: &BTreeMap<String, Option<UnixMillis>>) -> io::Re
 mod tests {
     use super::*;
 
+    const AT_ONCE: Duration = Duration::ZERO;
+
     #[test]
     fn what_is_new_is_configured_since_then_and_what_was_there_from_the_beginning() {
         let dir = tempfile::tempdir().unwrap();
         let names =
             |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let at = |n: u64| UnixMillis(1_763_700_000_000 + n);
-        assert_eq!(Since::note(dir.path(), &names(&["lab"]), at(1)).of("lab"), None);
-        let since = Since::note(dir.path(), &names(&["lab", "new"]), at(2));
+        assert_eq!(Since::note(dir.path(), &names(&["lab"]), at(1), AT_ONCE).of("lab"), None);
+        let since = Since::note(dir.path(), &names(&["lab", "new"]), at(2), AT_ONCE);
         assert_eq!((since.of("lab"), since.of("new")), (None, Some(at(2))));
         // One that comes back was there before.
-        Since::note(dir.path(), &names(&["lab"]), at(3));
-        let again = Since::note(dir.path(), &names(&["lab", "new"]), at(4));
+        Since::note(dir.path(), &names(&["lab"]), at(3), AT_ONCE);
+        let again = Since::note(dir.path(), &names(&["lab", "new"]), at(4), AT_ONCE);
         assert_eq!(again, Since::read(dir.path(), at(4)));
         assert_eq!(again.of("new"), Some(at(2)));
         fs::write(dir.path().join(FILE), "{\"lab\"").unwrap();
-        let unread = Since::note(dir.path(), &names(&["lab", "new"]), at(5));
+        let unread = Since::note(dir.path(), &names(&["lab", "new"]), at(5), AT_ONCE);
         assert_eq!((unread.of("lab"), unread.of("new")), (None, None), "rather too wide");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
+    /// A reload within two seconds of a start took what the start had noted for a time that had not come.
+    #[test]
+    fn what_is_noted_somewhat_earlier_forgets_nothing_that_was_noted_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["lab", "new", "newer"].map(str::to_owned);
+        let at = |n: u64| UnixMillis(1_763_700_000_000 + n);
+        Since::note(dir.path(), &names[..1], at(1), AT_ONCE);
+        Since::note(dir.path(), &names[..2], at(5_000), AT_ONCE);
+        let since = Since::note(dir.path(), &names, at(5_500), Duration::from_secs(2));
+        assert_eq!((since.of("new"), since.of("newer")), (Some(at(5_000)), Some(at(3_500))));
+    }
+
     /// One that was noted by a clock in 2036 had no gap until then, and the file kept the year for good.
     #[test]
     fn what_a_clock_has_noted_that_was_ahead_is_not_believed_nor_kept() {
         let dir = tempfile::tempdir().unwrap();
         let names = ["lab".to_owned(), "new".to_owned()];
         let at = |n: u64| UnixMillis(1_763_700_000_000 + n);
-        Since::note(dir.path(), &names[..1], at(1));
-        let ahead = Since::note(dir.path(), &names, at(1_000));
+        Since::note(dir.path(), &names[..1], at(1), AT_ONCE);
+        let ahead = Since::note(dir.path(), &names, at(1_000), AT_ONCE);
         assert_eq!(ahead.of("new"), Some(at(1_000)));
         assert!(ahead.is_ahead_of(at(999)) && !ahead.is_ahead_of(at(1_000)));
         assert_eq!(Since::read(dir.path(), at(999)).of("new"), None);
         assert_eq!(Since::read(dir.path(), at(1_000)), ahead, "reading changes nothing");
-        let healed = Since::note(dir.path(), &names, at(999));
+        let healed = Since::note(dir.path(), &names, at(999), AT_ONCE);
         assert_eq!((healed.of("lab"), healed.of("new")), (None, None));
         assert!(!healed.is_ahead_of(at(0)));
         assert_eq!(

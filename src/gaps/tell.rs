@@ -38,15 +38,15 @@ pub async fn watch(
 ) {
     let mut config = config;
     let now = clock.now();
-    let mut since = noted(&mut config, now).await;
+    let mut since = noted(&mut config, now, Duration::ZERO).await;
     let mut told = Told::before(&config.borrow(), before, &since);
     let (mut seen, mut pending, mut judged) = (None, false, Instant::now());
     loop {
         if config.has_changed().unwrap_or(false) {
             // A source that another configuration has brought may have been there since the last look.
-            since = noted(&mut config, clock.now().before(LOOK_EVERY * 2)).await;
+            since = noted(&mut config, clock.now(), LOOK_EVERY * 2).await;
         } else if since.is_ahead_of(clock.now()) {
-            since = noted(&mut config, clock.now()).await;
+            since = noted(&mut config, clock.now(), Duration::ZERO).await;
         }
         let changes = store.absences_changed();
         if seen != Some(changes) || (pending && judged.elapsed() >= JUDGE_EVERY) {
@@ -63,11 +63,15 @@ pub async fn watch(
 
 /// Notes since when the configuration's sources are there. What was there before a start is noted behind
 /// the gap that the start has ended.
-async fn noted(config: &mut watch::Receiver<Arc<Config>>, now: UnixMillis) -> Since {
+async fn noted(
+    config: &mut watch::Receiver<Arc<Config>>,
+    now: UnixMillis,
+    earlier: Duration,
+) -> Since {
     let config = Arc::clone(&config.borrow_and_update());
     let noted = tokio::task::spawn_blocking(move || {
         let names = config.sources.iter().map(|source| source.name.as_str().to_owned());
-        Since::note(&config.store.path, &names.collect::<Vec<_>>(), now)
+        Since::note(&config.store.path, &names.collect::<Vec<_>>(), now, earlier)
     });
     noted.await.unwrap_or_default()
 }

@@ -44,7 +44,7 @@ fn a_gap_before_a_source_was_configured_is_none_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let note = |names: &[&str], at| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Since::note(dir.path(), &names, at)
+        Since::note(dir.path(), &names, at, Duration::ZERO)
     };
     let (from, until) = (START.after(HOUR), START.after(HOUR * 4));
     let gaps = known(&[

@@ -1,6 +1,7 @@
 //! Files that a command names. Whoever runs `verify` has often got the command from somebody else, so none
 //! is read but what lies beside the capture: below its directory, through no link, regular, no longer
-//! than a body may be, and not what the configuration is read from, which may lie there as well.
+//! than a body may be, and neither what the configuration is read from nor anything in the store, which may lie
+//! there as well.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -27,7 +28,7 @@ pub(super) enum NotRead {
     #[error("what is on the way to it is no directory, or a symbolic link; name the file itself")]
     NoDirectory,
     #[error(
-        "the configuration is read from it, so that it may hold a secret: nothing of it is read or told"
+        "the configuration is read from it, or it lies in the store or the certificates' cache, so that it may hold a secret: nothing of it is read or told"
     )]
     Configured,
     #[error("{0}")]
@@ -50,8 +51,8 @@ pub(super) fn directory(capture: Option<&Path>) -> PathBuf {
     }
 }
 
-/// The whole file at this path below `directory`, of at most `most` bytes, if it is none of those that the
-/// configuration is read from.
+/// The whole file at this path below `directory`, of at most `most` bytes, if it is none of the gateway's `own`
+/// files and in none of its directories.
 ///
 /// # Errors
 /// When it is not such a file.
@@ -59,13 +60,16 @@ pub(super) fn read(
     directory: &Path,
     path: &Path,
     most: usize,
-    configured: &[PathBuf],
+    own: &[PathBuf],
 ) -> Result<Vec<u8>, NotRead> {
     let file = open(directory, path)?;
     let found = file.metadata().map_err(NotRead::Read)?;
-    let named = configured.iter().filter_map(|path| std::fs::metadata(path).ok());
+    let real = std::fs::canonicalize(directory.join(path)).map_err(NotRead::Read)?;
+    let around = real.ancestors().filter_map(|path| std::fs::metadata(path).ok());
     // However it is named, and by whichever of its names.
-    if named.map(|named| (named.dev(), named.ino())).any(|own| own == (found.dev(), found.ino())) {
+    let around: Vec<_> = around.chain([found]).map(|there| (there.dev(), there.ino())).collect();
+    let own = own.iter().filter_map(|path| std::fs::metadata(path).ok());
+    if own.map(|own| (own.dev(), own.ino())).any(|own| around.contains(&own)) {
         return Err(NotRead::Configured);
     }
     let mut bytes = Vec::new();
@@ -188,11 +192,17 @@ mod tests {
         }
         fs::hard_link(at("key"), at("other-name")).unwrap();
         symlink("key", at("link")).unwrap();
-        let configured = [at("hookward.toml"), at("link"), at("gone")];
-        for (name, is_read) in
-            [("hookward.toml", false), ("key", false), ("other-name", false), ("body.json", true)]
-        {
-            match read(dir.path(), Path::new(name), 16, &configured) {
+        fs::create_dir_all(at("data/audit")).unwrap();
+        fs::write(at("data/audit/signing.key"), "{}").unwrap();
+        let own = [at("hookward.toml"), at("link"), at("gone"), at("data")];
+        for (name, is_read) in [
+            ("hookward.toml", false),
+            ("key", false),
+            ("other-name", false),
+            ("data/audit/signing.key", false),
+            ("body.json", true),
+        ] {
+            match read(dir.path(), Path::new(name), 16, &own) {
                 Ok(_) => assert!(is_read, "{name}"),
                 Err(error) => assert!(
                     !is_read && error.to_string().contains("the configuration is"),
@@ -200,6 +210,17 @@ mod tests {
                 ),
             }
         }
+    }
+
+    #[test]
+    fn what_is_read_from_within_the_store_is_in_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let within = dir.path().join("audit");
+        fs::create_dir(&within).unwrap();
+        fs::write(within.join("signing.key"), "key").unwrap();
+        let said = |own: &[PathBuf]| read(&within, Path::new("signing.key"), 16, own);
+        assert_eq!(said(&[]).unwrap(), b"key");
+        assert!(matches!(said(&[dir.path().to_owned()]), Err(NotRead::Configured)));
     }
 
     #[test]

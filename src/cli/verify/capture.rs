@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::beside;
 use super::curl::{self, CurlError, Files};
 use super::{pasted, raw};
-use crate::config::{Config, Server};
+use crate::config::{Config, Server, Tls};
 use crate::regular::{self, Link};
 
 /// How it was captured.
@@ -171,11 +171,20 @@ pub(super) fn read(from: Option<&Path>, config: &Config) -> Result<Capture, Capt
     if bytes.len() > most {
         return Err(CaptureError::TooLong(most));
     }
-    of(bytes, &config.server, &beside::directory(from), &config.files)
+    of(bytes, &config.server, &beside::directory(from), &own(config))
 }
 
-/// The capture that these bytes are; files that it names are below `directory`, and none of those that
-/// the configuration is read from.
+/// Where secrets may be: the files of the configuration, the store, and what ACME has got.
+fn own(config: &Config) -> Vec<PathBuf> {
+    let cache = match &config.server.tls {
+        Some(Tls::Acme(acme)) => Some(acme.cache.clone()),
+        Some(Tls::Files { .. }) | None => None,
+    };
+    config.files.iter().cloned().chain([config.store.path.clone()]).chain(cache).collect()
+}
+
+/// The capture that these bytes are; files that it names are below `directory`, and none of the
+/// gateway's `own`.
 ///
 /// # Errors
 /// As [`read`].
@@ -183,10 +192,10 @@ pub(super) fn of(
     bytes: Vec<u8>,
     server: &Server,
     directory: &Path,
-    configured: &[PathBuf],
+    own: &[PathBuf],
 ) -> Result<Capture, CaptureError> {
     let most = max_body(server);
-    of_with(bytes, server, &|path: &Path| beside::read(directory, path, most, configured))
+    of_with(bytes, server, &|path: &Path| beside::read(directory, path, most, own))
 }
 
 /// The same; what the capture names is read through `files`.
