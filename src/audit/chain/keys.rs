@@ -16,8 +16,9 @@ use crate::store::disk::Disk;
 
 /// The key that signs; whoever has it can write another trail.
 pub(super) const SIGNING: &str = "signing.key";
-/// There from before the key that signs is made until a record stands that was written with it. While nothing tells
-/// which trail a key is of, a start must not take what is there for somebody else's.
+/// There from before the key that signs is on the disk until a record stands that was written with it. While nothing
+/// tells which trail a key is of, a start must not take what is there for somebody else's. Signed by that key: nobody
+/// else can have it look new again.
 pub(super) const NEW: &str = "signing.new";
 /// Its public half; whoever verifies should have it from elsewhere.
 pub(super) const PUBLIC: &str = "signing.pub";
@@ -26,6 +27,8 @@ pub(super) const FINGERPRINTS: &str = "fingerprint.key";
 
 /// What every fingerprint begins with.
 const DOMAIN: &[u8] = b"hookward credential 1\0";
+/// What is signed of a new key, before its public half.
+const NEW_DOMAIN: &[u8] = b"hookward audit new key 1\0";
 /// Bytes of a fingerprint: no two credentials share one by chance.
 const FINGERPRINT: usize = 16;
 
@@ -64,6 +67,10 @@ impl PublicKey {
         hex::encode(&digest[..8])
     }
 
+    fn claimed(&self) -> Vec<u8> {
+        [NEW_DOMAIN, &self.0].concat()
+    }
+
     /// Whether its other half has signed this.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
@@ -98,6 +105,29 @@ impl Signer {
 
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.pair.sign(message).as_ref().to_vec()
+    }
+
+    /// What it says of itself while it is new.
+    fn claim(&self) -> String {
+        hex::encode(self.sign(&self.public.claimed()))
+    }
+
+    /// Whether it is marked as new in this directory, by itself.
+    fn has_claimed(&self, disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+        let claim = match read(disk, &dir.join(NEW)) {
+            Ok(claim) => hex::decode(claim.trim()).unwrap_or_default(),
+            // What is no file, nobody of us has put there.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidInput
+                ) =>
+            {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(self.public.verifies(&self.public.claimed(), &claim))
     }
 }
 
@@ -183,38 +213,50 @@ impl Keys {
     /// # Errors
     /// As the file system says, and for what is no key.
     pub(super) fn load(disk: &dyn Disk, dir: &Path, begun: bool) -> io::Result<Self> {
-        if !is_there(disk, &dir.join(SIGNING))? {
-            mark_new(disk, dir)?;
-        }
-        let is_new = is_there(disk, &dir.join(NEW))?;
         // Of a new one there may be half, whatever else is there.
-        let signing = key(disk, dir, SIGNING, begun && !is_new)?;
+        let begun_with_it = begun && !is_there(disk, &dir.join(NEW))?;
+        let signing = match known(disk, dir, SIGNING, begun_with_it)? {
+            Some(signing) => signing,
+            None => {
+                let signing = Key::generate()?;
+                mark_new(disk, dir, &Signer::new(&signing)?.claim())?;
+                keep(disk, dir, SIGNING, &signing)?;
+                signing
+            }
+        };
         let signer = Signer::new(&signing)?;
-        let known = PublicKey::beside(disk, dir).ok();
-        if known != Some(signer.public) {
+        let is_new = signer.has_claimed(disk, dir)?;
+        let beside = PublicKey::beside(disk, dir).ok();
+        if beside != Some(signer.public) {
             let path = dir.join(PUBLIC);
             remove_if_there(disk, &path)?;
             write(disk, dir, &path, &format!("{}\n", signer.public))?;
         }
-        let keyed = key(disk, dir, FINGERPRINTS, begun)?;
+        let keyed = match known(disk, dir, FINGERPRINTS, begun)? {
+            Some(keyed) => keyed,
+            None => {
+                let keyed = Key::generate()?;
+                keep(disk, dir, FINGERPRINTS, &keyed)?;
+                keyed
+            }
+        };
         let fingerprints = Fingerprints::new(&keyed);
         Ok(Self { signer, fingerprints, is_new, signing, keyed })
     }
 
     /// Writes those that are not in this directory any more. Whether the one that signs is among them: it is marked
-    /// as new then.
+    /// as new then: all that it has opened may be gone as well.
     ///
     /// # Errors
     /// As the file system says.
     pub(super) fn put_back(&self, disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
         let is_new = !is_there(disk, &dir.join(SIGNING))?;
         if is_new {
-            mark_new(disk, dir)?;
+            mark_new(disk, dir, &self.signer.claim())?;
         }
         for (name, key) in [(SIGNING, &self.signing), (FINGERPRINTS, &self.keyed)] {
             if !exists(disk, &dir.join(name)) {
-                let digits = Zeroizing::new(hex::encode(key.expose()));
-                write(disk, dir, &dir.join(name), &digits)?;
+                keep(disk, dir, name, key)?;
             }
         }
         let public = dir.join(PUBLIC);
@@ -225,12 +267,11 @@ impl Keys {
     }
 }
 
-/// Notes that the key that signs is about to be made.
-fn mark_new(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    match disk.create(&dir.join(NEW)) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => disk.sync_dir(dir),
-    }
+/// Notes that the key that signs is about to be written, with what it says of that.
+fn mark_new(disk: &dyn Disk, dir: &Path, claim: &str) -> io::Result<()> {
+    let path = dir.join(NEW);
+    remove_if_there(disk, &path)?;
+    write(disk, dir, &path, claim)
 }
 
 /// Notes that it is new no more.
@@ -242,28 +283,29 @@ pub(super) fn settle(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
-/// The key in this file, or a new one in it.
-fn key(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<Key> {
+/// The key in this file. Half of one is removed, unless it was `begun` to be used.
+fn known(disk: &dyn Disk, dir: &Path, name: &str, begun: bool) -> io::Result<Option<Key>> {
     let path = dir.join(name);
     match read(disk, &path) {
         Ok(text) => {
             let mut bytes = Zeroizing::new([0; 32]);
             if hex::decode_to_slice(text.trim(), &mut *bytes).is_ok() {
-                return Ok(Key::new(bytes));
+                return Ok(Some(Key::new(bytes)));
             }
             if begun {
                 let message = format!("{} is no key: 64 hexadecimal digits", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
             disk.remove(&path)?;
+            Ok(None)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    let key = Key::generate()?;
-    let digits = Zeroizing::new(hex::encode(key.expose()));
-    write(disk, dir, &path, &digits)?;
-    Ok(key)
+}
+
+fn keep(disk: &dyn Disk, dir: &Path, name: &str, key: &Key) -> io::Result<()> {
+    write(disk, dir, &dir.join(name), &Zeroizing::new(hex::encode(key.expose())))
 }
 
 /// Whether something has this name, whatever it is. That nobody can tell is an error.

@@ -287,7 +287,7 @@ pub enum Contradiction {
     InTheStore,
     /// A directory for segments that go, in the store that they go from.
     #[error(
-        "found a directory below store.path, or that one itself: what the audit trail lets go of would stay among what the store has put there; accepted: one elsewhere"
+        "found a directory below store.path, that one itself, or a directory that a part of the store is linked to: what the audit trail lets go of would stay among what the store has put there; accepted: one elsewhere"
     )]
     ArchiveInTheStore,
     /// An output to a socket in the store: the gateway's own.

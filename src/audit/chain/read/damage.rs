@@ -119,7 +119,11 @@ pub(super) fn seen<'s>(
                 [edge.reach(&frame, follow.broken).map(Seen::Hole), Some(Seen::Frame(frame))]
             }
             // Not looked through to the end, there may be records in a gap.
-            Some(Found::Frame(_) | Found::Gap { given_up: true, .. }) => edge.passes(true),
+            Some(Found::Frame(frame)) => {
+                edge.meets(&frame);
+                edge.passes(true)
+            }
+            Some(Found::Gap { given_up: true, .. }) => edge.passes(true),
             Some(Found::Gap { .. }) => edge.passes(false),
             None => [edge.end().map(Seen::Hole), None],
         };
@@ -135,6 +139,8 @@ struct Edge {
     /// The last number before the next segment's, if there is one that says so.
     end: Option<u64>,
     is_head: bool,
+    /// The last number behind that, of what stands here and another segment was begun in front of.
+    beyond: Option<u64>,
     /// Whether bytes were passed over that are no frame of the trail, and whether they may hold records.
     unread: bool,
     held: bool,
@@ -147,6 +153,7 @@ impl Edge {
             segment: part.number,
             last: number(part),
             end: next.and_then(number),
+            beyond: None,
             is_head: next.is_none(),
             unread: false,
             held: false,
@@ -156,6 +163,14 @@ impl Edge {
     fn passes<'s>(&mut self, held: bool) -> [Option<Seen<'s>>; 2] {
         (self.unread, self.held) = (true, self.held || held);
         [None, None]
+    }
+
+    /// A frame that is not taken for one of the trail's.
+    fn meets(&mut self, frame: &Frame<'_>) {
+        let number = frame.sequence.0;
+        if self.end.is_some_and(|end| number > end) {
+            self.beyond = Some(self.beyond.map_or(number, |beyond| beyond.max(number)));
+        }
     }
 
     /// The hole in front of this frame, if there is one; `broken`: it does not follow the one before. What was put
@@ -175,8 +190,13 @@ impl Edge {
 
     /// The hole behind the last frame.
     fn end(&mut self) -> Option<Hole> {
+        let is_short = |end| self.last.is_none_or(|last| last < end);
         let is_hole = match self.end {
-            Some(end) => self.last.is_none_or(|last| last < end),
+            // A segment of an older state of the store may have been put back, which follows a record in between.
+            Some(end) if !is_short(end) => {
+                return self.beyond.map(|beyond| self.hole(Some(end), Some(beyond)));
+            }
+            Some(_) => true,
             // Where it is written to, bytes at its end that are no whole frame are a write that goes on, or that
             // a crash has cut off.
             None if self.is_head => self.held,

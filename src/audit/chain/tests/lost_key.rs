@@ -263,3 +263,40 @@ fn a_bit_that_has_turned_hides_no_older_key_s_records() {
     set(&bench.disk, 1, &forged);
     assert_eq!(bench.numbers(), [2, 3]);
 }
+
+/// Whoever put an empty `signing.new` there had a trail that was removed go without a word, and a start go on behind
+/// somebody else's.
+#[test]
+fn only_the_key_itself_can_say_that_it_is_new() {
+    let other = Bench::new().key();
+    for claim in [String::new(), "ab".repeat(64), other.to_string()] {
+        let mut bench = Bench::new();
+        bench.own(1);
+        bench.step().unwrap();
+        bench.stop();
+        bench.disk.remove(&bytes::path(&dir(), 1)).unwrap();
+        let mut marker = bench.disk.create(&dir().join("signing.new")).unwrap();
+        marker.append(claim.as_bytes()).unwrap();
+        bench.disk.sync_dir(&dir()).unwrap();
+        bench = bench.restart();
+        bench.step().unwrap();
+        assert_eq!(reasons(&bench), ["trail_missing"], "{claim}");
+    }
+}
+
+/// A first start that was killed in its first second had taken events by then, and the next one missed a trail.
+#[test]
+fn what_a_first_start_has_taken_in_before_it_was_cut_off_misses_no_trail() {
+    let bench = Bench::new();
+    for number in 1..3 {
+        let segment = store().join(format!("journal/000000000{number}.journal"));
+        super::mended::put(&bench.disk, &segment, "");
+    }
+    assert!(bench.disk.names().contains(&"signing.new".to_owned()));
+    let mut bench = Bench::on(bench.disk, bench.clock).restart();
+    bench.step().unwrap();
+    assert_eq!(reasons(&bench), [""; 0]);
+    bench.own(1);
+    bench.step().unwrap();
+    assert!(!bench.disk.names().contains(&"signing.new".to_owned()));
+}

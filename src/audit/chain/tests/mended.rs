@@ -229,11 +229,15 @@ fn a_start_that_misses_a_part_of_the_trail_records_it() {
     // A first start that was cut off behind its keys misses nothing; one that was not does, whatever the store has.
     for (cut_off, told) in [(true, &[][..]), (false, &["trail_missing"][..])] {
         let mut bench = Bench::new();
+        let mut claim = String::new();
+        bench.disk.corrupt("signing.new", |bytes| {
+            claim = String::from_utf8(bytes.clone()).unwrap();
+        });
         bench.own(1);
         bench.step().unwrap();
         bench.disk.remove(&bytes::path(&dir(), 1)).unwrap();
         if cut_off {
-            put(&bench.disk, &dir().join("signing.new"), "");
+            put(&bench.disk, &dir().join("signing.new"), &claim);
         }
         bench.disk.sync_dir(&dir()).unwrap();
         let mut bench = bench.restart();

@@ -192,3 +192,30 @@ fn what_was_copied_out_of_the_newest_segment_is_no_segment() {
         }
     }
 }
+
+/// Begun one record further, it hid what the real segment in front of it had from there on, and readers said nothing.
+#[test]
+fn what_a_segment_of_another_life_hides_is_missed_by_who_reads() {
+    let bench = base();
+    let on = Bench::on(bench.disk.clone(), bench.clock.clone());
+    let other = on.restart().restart();
+    let (first, head) = (3, other.writer.head_number());
+    let stray = load(&bench.disk, head);
+    for number in first..=head {
+        bench.disk.remove(&bytes::path(&dir(), number)).unwrap();
+    }
+    bench.disk.sync_dir(&dir()).unwrap();
+    let mut bench = Bench::on(bench.disk, bench.clock).restart();
+    for n in 3..30 {
+        bench.own(n);
+    }
+    bench.step().unwrap();
+    bench.stop();
+    let damage =
+        |bench: &Bench| bench.reader().newest(&Filter::default(), None, 99).unwrap().damage;
+    assert!(damage(&bench).is_none());
+    put(&bench, head, &stray);
+    let found = damage(&bench);
+    assert!(found.places == 1 && found.missing > 20 && found.segment == first, "{found:?}");
+    assert!(!bench.verify(&[]).sound);
+}

@@ -48,7 +48,9 @@ pub(super) fn missing(
         (true, _) if begun && found.signed_from != Some(Position::START) => {
             Some("segments are there and signing.key is not: another key signs from here on")
         }
-        // Without events it is most likely a first start that was cut off.
+        // A first start that was cut off; what the store has by now came while it ran.
+        (true, _) if begun => None,
+        // Without events it is most likely one that came no further than the key.
         (true, _) => has_events(disk, dir).then_some(RESTORED),
         // A key is new until there is a record.
         (false, _) if !begun => Some("signing.key is there and no segment: another trail begins"),
