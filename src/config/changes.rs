@@ -2,7 +2,6 @@
 //! it would change, and what cannot change while the gateway runs. Values are never told: any of
 //! them could be a secret, or say something about one.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{
@@ -34,7 +33,7 @@ macro_rules! differing {
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
     let (before, after) = (admin(old), admin(new));
-    let kept = (acme_cache(&old.server), acme_cache(&new.server));
+    let kept = (old.server.acme_cache(), new.server.acme_cache());
     [
         ("server.listen", old.server.listen != new.server.listen),
         ("server.tls", tls_kind(&old.server) != tls_kind(&new.server)),
@@ -77,13 +76,6 @@ fn tls_kind(server: &Server) -> TlsKind {
         None => TlsKind::Plain,
         Some(Tls::Files { .. }) => TlsKind::Files,
         Some(Tls::Acme(_)) => TlsKind::Acme,
-    }
-}
-
-fn acme_cache(server: &Server) -> Option<&Path> {
-    match &server.tls {
-        Some(Tls::Acme(acme)) => Some(&acme.cache),
-        Some(Tls::Files { .. }) | None => None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::defaults as d;
 use super::problem::{Contradiction, ProblemKind, Warning};
 use super::tree::Table;
 use super::units::{ByteSize, Count, Quantity as _};
-use super::{Server, address, rate, tls};
+use super::{Server, Tls, address, rate, tls};
 
 pub(super) const KEYS: &[&str] = &[
     "listen",
@@ -96,6 +96,14 @@ pub(super) fn read(table: &Table<'_>, store: &Path, cx: &mut Context<'_>) -> Che
 }
 
 impl Server {
+    /// Where what ACME has got is kept, keys included.
+    pub(crate) fn acme_cache(&self) -> Option<&Path> {
+        match &self.tls {
+            Some(Tls::Acme(acme)) => Some(&acme.cache),
+            Some(Tls::Files { .. }) | None => None,
+        }
+    }
+
     /// Every default.
     pub fn defaults() -> Self {
         let file = Path::new("");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::beside;
 use super::curl::{self, CurlError, Files};
 use super::{pasted, raw};
-use crate::config::{Config, Server, Tls};
+use crate::config::{Config, Server};
 use crate::regular::{self, Link};
 
 /// How it was captured.
@@ -176,10 +176,7 @@ pub(super) fn read(from: Option<&Path>, config: &Config) -> Result<Capture, Capt
 
 /// Where secrets may be: the files of the configuration, the store, and what ACME has got.
 fn own(config: &Config) -> Vec<PathBuf> {
-    let cache = match &config.server.tls {
-        Some(Tls::Acme(acme)) => Some(acme.cache.clone()),
-        Some(Tls::Files { .. }) | None => None,
-    };
+    let cache = config.server.acme_cache().map(Path::to_owned);
     config.files.iter().cloned().chain([config.store.path.clone()]).chain(cache).collect()
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::foreign::{end, follows};
 use super::mended::reasons;
+use super::stray::base;
 use super::*;
 use crate::audit::chain::bytes::SEGMENT_HEADER;
 use crate::store::disk::OsDisk;
@@ -53,15 +54,7 @@ fn start(disk: &SimDisk, clock: &Clock, at: usize, cut: Cut) -> bool {
 
 /// A trail of two segments whose key is gone.
 fn lost() -> Bench {
-    let mut bench = Bench::new();
-    for n in 1..3 {
-        bench.own(n);
-        bench.step().unwrap();
-        bench.stop();
-        if n == 1 {
-            bench = bench.restart();
-        }
-    }
+    let bench = base();
     bench.disk.remove(&dir().join("signing.key")).unwrap();
     bench.disk.sync_dir(&dir()).unwrap();
     bench

@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::chain::bytes::SEGMENT_HEADER;
 
 /// A trail of two segments that was stopped.
-fn base() -> Bench {
+pub(super) fn base() -> Bench {
     let mut bench = Bench::new();
     for n in 1..3 {
         bench.own(n);
